@@ -1,0 +1,27 @@
+# The two commands are `make demo` and `make test`; both do the whole set-up first and reuse it afterwards.
+
+PYTHON := .venv/bin/python
+
+.PHONY: setup demo test lint validate clean
+
+setup:
+	@bash scripts/setup.sh
+
+demo: setup
+	@$(PYTHON) -m refglmm.demo
+
+lint: setup
+	@$(PYTHON) -m ruff check refglmm tests validation
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --config pyproject.toml --no-cache
+
+# tests/conftest.py gives the run a fresh numba cache and throws it away afterwards.
+test: lint
+	@$(PYTHON) -m pytest -n auto
+
+validate: setup
+	@$(PYTHON) -m validation
+
+clean:
+	rm -rf .venv build dist refglmm.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find refglmm tests validation -name __pycache__ -type d -prune -exec rm -rf {} +

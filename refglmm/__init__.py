@@ -1,0 +1,52 @@
+"""refglmm: generalized linear mixed models, estimated in the open.
+
+The map of the theory, in reading order:
+
+========================  ==========================================================================================
+``formula``               text -> terms -> model frame -> design matrices X and Z
+``families``              per-observation log density and its derivatives; distributions and links
+``covariance``            theta -> Lambda(theta), the relative covariance factor
+``likelihood``            PIRLS, Laplace, adaptive quadrature, profiled LMM criteria, each with its exact gradient
+``optimize``              two-stage optimisation and the certificate of the optimum
+``fit``                   the fitted model and what it shows
+``datasets``              the data sets of the worked examples
+========================  ==========================================================================================
+
+Names are loaded on first use, so ``import refglmm`` is cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "GLMM": "model",
+    "glmer": "model",
+    "lmer": "model",
+    "glmer_nb": "model",
+    "FittedModel": "fit.fitted",
+    "Control": "optimize.control",
+    "gh_rule": "likelihood.quadrature",
+}
+_MODULES = ("datasets", "families", "errors", "plots")
+
+__all__ = [*_HOME, *_MODULES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name in _HOME:
+        value = getattr(import_module(f"refglmm.{_HOME[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"refglmm.{name}")
+    else:
+        raise AttributeError(f"module 'refglmm' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,38 @@
+"""The one numba decorator, and the conventions that every kernel follows.
+
+Place in the reading order: second, after :mod:`refglmm.errors`.
+
+Kernels are written as plain scalar loops over C-contiguous ``float64``/``int32``/``int64`` arrays. They are
+compiled on first use and found in numba's disk cache by the next process. ``pure(f)`` gives back the Python
+function, so that the same source can be read, stepped through and tested without the compiler
+(``NUMBA_DISABLE_JIT=1`` does this for all kernels at once).
+
+No ``fastmath``: it would make ``isnan`` false. ``error_model="numpy"``: a division by zero gives inf or nan,
+which the callers test for, instead of an exception out of the middle of a loop.
+
+A trap: numba does not notice a changed helper in *another* file, so a cached caller silently keeps the old
+answer. Kernels that call each other live in one file where that is reasonable, and the tests use a fresh
+``NUMBA_CACHE_DIR``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.extending import register_jitable
+
+#: Functions marked ``inline`` are plain Python functions that kernels may call; numba compiles them into
+#: their caller.
+inline = register_jitable
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` on first use, releasing the GIL, and cache the result on disk."""
+    return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
+
+
+def pure(function: Any) -> Callable[..., Any]:
+    """Return the Python function behind a kernel (the function itself when numba is disabled)."""
+    return getattr(function, "py_func", function)

@@ -1,0 +1,123 @@
+"""Exceptions and warnings of refglmm, each carrying the numbers that led to it.
+
+Place in the reading order: first. Nothing is imported here, everything else imports from here.
+
+Every class takes the message and any number of keyword facts; the facts stay on the instance as ``facts``
+so that a program can act on them and a test can assert them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class _WithFacts:
+    """Message plus the facts (column, row, level, number) behind it."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.facts: dict[str, Any] = facts
+
+
+class RefglmmError(_WithFacts, Exception):
+    """Base class of every exception that refglmm raises on purpose."""
+
+
+class FormulaError(RefglmmError):
+    """The formula text is malformed or asks for something that has no meaning."""
+
+
+class DataError(RefglmmError):
+    """A variable is missing, has the wrong type or length, or holds values that cannot be used."""
+
+
+class ResponseError(DataError):
+    """The response lies outside the family's support or has the wrong shape."""
+
+
+class WeightsError(DataError):
+    """Prior weights (or the offset) have the wrong length, are negative or not finite."""
+
+
+class MissingValuesError(DataError):
+    """Missing values where the chosen ``na_action`` does not allow them."""
+
+
+class GroupingError(DataError):
+    """A grouping factor has too few or too many levels for the model."""
+
+
+class RankError(DataError):
+    """The fixed-effects model matrix is rank deficient and the caller asked to stop."""
+
+
+class FamilyError(RefglmmError):
+    """Unknown family or link, or a family that has no likelihood."""
+
+
+class ArgumentError(RefglmmError):
+    """An argument of a public function has a value that it cannot take."""
+
+
+class NotPositiveDefiniteError(RefglmmError):
+    """A matrix that must be positive definite is not (``facts['column']`` says where it broke down)."""
+
+
+class PirlsError(RefglmmError):
+    """Penalised iteratively reweighted least squares could not find the conditional mode."""
+
+
+class OptimizationError(RefglmmError):
+    """An optimizer could not be started or left the region where the objective is finite."""
+
+
+class NotAvailableError(RefglmmError):
+    """The quantity does not exist for this kind of fit; the message says what to use instead."""
+
+
+class RefglmmWarning(_WithFacts, UserWarning):
+    """Base class of every warning that refglmm gives."""
+
+
+class ConvergenceWarning(RefglmmWarning):
+    """The reported optimum is not certified; the message names the parameter and the numbers."""
+
+
+class SingularFitWarning(RefglmmWarning):
+    """The optimum lies on the boundary: a variance is zero or a correlation is one in absolute value."""
+
+
+class SeparationWarning(RefglmmWarning):
+    """Complete or quasi-complete separation: some coefficients have no finite estimate."""
+
+
+class RankDeficiencyWarning(RefglmmWarning):
+    """Columns of the fixed-effects model matrix were dropped because others determine them."""
+
+
+class PredictorScaleWarning(RefglmmWarning):
+    """Predictors live on very different scales."""
+
+
+class CheckWarning(RefglmmWarning):
+    """A pre-fit check that the caller set to ``"warning"`` found something."""
+
+
+class NonIntegerWarning(RefglmmWarning):
+    """Counts that are not whole numbers, reported once with how many."""
+
+
+class FamilyWarning(RefglmmWarning):
+    """A family was replaced by an equivalent model (gaussian with identity link is a linear mixed model)."""
+
+
+class FormulaWarning(RefglmmWarning):
+    """The formula means something that often surprises (a factor left of ``||``)."""
+
+
+class VcovWarning(RefglmmWarning):
+    """The Hessian could not be used for standard errors, or disagrees with the alternative."""
+
+
+class EngineWarning(RefglmmWarning):
+    """CHOLMOD is not installed; the built-in sparse Cholesky stands in."""

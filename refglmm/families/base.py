@@ -1,0 +1,241 @@
+r"""What a family offers: its link, its kernels, and the numpy functions around them.
+
+Place in the reading order: after ``links``, before the distributions. A distribution module defines one point
+function for each link (see ``kernel``) and a subclass of :class:`Family`. Families are frozen, hashable and
+picklable; their kernels are made on first use and shared, so that numba compiles each once in a process.
+
+Weights: ``a`` is the prior weight as R defines it, that is, the variance of y is :math:`\phi V(\mu)/a`; for
+counts the log density is multiplied by a. A row with a = 0 contributes exactly nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refglmm.errors import FamilyError, NonIntegerWarning, NotAvailableError, ResponseError
+from refglmm.families.kernel import array_kernel, shape_kernel
+from refglmm.families.links import DOMAINS, EPS, Link, get_link
+
+FloatArray = NDArray[np.float64]
+Point = Callable[..., Any]
+
+#: A count is whole if it is this close to an integer (R's tolerance for binomial counts; ours for all).
+WHOLE = 1e-3
+
+# One kernel object for each point function, for the life of the process: numba compiles an object once.
+_array_kernel = lru_cache(maxsize=None)(array_kernel)
+_shape_kernel = lru_cache(maxsize=None)(shape_kernel)
+
+
+class Family:
+    """A response distribution with its link. Subclasses are what users name.
+
+    Parameters
+    ----------
+    link : str or Link, optional
+        One of the family's links by R's name; the default one if left out.
+
+    Attributes
+    ----------
+    name : str
+        Lower-case name: "binomial", "inverse_gaussian", ...
+    link : Link
+    shape_names : tuple of str
+        Shape parameters to be estimated, on their natural scale.
+    fixed_shape : float array
+        Shape parameters that are known; what ``observe`` takes as ``phi`` where none is estimated.
+    has_scale : bool
+        Whether the first shape parameter is a dispersion phi with variance phi V(mu) / a.
+    is_binomial, is_canonical, log_concave : bool
+        ``log_concave``: the observed information is never negative.
+    """
+
+    name: ClassVar[str]
+    r_name: ClassVar[str]
+    default_link: ClassVar[str]
+    canonical_link: ClassVar[str | None] = None
+    concave_links: ClassVar[frozenset[str]] = frozenset()
+    #: link name -> point function, and the same for the shape parameters
+    points: ClassVar[Mapping[str, Point]] = {}
+    shape_points: ClassVar[Mapping[str, Point]] = {}
+    #: link name -> domain of eta, where it is narrower than the link's own
+    domains: ClassVar[Mapping[str, str]] = {}
+    has_scale: ClassVar[bool] = False
+    is_binomial: ClassVar[bool] = False
+
+    link: Link
+    shape_names: tuple[str, ...] = ()
+
+    def __init__(self, link: str | Link | None = None) -> None:
+        self._set("link", self._resolve_link(self.default_link if link is None else link))
+
+    def _set(self, attribute: str, value: Any) -> None:
+        """Set an attribute during construction; afterwards the object is frozen."""
+        object.__setattr__(self, attribute, value)
+
+    def _resolve_link(self, link: str | Link) -> Link:
+        name = link.name if isinstance(link, Link) else str(link)
+        if name not in self.points:
+            raise FamilyError(
+                f"the {self.name} family has no link {name!r}; it has {', '.join(self.points)}",
+                family=self.name,
+                link=name,
+            )
+        built_in = get_link(name)
+        return replace(built_in, valid_eta=DOMAINS[self.domains[name]]) if name in self.domains else built_in
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        raise AttributeError(f"a family is frozen: make another one instead of setting {attribute!r}")
+
+    def _key(self) -> tuple[Any, ...]:
+        return type(self), self.link, self.shape_names, tuple(self.fixed_shape)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Family) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(link={self.link.name!r})"
+
+    # -- what kind of family ---------------------------------------------------------------------------------
+
+    @property
+    def n_shape(self) -> int:
+        """Shape parameters to be estimated."""
+        return len(self.shape_names)
+
+    @property
+    def fixed_shape(self) -> FloatArray:
+        """Known shape parameters."""
+        return np.empty(0)
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether observed and expected information are the same function."""
+        return self.link.name == self.canonical_link
+
+    @property
+    def log_concave(self) -> bool:
+        """Whether the observed information is >= 0 for every y and eta."""
+        return self.link.name in self.concave_links
+
+    @property
+    def display(self) -> str:
+        """The family as R's summary heads it: "binomial ( logit )"."""
+        return f"{self.r_name} ( {self.link.name} )"
+
+    # -- kernels ---------------------------------------------------------------------------------------------
+
+    @property
+    def observe(self) -> Any:
+        """Kernel ``observe(y, eta, a, base, phi, order, out)``, see :func:`.kernel.array_kernel`."""
+        return _array_kernel(self.points[self.link.name])
+
+    @property
+    def observe_shape(self) -> Any:
+        """Kernel ``observe_shape(y, eta, a, phi, j, out)``, see :func:`.kernel.shape_kernel`."""
+        if self.link.name not in self.shape_points:
+            raise NotAvailableError(f"the {self.name} family has no shape parameter")
+        return _shape_kernel(self.shape_points[self.link.name])
+
+    # -- numpy -----------------------------------------------------------------------------------------------
+
+    def at(self, phi: FloatArray) -> Family:
+        """Return the family with its shape parameters known, if its variance depends on them; here itself."""
+        return self
+
+    def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
+        """Part of the log density that is free of eta and phi, weighted; 0 where a is 0."""
+        raise NotImplementedError
+
+    def variance(self, mu: FloatArray) -> FloatArray:
+        """Variance function V(mu)."""
+        raise NotImplementedError
+
+    def unit_deviance(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
+        """Deviance of each row, weighted, free of phi; exactly 0 where y equals mu."""
+        raise NotImplementedError
+
+    def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
+        """Means to start from, inside the family's range."""
+        raise NotImplementedError
+
+    def initial_shape(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
+        """Moment estimate of the shape parameters; for a scale family Pearson's chi-square over n."""
+        if not self.has_scale:
+            return self.fixed_shape
+        used = a > 0
+        pearson = a[used] * (y[used] - mu[used]) ** 2 / self.variance(mu[used])
+        return np.array([max(float(pearson.mean()), EPS)])
+
+    def check_response(self, y: FloatArray, a: FloatArray) -> None:
+        """Raise ResponseError for the first value outside the support; warn once of broken counts."""
+        raise NotImplementedError
+
+    def minus_two_log_density(self, y: FloatArray, mu: FloatArray, a: FloatArray, deviance: float) -> float:
+        """Minus twice the conditional log likelihood as lme4 keeps its books (spec of lme4, section 5.7)."""
+        raise NotImplementedError
+
+    def simulate(
+        self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator
+    ) -> FloatArray:
+        """Draw a response for each mean, on the scale of y."""
+        raise NotImplementedError
+
+    # -- shared pieces of the subclasses ---------------------------------------------------------------------
+
+    def _require(self, ok: NDArray[np.bool_], y: FloatArray, rule: str) -> None:
+        """Raise ResponseError about the first row where ``ok`` is False."""
+        if ok.all():
+            return
+        row = int(np.argmin(ok))
+        raise ResponseError(
+            f"{rule}: row {row} (counted from 0) of the response is {y[row]:g}"
+            + (f", and {int((~ok).sum()) - 1} more rows are wrong" if (~ok).sum() > 1 else ""),
+            row=row,
+            value=float(y[row]),
+            count=int((~ok).sum()),
+        )
+
+    def _warn_not_whole(self, counts: FloatArray, what: str) -> None:
+        """One NonIntegerWarning with the number of counts that are not whole."""
+        import warnings
+
+        off = np.abs(counts - np.round(counts)) > WHOLE * np.maximum(1.0, np.abs(counts))
+        if off.any():
+            row, number = int(np.argmax(off)), int(off.sum())
+            warnings.warn(
+                NonIntegerWarning(
+                    f"non-integer {what} in {number} of {counts.size} rows; first in row {row} "
+                    f"(counted from 0): {counts[row]:g}",
+                    row=row,
+                    value=float(counts[row]),
+                    count=number,
+                ),
+                stacklevel=3,
+            )
+
+
+def weighted(a: FloatArray, value: FloatArray) -> FloatArray:
+    """Product a * value that is exactly 0 where a is 0, whatever the value."""
+    with np.errstate(all="ignore"):
+        return np.where(a == 0.0, 0.0, a * value)
+
+
+def y_log_ratio(y: FloatArray, mu: FloatArray) -> FloatArray:
+    """Return y log(y / mu), which is 0 at y = 0."""
+    with np.errstate(all="ignore"):
+        return np.where(y == 0.0, 0.0, y * np.log(y / mu))
+
+
+def drawing_weight(a: FloatArray) -> FloatArray:
+    """Weights to draw with: a row of weight zero is drawn as if it had weight one."""
+    return np.where(a > 0.0, a, 1.0)

@@ -1,0 +1,273 @@
+r"""Negative binomial counts with variance mu + mu^2/size ("NB2").
+
+Place in the reading order: after ``gaussian``. The prior weight multiplies the whole log density. With size
+theta and :math:`P = \mu/(\theta + \mu)`, :math:`Q = 1 - P`:
+
+.. math:: l = a\Big\{\log\frac{\Gamma(\theta + y)}{\Gamma(\theta)\,\theta^y} - \log y! + y\log\mu
+              - (\theta + y)\log(1 + \mu/\theta)\Big\},\qquad w = a\,\mu'^2 / (\mu + \mu^2/\theta)
+
+Each piece tends to its Poisson value, so size = 1e8 and the Poisson agree to 1e-8. The size is a shape
+parameter, estimated with the rest, or known: ``NegativeBinomial(size=2.0)``. Kernels read it from
+``phi[0]`` either way.
+
+Source: Venables and Ripley, section 7.4; Hilbe, *Negative binomial regression*.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from refglmm._jit import inline
+from refglmm.errors import ArgumentError, NotAvailableError
+from refglmm.families.base import Family, FloatArray, weighted, y_log_ratio
+from refglmm.families.links import (
+    NOTHING,
+    NOTHING_SHAPE,
+    OUTSIDE,
+    OUTSIDE_SHAPE,
+    Link,
+    chain,
+    identity_mean,
+    sqrt_mean,
+)
+from refglmm.families.special import (
+    log1p_exp,
+    log1p_minus,
+    log_minus_digamma,
+    log_rising,
+)
+
+
+@inline
+def _odds(eta, theta):
+    """Return P = mu/(theta + mu), Q = 1 - P and log(1 + mu/theta) under the log link."""
+    t = eta - np.log(theta)
+    e = np.exp(-abs(t))
+    small, large = e / (1.0 + e), 1.0 / (1.0 + e)
+    P, Q = (large, small) if t > 0.0 else (small, large)
+    return P, Q, log1p_exp(t)
+
+
+@inline
+def negative_binomial_log(y, eta, a, base, phi):
+    """Observation under the log link, fused: s = a (yQ - theta P), h = a (theta + y) PQ."""
+    if a == 0.0:
+        return NOTHING
+    theta = phi[0]
+    P, Q, log_odds = _odds(eta, theta)
+    h, w = a * (theta + y) * P * Q, a * theta * P
+    return (
+        base + a * (log_rising(theta, y) + y * eta - (theta + y) * log_odds),
+        a * (y * Q - theta * P),
+        h,
+        w,
+        h * (Q - P),
+        w * Q,
+    )
+
+
+@inline
+def _in_mean(y, mu, theta):
+    """(l, l1, l2, l3, I, I') in mu, without log y!."""
+    v, n = theta + mu, theta + y
+    info = theta / (mu * v)
+    return (
+        log_rising(theta, y) + y * np.log(mu) - n * np.log1p(mu / theta),
+        info * (y - mu),
+        n / (v * v) - y / (mu * mu),
+        2.0 * (y / mu**3 - n / v**3),
+        info,
+        -info * (theta + 2.0 * mu) / (mu * v),
+    )
+
+
+@inline
+def negative_binomial_sqrt(y, eta, a, base, phi):
+    """Observation under the square-root link, eta > 0; not log-concave."""
+    if a == 0.0:
+        return NOTHING
+    if eta <= 0.0:
+        return OUTSIDE
+    return chain(base, a, _in_mean(y, eta * eta, phi[0]), sqrt_mean(eta))
+
+
+@inline
+def negative_binomial_identity(y, eta, a, base, phi):
+    """Observation under the identity link, eta > 0; not log-concave."""
+    if a == 0.0:
+        return NOTHING
+    if eta <= 0.0:
+        return OUTSIDE
+    return chain(base, a, _in_mean(y, eta, phi[0]), identity_mean(eta))
+
+
+@inline
+def _dl_size(y, theta, relative):
+    """dl/dtheta, with relative = (y - mu)/(theta + mu): three terms that vanish in the Poisson limit."""
+    return log1p_minus(relative) + log_minus_digamma(theta) - log_minus_digamma(theta + y)
+
+
+@inline
+def negative_binomial_log_shape(y, eta, a, phi, j):
+    """Derivatives in the size under the log link."""
+    if a == 0.0:
+        return NOTHING_SHAPE
+    theta = phi[0]
+    P, Q, _ = _odds(eta, theta)
+    s = y * Q - theta * P
+    ds = P * s / theta
+    dh = P * Q * (2.0 * P * (theta + y) - y) / theta
+    return a * _dl_size(y, theta, s / theta), a * ds, a * dh, a * P * P
+
+
+@inline
+def _shape_in_mean(y, a, theta, mean):
+    """Derivatives in the size from (mu, m1, m2, m3)."""
+    mu, m1, m2, _ = mean
+    v = theta + mu
+    d1 = (y - mu) / (v * v)
+    d2 = (2.0 * (mu - y) / v - 1.0) / (v * v)
+    return (
+        a * _dl_size(y, theta, (y - mu) / v),
+        a * d1 * m1,
+        -a * (d2 * m1 * m1 + d1 * m2),
+        a * m1 * m1 / (v * v),
+    )
+
+
+@inline
+def negative_binomial_sqrt_shape(y, eta, a, phi, j):
+    """Derivatives in the size under the square-root link."""
+    if a == 0.0:
+        return NOTHING_SHAPE
+    if eta <= 0.0:
+        return OUTSIDE_SHAPE
+    return _shape_in_mean(y, a, phi[0], sqrt_mean(eta))
+
+
+@inline
+def negative_binomial_identity_shape(y, eta, a, phi, j):
+    """Derivatives in the size under the identity link."""
+    if a == 0.0:
+        return NOTHING_SHAPE
+    if eta <= 0.0:
+        return OUTSIDE_SHAPE
+    return _shape_in_mean(y, a, phi[0], identity_mean(eta))
+
+
+class NegativeBinomial(Family):
+    """Negative binomial, Var y = mu + mu^2/size. Links: log (default), sqrt, identity.
+
+    Parameters
+    ----------
+    link : str or Link, optional
+    size : float, optional
+        Known size, > 0. If left out the size is estimated with the other parameters.
+    """
+
+    name = "negative_binomial"
+    default_link = "log"
+    concave_links = frozenset({"log"})
+    domains: ClassVar = {"identity": "positive"}
+    points: ClassVar = {
+        "log": negative_binomial_log,
+        "sqrt": negative_binomial_sqrt,
+        "identity": negative_binomial_identity,
+    }
+    shape_points: ClassVar = {
+        "log": negative_binomial_log_shape,
+        "sqrt": negative_binomial_sqrt_shape,
+        "identity": negative_binomial_identity_shape,
+    }
+
+    size: float | None
+
+    def __init__(self, link: str | Link | None = None, size: float | None = None) -> None:
+        super().__init__(link)
+        if size is not None and not 0.0 < float(size) < np.inf:
+            raise ArgumentError(
+                f"the size of a negative binomial must be positive and finite, not {size!r}", size=size
+            )
+        self._set("size", None if size is None else float(size))
+        self._set("shape_names", ("size",) if size is None else ())
+
+    def __repr__(self) -> str:
+        size = "" if self.size is None else f", size={self.size:g}"
+        return f"NegativeBinomial(link={self.link.name!r}{size})"
+
+    @property
+    def r_name(self) -> str:  # type: ignore[override]
+        """R's name, with the size if it is known."""
+        return "Negative Binomial" if self.size is None else f"Negative Binomial({self.size:.4g})"
+
+    @property
+    def fixed_shape(self) -> FloatArray:
+        """The known size, or an empty array."""
+        return np.empty(0) if self.size is None else np.array([self.size])
+
+    def at(self, phi: FloatArray) -> NegativeBinomial:
+        """Return the same family with the size known."""
+        return self if self.size is not None else NegativeBinomial(self.link, float(phi[0]))
+
+    @property
+    def _theta(self) -> float:
+        if self.size is None:
+            raise NotAvailableError(
+                "variance and deviance of this negative binomial depend on its estimated size; "
+                "ask family.at(phi), which knows it"
+            )
+        return self.size
+
+    def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
+        """-a log y!."""
+        from scipy.special import gammaln
+
+        return weighted(-a, gammaln(y + 1.0))
+
+    def variance(self, mu: FloatArray) -> FloatArray:
+        """Mu + mu^2/size."""
+        return mu + mu * mu / self._theta
+
+    def unit_deviance(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
+        """2 a {y log(y/mu) - (y + size) log((y + size)/(mu + size))}."""
+        theta = self._theta
+        with np.errstate(all="ignore"):
+            rest = (y + theta) * np.log1p((y - mu) / (mu + theta))
+        return weighted(2.0 * a, np.maximum(y_log_ratio(y, mu) - rest, 0.0))
+
+    def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
+        """Y, a zero replaced by 1/6."""
+        return y + (y == 0.0) / 6.0
+
+    def initial_shape(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
+        """Moments: sum a mu^2 / sum a {(y - mu)^2 - mu}, kept within [0.05, 1000]."""
+        if self.size is not None:
+            return self.fixed_shape
+        excess = float(np.sum(a * ((y - mu) ** 2 - mu)))
+        square = float(np.sum(a * mu**2))
+        return np.array([np.clip(square / excess, 0.05, 1e3) if excess > 0.0 else 1e3])
+
+    def check_response(self, y: FloatArray, a: FloatArray) -> None:
+        """Y >= 0, and should be whole."""
+        ok = (y >= 0.0) & (y < np.inf)
+        self._require(ok, y, "negative values are not allowed for the negative binomial family")
+        self._warn_not_whole(y, "counts")
+
+    def minus_two_log_density(self, y: FloatArray, mu: FloatArray, a: FloatArray, deviance: float) -> float:
+        """-2 sum a log NB(y; mu, size), the weight on every term (lme4's compiled family forgets some)."""
+        from scipy.special import gammaln
+
+        theta = self._theta
+        with np.errstate(all="ignore"):
+            rows = np.where(y > 0, y * np.log(mu / (mu + theta)), 0.0) - theta * np.log1p(mu / theta)
+        rows += gammaln(y + theta) - gammaln(theta) - gammaln(y + 1.0)
+        return float(-2.0 * np.sum(weighted(a, rows)))
+
+    def simulate(
+        self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator
+    ) -> FloatArray:
+        """Counts; the weight, which repeats a row, plays no part in drawing it."""
+        theta = self.size if self.size is not None else float(phi[0])
+        return rng.negative_binomial(theta, theta / (theta + mu)).astype(np.float64)

@@ -1,0 +1,99 @@
+r"""Poisson counts.
+
+Place in the reading order: after ``binomial``. The prior weight multiplies the log density:
+
+.. math:: l = a\{y\log\mu - \mu - \log y!\}
+
+Source: McCullagh and Nelder, chapter 6. y need not be whole: y! is Gamma(y + 1).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from refglmm._jit import inline
+from refglmm.families.base import Family, FloatArray, weighted, y_log_ratio
+from refglmm.families.links import NOTHING, OUTSIDE
+
+
+@inline
+def poisson_log(y, eta, a, base, phi):
+    """Observation under the log link, fused: s = a (y - mu), h = w = a mu."""
+    if a == 0.0:
+        return NOTHING
+    mu = np.exp(eta)
+    w = a * mu
+    return base + a * (y * eta - mu), a * (y - mu), w, w, w, w
+
+
+@inline
+def poisson_sqrt(y, eta, a, base, phi):
+    """Observation under the square-root link, mu = eta^2, eta > 0."""
+    if a == 0.0:
+        return NOTHING
+    if eta <= 0.0:
+        return OUTSIDE
+    r = 2.0 * y / eta
+    h, dh = a * (r / eta + 2.0), -2.0 * a * r / (eta * eta)
+    return base + a * (2.0 * y * np.log(eta) - eta * eta), a * (r - 2.0 * eta), h, 4.0 * a, dh, 0.0
+
+
+@inline
+def poisson_identity(y, eta, a, base, phi):
+    """Observation under the identity link, eta > 0."""
+    if a == 0.0:
+        return NOTHING
+    if eta <= 0.0:
+        return OUTSIDE
+    r = y / eta
+    w = a / eta
+    return base + a * (y * np.log(eta) - eta), a * (r - 1.0), w * r, w, -2.0 * w * r / eta, -w / eta
+
+
+class Poisson(Family):
+    """Poisson counts. Links: log (default), sqrt, identity."""
+
+    name = "poisson"
+    r_name = "poisson"
+    default_link = "log"
+    canonical_link = "log"
+    concave_links = frozenset({"log", "sqrt", "identity"})
+    domains: ClassVar = {"identity": "positive"}
+    points: ClassVar = {"log": poisson_log, "sqrt": poisson_sqrt, "identity": poisson_identity}
+
+    def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
+        """-a log y!."""
+        from scipy.special import gammaln
+
+        return weighted(-a, gammaln(y + 1.0))
+
+    def variance(self, mu: FloatArray) -> FloatArray:
+        """Mu itself."""
+        return np.array(mu, dtype=np.float64)
+
+    def unit_deviance(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
+        """2 a {y log(y/mu) - (y - mu)}."""
+        return weighted(2.0 * a, np.maximum(y_log_ratio(y, mu) - (y - mu), 0.0))
+
+    def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
+        """Y + 0.1, so that a zero has a logarithm."""
+        return y + 0.1
+
+    def check_response(self, y: FloatArray, a: FloatArray) -> None:
+        """Y >= 0, and should be whole."""
+        self._require((y >= 0.0) & (y < np.inf), y, "negative values are not allowed for the Poisson family")
+        self._warn_not_whole(y, "counts")
+
+    def minus_two_log_density(self, y: FloatArray, mu: FloatArray, a: FloatArray, deviance: float) -> float:
+        """-2 sum a log Pois(y; mu)."""
+        with np.errstate(all="ignore"):
+            rows = np.where(y > 0, y * np.log(mu), 0.0) - mu
+        return float(-2.0 * np.sum(self.base_measure(y, a) + weighted(a, rows)))
+
+    def simulate(
+        self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator
+    ) -> FloatArray:
+        """Counts; the weight, which repeats a row, plays no part in drawing it."""
+        return rng.poisson(mu).astype(np.float64)

@@ -1,0 +1,121 @@
+"""Families by name.
+
+Place in the reading order: last of ``families``. R's spellings, those of other packages and our class names
+all lead to the same family; what is no family, or has no likelihood, is refused with a reason.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+from refglmm.errors import FamilyError
+from refglmm.families.base import Family
+from refglmm.families.binomial import Bernoulli, Binomial
+from refglmm.families.gamma import Gamma
+from refglmm.families.gaussian import Gaussian
+from refglmm.families.inverse_gaussian import InverseGaussian
+from refglmm.families.links import Link
+from refglmm.families.negative_binomial import NegativeBinomial
+from refglmm.families.poisson import Poisson
+
+#: The built-in families under the name they carry.
+FAMILIES: dict[str, type[Family]] = {
+    family.name: family
+    for family in (Binomial, Bernoulli, Poisson, Gamma, InverseGaussian, Gaussian, NegativeBinomial)
+}
+
+#: Other spellings, compared without case, spaces, dots and underscores.
+_ALSO = {
+    "normal": "gaussian",
+    "wald": "inverse_gaussian",
+    "nb": "negative_binomial",
+    "nbinom": "negative_binomial",
+    "nbinom2": "negative_binomial",
+    "nb2": "negative_binomial",
+    "negbin": "negative_binomial",
+    "negbinomial": "negative_binomial",
+}
+
+# name, or name(link), name(link = "log"), name(2.5), name(size = 2.5)
+_CALL = re.compile(
+    r"\s*(?P<name>[\w. ]+?)\s*(?:\(\s*(?:(?P<key>\w+)\s*=)?\s*(?P<argument>[^()=]*?)\s*\))?\s*"
+)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s._]", "", name).lower()
+
+
+_BY_SPELLING = {_plain(name): cls for name, cls in FAMILIES.items()}
+_BY_SPELLING |= {spelling: FAMILIES[name] for spelling, name in _ALSO.items()}
+
+
+def _class_of(name: str) -> type[Family]:
+    plain = _plain(name)
+    if plain in _BY_SPELLING:
+        return _BY_SPELLING[plain]
+    if plain.startswith("quasi"):
+        raise FamilyError(
+            f"{name!r} has no likelihood: a quasi family only says how the variance follows the mean, so "
+            "there is nothing to maximise or compare. For overdispersed counts take negative_binomial, or "
+            "add a random effect for each observation",
+            family=name,
+        )
+    close = difflib.get_close_matches(plain, _BY_SPELLING, n=3, cutoff=0.6)
+    near = list(dict.fromkeys(_BY_SPELLING[spelling].name for spelling in close))
+    meant = f", did you mean {' or '.join(near)}?" if near else ";"
+    known = ", ".join(FAMILIES)
+    raise FamilyError(f"unknown family {name!r}{meant} There are {known}.", family=name, near=near)
+
+
+def _from_text(text: str, link: str | Link | None) -> Family:
+    match = _CALL.fullmatch(text)
+    if match is None:
+        raise FamilyError(f"cannot read the family {text!r}", family=text)
+    cls, argument = _class_of(match["name"]), match["argument"]
+    keywords: dict[str, Any] = {}
+    if argument:
+        argument = argument.strip("\"'")
+        key = match["key"] or ("size" if re.fullmatch(r"[\d.]+(e[+-]?\d+)?", argument) else "link")
+        keywords[{"theta": "size"}.get(key, key)] = float(argument) if key in ("size", "theta") else argument
+    if link is not None:
+        if keywords.get("link", link) != link:
+            raise FamilyError(f"two links: {text!r} and link={link!r}", family=text, link=link)
+        keywords["link"] = link
+    try:
+        return cls(**keywords)
+    except TypeError:
+        raise FamilyError(f"cannot read the family {text!r}: {cls.__name__} takes no such argument") from None
+
+
+def get_family(family: Any, link: str | Link | None = None) -> Family:
+    """Return the family that a user named.
+
+    Parameters
+    ----------
+    family : str, Family or subclass of Family
+        "binomial", "Gamma", "inverse.gaussian", "nbinom2", 'Gamma(link = "log")', "negative.binomial(2)",
+        ``Binomial``, ``Binomial("probit")``, ...
+    link : str or Link, optional
+        Only with a name or a class; a family object has its link already.
+
+    Raises
+    ------
+    FamilyError
+        Unknown name (with the nearest ones), unknown link, quasi family, or not a family at all.
+    """
+    if isinstance(family, str):
+        return _from_text(family, link)
+    if isinstance(family, type) and issubclass(family, Family):
+        return family(link)
+    if not isinstance(family, Family):
+        raise FamilyError(
+            f"a family is a name or a family object, not {type(family).__name__}; "
+            f"there are {', '.join(FAMILIES)}",
+            family=family,
+        )
+    if link is not None and (link.name if isinstance(link, Link) else link) != family.link.name:
+        raise FamilyError(f"{family!r} has its link already; make it with link={link!r}", link=link)
+    return family

@@ -1,0 +1,344 @@
+"""A fitted mixed model: the end of the road, and where everything after it begins.
+
+Place in the reading order: last of ``fit``. The class is thin: each accessor names a quantity and asks the
+module that computes it (``criteria``, ``varcorr``, ``ranef``, ``residuals``, ``vcov``, ``summary``,
+``getme``, ``trace``, ``serialise``). A fit never changes: what it holds is read-only, what it hands out is
+a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from refglmm.errors import ArgumentError
+from refglmm.fit import criteria, getme, serialise
+from refglmm.fit import ranef as ranef_module
+from refglmm.fit import residuals as residuals_module
+from refglmm.fit import summary as summary_module
+from refglmm.fit import trace as trace_module
+from refglmm.fit import varcorr as varcorr_module
+from refglmm.fit import vcov as vcov_module
+from refglmm.fit.arrays import freeze_arrays
+from refglmm.fit.html import html_block, html_lines, html_table
+from refglmm.fit.rformat import format_numbers, named_numbers
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+    from refglmm.covariance.base import Structure
+    from refglmm.families.base import Family
+    from refglmm.formula.design import Design
+    from refglmm.formula.frame import ModelFrame
+    from refglmm.formula.grammar import Formula
+    from refglmm.likelihood.state import Mode
+    from refglmm.optimize.records import Certificate, Optimum
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedModel:
+    """A fitted (generalized) linear mixed model.
+
+    Built by :func:`refglmm.glmer`, :func:`refglmm.lmer` and their relatives, not by hand.
+
+    Attributes
+    ----------
+    formula, frame, design : Formula, ModelFrame, Design
+        What was asked for, the rows used, and the matrices made of them.
+    family, structures : Family, tuple of Structure
+        Conditional distribution; covariance structure of each term.
+    mode_name : {"exact", "lme4"}
+    is_lmm, reml : bool
+    n_agq : int
+        Quadrature points; 1 is Laplace, 0 profiles beta in the penalised problem.
+    optimum : Optimum
+        Estimates, objective, Hessian, certificate, records of the optimiser.
+    conditional : Mode
+        State at the conditional modes of the random effects.
+    sigma : float
+        Residual standard deviation; sqrt(phi) for other families with a scale, 1 for those without.
+    data_name, call : str, dict
+        Name of the data and arguments of the call, for printing.
+    se_type : {"hessian", "rx"}
+        Which standard errors ``se`` and ``summary`` show (see :meth:`vcov`).
+    """
+
+    formula: Formula
+    frame: ModelFrame
+    design: Design
+    family: Family
+    structures: tuple[Structure, ...]
+    mode_name: str
+    is_lmm: bool
+    reml: bool
+    n_agq: int
+    optimum: Optimum
+    conditional: Mode
+    sigma: float
+    data_name: str
+    call: dict[str, Any]
+    se_type: str
+    _cache: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        for record in (self.optimum, self.conditional, self.optimum.certificate):
+            freeze_arrays(record)
+
+    def _cached(self, name: str, compute: Callable[[], T]) -> T:
+        if name not in self._cache:
+            self._cache[name] = compute()
+        return self._cache[name]
+
+    # -- estimates -------------------------------------------------------------------------------------------
+
+    @property
+    def fixef(self) -> pd.Series:
+        """Fixed effects by name."""
+        return pd.Series(
+            np.array(self.optimum.beta, dtype=float), index=list(self.design.names), name="fixef"
+        )
+
+    def coefficients(self, *, add_dropped: bool = False) -> pd.Series:
+        """Fixed effects; with ``add_dropped`` also the rank-deficient columns, as NaN in their place."""
+        return self.fixef.reindex(list(self.design.all_names)) if add_dropped else self.fixef
+
+    @property
+    def beta(self) -> np.ndarray:
+        """Fixed effects as an array."""
+        return np.array(self.optimum.beta, dtype=float)
+
+    @property
+    def theta(self) -> pd.Series:
+        """Entries of the (relative) Cholesky factors of the random-effects covariances, by name."""
+        return getme.theta(self)
+
+    @property
+    def par(self) -> pd.Series:
+        """Covariance parameters as the optimiser sees them; equal to theta for unstructured terms."""
+        return getme.par(self)
+
+    @property
+    def phi(self) -> pd.Series:
+        """Estimated dispersion and shape parameters by name."""
+        values = np.array(self.optimum.phi, dtype=float)
+        return pd.Series(values, index=list(self.family.shape_names)[: values.size], name="phi", dtype=float)
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether sigma is a parameter: linear mixed models and families with a dispersion."""
+        return bool(self.is_lmm or self.family.has_scale)
+
+    @property
+    def varcorr(self) -> varcorr_module.VarCorr:
+        """Variances and correlations of the random effects."""
+        return self._cached("varcorr", lambda: varcorr_module.varcorr(self))
+
+    def ranef(self, *, cond_var: bool = True) -> ranef_module.RandomEffects:
+        """Conditional modes of the random effects by grouping factor, with their conditional covariances."""
+        return self._cached(f"ranef {cond_var}", lambda: ranef_module.ranef(self, cond_var=cond_var))
+
+    def coef(self) -> ranef_module.GroupFrames:
+        """Fixed plus random effects of each level."""
+        return self._cached("coef", lambda: ranef_module.coef(self))
+
+    # -- uncertainty -----------------------------------------------------------------------------------------
+
+    @property
+    def covariance(self) -> vcov_module.FixedCovariance:
+        """Covariance of the fixed effects with its kind and note (what ``se`` and ``summary`` use)."""
+
+        def compute() -> vcov_module.FixedCovariance:
+            result = vcov_module.fixed_covariance(self)
+            result.matrix.setflags(write=False)
+            return result
+
+        return self._cached("covariance", compute)
+
+    def vcov(self, kind: str | None = None, *, full: bool = False) -> pd.DataFrame:
+        """Covariance matrix of the fixed effects.
+
+        Parameters
+        ----------
+        kind : {"hessian", "rx"}, optional
+            See :mod:`refglmm.fit.vcov`; the default is what the fit was asked for, as far as it exists.
+        full : bool
+            Joint covariance of (beta, b) given the covariance parameters, dense.
+        """
+        return vcov_module.vcov(self, kind, full=full)
+
+    @property
+    def se(self) -> pd.Series:
+        """Standard errors of the fixed effects."""
+        return pd.Series(np.sqrt(np.diag(self.covariance.matrix)), index=list(self.design.names), name="se")
+
+    # -- criteria --------------------------------------------------------------------------------------------
+
+    @property
+    def minus_two_loglik(self) -> float:
+        """-2 log L with all constants, random effects integrated out; the REML criterion of a REML fit."""
+        return float(self.optimum.value)
+
+    @property
+    def loglik(self) -> float:
+        """Log-likelihood (restricted, for a REML fit); its degrees of freedom are ``df``."""
+        return -0.5 * self.minus_two_loglik
+
+    @property
+    def deviance(self) -> float:
+        """GLMM: sum of unit deviances at the modes. LMM: -2 log L (ML), for REML at its estimates."""
+        return criteria.deviance(self)
+
+    @property
+    def reml_criterion(self) -> float:
+        """REML criterion; an error for other fits."""
+        return criteria.reml_criterion(self)
+
+    @property
+    def aic(self) -> float:
+        """-2 log L + 2 df."""
+        return criteria.aic(self)
+
+    @property
+    def bic(self) -> float:
+        """-2 log L + df log(nobs)."""
+        return criteria.bic(self)
+
+    @property
+    def df(self) -> int:
+        """Number of estimated parameters."""
+        return criteria.n_parameters(self)
+
+    @property
+    def df_resid(self) -> int:
+        """nobs - df."""
+        return self.nobs - self.df
+
+    @property
+    def nobs(self) -> int:
+        """Rows used."""
+        return int(self.frame.n)
+
+    @property
+    def ngroups(self) -> pd.Series:
+        """Levels of each grouping factor."""
+        return criteria.ngroups(self)
+
+    # -- rows ------------------------------------------------------------------------------------------------
+
+    @property
+    def fitted(self) -> pd.Series:
+        """Conditional means, on the scale of the response."""
+        return residuals_module.fitted_values(self)
+
+    def residuals(self, type: str = "deviance", *, scaled: bool = False) -> pd.Series:
+        """Residuals: "deviance", "pearson", "working" or "response"; ``scaled`` divides by sigma."""
+        return residuals_module.residuals(self, type, scaled=scaled)
+
+    def weights(self, type: str = "prior") -> pd.Series:
+        """Prior or working weights."""
+        return residuals_module.weights(self, type)
+
+    def model_matrix(self, type: str = "fixed") -> pd.DataFrame | sparse.csc_array:
+        """X as a DataFrame ("fixed"), or Z as a sparse matrix ("random")."""
+        if type == "fixed":
+            X = np.array(self.design.X)
+            return pd.DataFrame(X, index=self.frame.index, columns=list(self.design.names))
+        if type == "random":
+            return self.design.Zt().T.tocsc()
+        raise ArgumentError(f"unknown model matrix {type!r}; use 'fixed' or 'random'", type=type)
+
+    def model_frame(self) -> pd.DataFrame:
+        """The variables of the model, rows used."""
+        return self.frame.data.copy(deep=True)
+
+    # -- how it was fitted -----------------------------------------------------------------------------------
+
+    @property
+    def is_glmm(self) -> bool:
+        """Whether this is a generalized linear mixed model."""
+        return not self.is_lmm
+
+    @property
+    def is_reml(self) -> bool:
+        """Whether REML was the criterion."""
+        return bool(self.reml)
+
+    @property
+    def convergence(self) -> Certificate:
+        """The certificate of the optimum."""
+        return self.optimum.certificate
+
+    def is_singular(self, tol: float = 1e-4) -> bool:
+        """Whether some variance is zero or some correlation one in absolute value, within ``tol``."""
+        parts = varcorr_module.split_par(self)
+        return any(s.is_singular(par, tol) for s, par in zip(self.structures, parts, strict=True))
+
+    @property
+    def trace(self) -> trace_module.Trace:
+        """Every objective evaluation and recorded PIRLS iteration."""
+        return self._cached("trace", lambda: trace_module.trace(self))
+
+    def get_me(self, *names: str) -> Any:
+        """A piece of the model by the name that lme4's getME gives it; several names give a dict."""
+        return getme.get_me(self, *names)
+
+    # -- showing ---------------------------------------------------------------------------------------------
+
+    def summary(self, *, correlation: bool | None = None) -> summary_module.Summary:
+        """Summary that prints like lme4's; ``correlation`` of the fixed effects: None shows up to 12."""
+        return summary_module.summary(self, correlation_shown=correlation)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; schema in :mod:`refglmm.fit.serialise`."""
+        return serialise.to_dict(self)
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Strict JSON text of :meth:`to_dict`."""
+        return serialise.to_json(self, indent=indent)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _lines(self) -> list[str]:
+        if self.reml:
+            value = f"REML criterion at convergence: {format_numbers([round(self.reml_criterion, 4)], 7)[0]}"
+        else:
+            value = summary_module.criteria_table(criteria.criteria(self), 7, 4)
+        lines = [
+            *summary_module.header_lines(self),
+            value,
+            "Random effects:",
+            self.varcorr.to_string(digits=4),
+        ]
+        lines.append(summary_module.size_line(self))
+        if len(self.design.names):
+            estimates = format_numbers(self.beta, 4)
+            lines += ["Fixed Effects:", named_numbers(list(self.design.names), estimates)]
+        else:
+            lines.append("No fixed effects")
+        certificate = self.optimum.certificate
+        return lines + ([] if certificate.converged and not certificate.messages else [str(certificate)])
+
+    def _repr_html_(self) -> str:
+        header, rows, _ = self.varcorr.cells(("Variance", "Std.Dev."), 4)
+        values = summary_module.shown_criteria(self)
+        fixed = zip(self.design.names, format_numbers(self.beta, 4), strict=True)
+        return html_block(
+            [
+                html_lines(summary_module.header_lines(self)),
+                html_table(list(values), [[format_numbers([v], 7)[0] for v in values.values()]]),
+                html_table(header, rows, "Random effects"),
+                html_lines([summary_module.size_line(self)]),
+                html_table(["", "Estimate"], fixed, "Fixed effects"),
+                html_lines(self.optimum.certificate.messages),
+            ]
+        )

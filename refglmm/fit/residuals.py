@@ -1,0 +1,88 @@
+r"""Fitted values, residuals and working weights.
+
+Place in the reading order: in ``fit``, after ``arrays``. All are conditional on the modes of the random
+effects.
+
+==========  ==================================  =============================
+type        generalized                         linear mixed model
+==========  ==================================  =============================
+response    y - mu                              y - mu
+working     (y - mu) / (dmu/deta)               y - mu
+pearson     sqrt(w) (y - mu) / sqrt(V(mu))      sqrt(w) (y - mu)
+deviance    sign(y - mu) sqrt(d_i)              sqrt(w) (y - mu)
+==========  ==================================  =============================
+
+with prior weights w (trial counts for the binomial) and unit deviances d_i, which include w. ``scaled``
+divides by sigma. Under ``na_action="exclude"`` rows dropped for missing values come back as NaN.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from refglmm.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from refglmm.fit.fitted import FittedModel
+
+FloatArray = NDArray[np.float64]
+TYPES = ("deviance", "pearson", "working", "response")
+
+
+def padded(fit: FittedModel, values: FloatArray, name: str) -> pd.Series:
+    """Series over the rows of the fit, or over all rows of the data when missing ones were excluded."""
+    frame = fit.frame
+    if frame.na_action != "exclude":
+        return pd.Series(np.array(values, dtype=float), index=frame.index, name=name)
+    full = np.full(len(frame.full_index), np.nan)
+    full[np.asarray(frame.kept, dtype=bool)] = values
+    return pd.Series(full, index=frame.full_index, name=name)
+
+
+def conditional_family(fit: FittedModel) -> Any:
+    """The family with its estimated shape parameters put in (the negative binomial's variance needs them)."""
+    return fit.family.at(np.array(fit.optimum.phi, dtype=float))
+
+
+def residual_values(fit: FittedModel, type: str = "deviance") -> FloatArray:
+    """Residuals of the rows that were used, unscaled."""
+    if type not in TYPES:
+        raise ArgumentError(f"unknown residual type {type!r}; use one of {', '.join(TYPES)}", type=type)
+    y, mu, weights = fit.frame.y, fit.conditional.mu, fit.frame.weights
+    raw = y - mu
+    if type == "response" or (fit.is_lmm and type == "working"):
+        return raw
+    if fit.is_lmm:
+        return np.sqrt(weights) * raw
+    if type == "working":
+        return raw / fit.family.link.mu_eta(np.array(fit.conditional.eta))
+    family = conditional_family(fit)
+    if type == "pearson":
+        return np.sqrt(weights) * raw / np.sqrt(family.variance(np.array(mu)))
+    # Rounding may leave a unit deviance at -1e-17; its root is zero, not NaN.
+    unit = np.asarray(family.unit_deviance(y, np.array(mu), weights))
+    return np.sign(raw) * np.sqrt(np.maximum(unit, 0.0))
+
+
+def residuals(fit: FittedModel, type: str = "deviance", *, scaled: bool = False) -> pd.Series:
+    """Residuals with row labels."""
+    values = residual_values(fit, type)
+    return padded(fit, values / fit.sigma if scaled else values, f"{type} residuals")
+
+
+def fitted_values(fit: FittedModel) -> pd.Series:
+    """Conditional means with row labels."""
+    return padded(fit, fit.conditional.mu, "fitted")
+
+
+def weights(fit: FittedModel, type: str = "prior") -> pd.Series:
+    """Prior weights (trial counts for the binomial), or working weights at the conditional mode."""
+    if type == "prior":
+        return padded(fit, fit.frame.weights, "prior weights")
+    if type == "working":
+        return padded(fit, fit.frame.weights if fit.is_lmm else fit.conditional.w, "working weights")
+    raise ArgumentError(f"unknown weights type {type!r}; use 'prior' or 'working'", type=type)

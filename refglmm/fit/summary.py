@@ -1,0 +1,285 @@
+r"""The summary of a fit, in the order and layout of lme4's.
+
+Place in the reading order: in ``fit``, after ``vcov`` and ``criteria``. The Wald statistics are
+:math:`z_j = \hat\beta_j / SE_j`; for generalized models :math:`p_j = 2\Phi(-|z_j|)`; linear ones show t
+values without p-values, because their denominator degrees of freedom are not known without further
+approximation.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr
+
+from refglmm.fit import criteria
+from refglmm.fit.arrays import plain
+from refglmm.fit.html import html_block, html_lines, html_table
+from refglmm.fit.residuals import conditional_family, residual_values
+from refglmm.fit.rformat import (
+    LINE_WIDTH,
+    STARS_LEGEND,
+    abbreviate,
+    format_coefficients,
+    format_numbers,
+    format_p,
+    named_numbers,
+    stars,
+    table,
+)
+from refglmm.fit.varcorr import VarCorr
+
+if TYPE_CHECKING:
+    from refglmm.fit.fitted import FittedModel
+
+#: The correlation of the fixed effects is printed up to this many coefficients.
+MAX_CORRELATION = 12
+#: Arguments of the call that the header repeats when they were given.
+HEADER_ARGUMENTS = (("weights", "Weights"), ("offset", " Offset"), ("subset", " Subset"))
+
+
+def title(fit: FittedModel) -> str:
+    """What was fitted, and how."""
+    if fit.is_lmm:
+        return "Linear mixed model fit by " + ("REML" if fit.reml else "maximum likelihood")
+    method = {
+        0: "Adaptive Gauss-Hermite Quadrature, nAGQ = 0",
+        1: "Laplace Approximation",
+    }.get(fit.n_agq, f"Adaptive Gauss-Hermite Quadrature, nAGQ = {fit.n_agq}")
+    return f"Generalized linear mixed model fit by maximum likelihood ({method})"
+
+
+def header_lines(fit: FittedModel) -> list[str]:
+    """Title, family, formula, data, and weights, offset and subset where they were given by name."""
+    lines = textwrap.wrap(title(fit), LINE_WIDTH, subsequent_indent="  ")
+    if not fit.is_lmm:
+        family = conditional_family(fit)
+        lines.append(f" Family: {family.r_name}  ( {family.link.name} )")
+    formula = textwrap.wrap(
+        f"Formula: {fit.formula.expanded}", LINE_WIDTH, subsequent_indent="    ", break_long_words=False
+    )
+    lines += formula + [f"   Data: {fit.data_name}"]
+    for argument, label in HEADER_ARGUMENTS:
+        value = fit.call.get(argument)
+        if value is not None:
+            lines.append(f"{label}: {value if isinstance(value, str) else '(given as an array)'}")
+    return lines
+
+
+def size_line(fit: FittedModel) -> str:
+    """Number of obs and of levels."""
+    groups = "; ".join(f"{name}, {count}" for name, count in criteria.ngroups(fit).items())
+    return f"Number of obs: {fit.frame.n}, groups:  {groups}"
+
+
+def criteria_table(values: Mapping[str, float], digits: int, decimals: int) -> str:
+    """The line of criteria under its heads."""
+    names = list(values)
+    numbers = format_numbers([round(values[name], decimals) for name in names[:-1]], digits)
+    return named_numbers(names, [*numbers, str(int(values[names[-1]]))], gap=1)
+
+
+def coefficient_table(fit: FittedModel) -> pd.DataFrame:
+    """Estimate, Std. Error, z (or t) value and, for generalized models, Pr(>|z|)."""
+    estimate = np.asarray(fit.optimum.beta, dtype=float)
+    se = fit.se.to_numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = estimate / se
+    frame = pd.DataFrame({"Estimate": estimate, "Std. Error": se}, index=list(fit.design.names))
+    # lme4 heads the column of a family with an estimated scale "t value", yet takes p from the normal.
+    frame["t value" if fit.has_scale else "z value"] = z
+    if not fit.is_lmm:
+        frame["Pr(>|z|)"] = 2.0 * ndtr(-np.abs(z))
+    return frame
+
+
+def zapped(x: pd.Series, digits: int = 5) -> pd.Series:
+    """Round to the decimals that ``digits`` significant digits of the largest number have (R's zapsmall)."""
+    largest = float(np.max(np.abs(x)))
+    return x.round(max(0, math.floor(digits - math.log10(largest) + 0.5))) if largest > 0 else x
+
+
+def correlation(covariance: pd.DataFrame) -> pd.DataFrame:
+    """Correlation matrix of a covariance matrix."""
+    sd = np.sqrt(np.diag(covariance))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return covariance / np.outer(sd, sd)
+
+
+def trouble(fit: FittedModel) -> tuple[str, ...]:
+    """What the reader must know before using the numbers: certificate messages, singularity, kind of SE."""
+    certificate = fit.optimum.certificate
+    lines = list(certificate.messages)
+    if certificate.singular and not any("singular" in line for line in lines):
+        lines.insert(0, f"boundary (singular) fit: {', '.join(certificate.boundary)}")
+    if not certificate.converged and not certificate.messages:
+        lines.append(
+            f"not certified as an optimum: predicted decrease {certificate.newton_decrement:.3g}, "
+            f"largest |gradient| {certificate.gradient_norm:.3g}"
+        )
+    return tuple(lines + ([fit.covariance.note] if fit.covariance.note else []))
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What ``print(fit.summary())`` shows; every number is an attribute at full precision.
+
+    Attributes
+    ----------
+    header : tuple of str
+    criteria : dict of AIC, BIC, logLik, -2*log(L), df.resid; a REML fit has only "REML criterion"
+    residual_quantiles : Series
+        Min, 1Q, Median, 3Q, Max of the Pearson residuals divided by sigma.
+    varcorr : VarCorr
+    size : str
+    phi : Series
+        Shape parameters other than the scale, which the random-effects table shows as Residual.
+    coefficients, correlation : DataFrame
+    notes : tuple of str
+        Convergence messages, singularity, kind of standard errors; empty when there is nothing to say.
+    """
+
+    header: tuple[str, ...]
+    criteria: dict[str, float]
+    residual_quantiles: pd.Series
+    varcorr: VarCorr
+    size: str
+    phi: pd.Series
+    coefficients: pd.DataFrame
+    correlation: pd.DataFrame
+    notes: tuple[str, ...]
+    show_correlation: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; NaN becomes None."""
+        return {
+            "header": list(self.header),
+            "criteria": plain(self.criteria),
+            "residual_quantiles": plain(self.residual_quantiles),
+            "varcorr": plain(self.varcorr.as_frame().to_dict(orient="records")),
+            "size": self.size,
+            "phi": plain(self.phi),
+            "coefficients": plain(self.coefficients.to_dict(orient="index")),
+            "correlation": plain(self.correlation.to_dict(orient="index")),
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _lines(self) -> list[str]:
+        quantiles = self.residual_quantiles
+        lines = [*self.header, "", self._criteria_text(), "", "Scaled residuals: "]
+        lines.append(named_numbers(list(quantiles.index), format_numbers(zapped(quantiles), 4), gap=1))
+        lines += [
+            "",
+            "Random effects:",
+            self.varcorr.to_string(("Variance", "Std.Dev."), digits=4),
+            self.size,
+        ]
+        if len(self.phi):
+            lines += [
+                f"Shape: {name} = {value}"
+                for name, value in zip(self.phi.index, self._phi_text(), strict=True)
+            ]
+        if len(self.coefficients):
+            lines += ["", "Fixed effects:", *self._coefficient_lines(), *self._correlation_lines()]
+        else:
+            lines += ["", "No fixed effects"]
+        return lines + list(self.notes)
+
+    def _phi_text(self) -> list[str]:
+        return [format_numbers([value], 4)[0] for value in self.phi]
+
+    def _criteria_text(self) -> str:
+        if "REML criterion" in self.criteria:
+            value = format_numbers([round(self.criteria["REML criterion"], 1)], 7)[0]
+            return f"REML criterion at convergence: {value}"
+        return criteria_table(self.criteria, 7, 1)
+
+    def coefficient_cells(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the fixed-effects table as text, stars in the last column."""
+        frame = self.coefficients
+        estimate, se = format_coefficients(frame.iloc[:, 0], frame.iloc[:, 1])
+        columns = [list(map(str, frame.index)), estimate, se, format_numbers(frame.iloc[:, 2].round(3), 4)]
+        header = ["", *map(str, frame.columns)]
+        if frame.shape[1] == 4:
+            columns += [format_p(frame.iloc[:, 3]), stars(frame.iloc[:, 3])]
+            header.append("")
+        return header, [list(row) for row in zip(*columns, strict=True)]
+
+    def _coefficient_lines(self) -> list[str]:
+        header, rows = self.coefficient_cells()
+        has_stars = len(header) == 6
+        left = [True] + [False] * 3 + ([False, True] if has_stars else [])
+        legend = ["---", STARS_LEGEND] if has_stars and any(row[-1] for row in rows) else []
+        return [table(header, rows, left), *legend]
+
+    def _correlation_lines(self) -> list[str]:
+        p = len(self.correlation)
+        if p < 2 or not self.show_correlation:
+            if p > MAX_CORRELATION and not self.show_correlation:
+                return [
+                    "",
+                    f"Correlation of fixed effects not shown (p = {p} > {MAX_CORRELATION}); "
+                    "summary(correlation=True) shows it",
+                ]
+            return []
+        names = list(map(str, self.correlation.index))
+        rows, columns = abbreviate(names, 11), abbreviate(names, 6)
+        values = self.correlation.to_numpy()
+        body = [
+            [rows[i], *(f"{values[i, j]:.3f}" if j < i else "" for j in range(p - 1))] for i in range(1, p)
+        ]
+        return [
+            "",
+            "Correlation of Fixed Effects:",
+            table(["", *columns[:-1]], body, [True] + [False] * (p - 1)),
+        ]
+
+    def _repr_html_(self) -> str:
+        header, rows = self.coefficient_cells() if len(self.coefficients) else ([""], [])
+        vc_header, vc_rows, _ = self.varcorr.cells(("Variance", "Std.Dev."), 4)
+        criteria_rows = [[name, format_numbers([value], 7)[0]] for name, value in self.criteria.items()]
+        return html_block(
+            [
+                html_lines(self.header),
+                html_table(["Criterion", "Value"], criteria_rows),
+                html_table(vc_header, vc_rows, "Random effects"),
+                html_lines([self.size]),
+                html_table(header, rows, "Fixed effects"),
+                html_lines(self.notes),
+            ]
+        )
+
+
+def shown_criteria(fit: FittedModel) -> dict[str, float]:
+    """The line of criteria, or the one number that a REML fit shows."""
+    return {"REML criterion": criteria.reml_criterion(fit)} if fit.reml else criteria.criteria(fit)
+
+
+def summary(fit: FittedModel, *, correlation_shown: bool | None = None) -> Summary:
+    """Collect the numbers; ``correlation_shown`` None: up to 12 coefficients."""
+    quantiles = np.quantile(residual_values(fit, "pearson") / fit.sigma, [0.0, 0.25, 0.5, 0.75, 1.0])
+    show = len(fit.design.names) <= MAX_CORRELATION if correlation_shown is None else correlation_shown
+    return Summary(
+        header=tuple(header_lines(fit)),
+        criteria=shown_criteria(fit),
+        residual_quantiles=pd.Series(quantiles, index=["Min", "1Q", "Median", "3Q", "Max"]),
+        varcorr=fit.varcorr,
+        size=size_line(fit),
+        phi=fit.phi.drop("phi", errors="ignore"),
+        coefficients=coefficient_table(fit),
+        correlation=correlation(fit.vcov()),
+        notes=trouble(fit),
+        show_correlation=show,
+    )

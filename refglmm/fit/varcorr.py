@@ -1,0 +1,186 @@
+r"""Variances and correlations of the random effects, as lme4's ``VarCorr``.
+
+Place in the reading order: in ``fit``, after ``rformat``. Implements
+
+.. math:: \Sigma_t = \sigma^2 T_t T_t' \text{ (linear model)},\quad \Sigma_t = T_t T_t' \text{ (otherwise)}
+
+with :math:`T_t` the factor of term t (``covariance``) and :math:`\sigma` the residual standard deviation.
+Source: Bates et al. (2015), section 2.3; lme4's help page ``VarCorr``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from refglmm.errors import ArgumentError
+from refglmm.fit.html import html_block, html_table
+from refglmm.fit.rformat import format_numbers, table
+
+if TYPE_CHECKING:
+    from refglmm.fit.fitted import FittedModel
+
+#: Structures whose whole correlation matrix follows from one number.
+ONE_CORRELATION = ("cs", "ar1")
+
+
+@dataclass(frozen=True)
+class TermVarCorr:
+    """One term: ``cov`` and ``corr`` of shape (k, k), ``sd`` of shape (k,); read-only arrays."""
+
+    label: str
+    group: str
+    columns: tuple[str, ...]
+    structure: str
+    cov: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    corr: NDArray[np.float64]
+
+    def frame(self) -> pd.DataFrame:
+        """Covariance matrix with names."""
+        return pd.DataFrame(self.cov.copy(), index=list(self.columns), columns=list(self.columns))
+
+    def shown_correlations(self) -> list[list[float]]:
+        """Correlations to print beside each column: the lower triangle, or one number for cs and ar1."""
+        k = len(self.columns)
+        if self.structure == "diag" or k == 1:
+            return [[] for _ in range(k)]
+        if self.structure in ONE_CORRELATION:
+            return [[float(self.corr[1, 0])] if i == 0 else [] for i in range(k)]
+        return [[float(r) for r in self.corr[i, :i]] for i in range(k)]
+
+
+@dataclass(frozen=True, eq=False)
+class VarCorr:
+    """Variance components of a fit; index by term label, iterate over labels.
+
+    Attributes
+    ----------
+    terms : tuple of TermVarCorr
+    residual_sd : float or None
+        Residual standard deviation, None for families without a scale.
+    """
+
+    terms: tuple[TermVarCorr, ...]
+    residual_sd: float | None
+
+    def __getitem__(self, label: str) -> TermVarCorr:
+        for term in self.terms:
+            if term.label == label:
+                return term
+        known = ", ".join(term.label for term in self.terms)
+        raise ArgumentError(f"no random-effects term {label!r}; there are: {known}", label=label)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(term.label for term in self.terms)
+
+    def __len__(self) -> int:
+        return len(self.terms)
+
+    def as_frame(self) -> pd.DataFrame:
+        """Long form: grp, var1, var2 (None for variances), vcov, sdcor."""
+        rows: list[tuple[str, str | None, str | None, float, float]] = []
+        for term in self.terms:
+            k = len(term.columns)
+            rows += [(term.label, term.columns[i], None, term.cov[i, i], term.sd[i]) for i in range(k)]
+            if term.structure != "diag":
+                rows += [
+                    (term.label, term.columns[j], term.columns[i], term.cov[i, j], term.corr[i, j])
+                    for j in range(k)
+                    for i in range(j + 1, k)
+                ]
+        if self.residual_sd is not None:
+            rows.append(("Residual", None, None, self.residual_sd**2, self.residual_sd))
+        return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
+
+    def cells(self, components: Sequence[str], digits: int) -> tuple[list[str], list[list[str]], list[bool]]:
+        """Header, rows and left-justified columns of the printed table."""
+        sd = [float(x) for term in self.terms for x in term.sd]
+        sd += [] if self.residual_sd is None else [self.residual_sd]
+        values = {"Variance": np.square(sd), "Std.Dev.": np.array(sd)}
+        numbers = [_same_width(format_numbers(values[name], digits)) for name in components]
+        correlations = [row for term in self.terms for row in term.shown_correlations()]
+        width = max(map(len, correlations), default=0)
+        rows = []
+        for i, (group, name) in enumerate(self._row_names()):
+            corr = correlations[i] if i < len(correlations) else []
+            cells = [_correlation(r) for r in corr] + [""] * (width - len(corr))
+            rows.append([group, name, *(column[i] for column in numbers), *cells])
+        header = ["Groups", "Name", *components, *(["Corr"] + [""] * (width - 1) if width else [])]
+        n_left = 2 + len(components)
+        return header, rows, [True] * n_left + [False] * (len(header) - n_left)
+
+    def _row_names(self) -> list[tuple[str, str]]:
+        names = [
+            (term.label if i == 0 else "", column)
+            for term in self.terms
+            for i, column in enumerate(term.columns)
+        ]
+        return names + ([] if self.residual_sd is None else [("Residual", "")])
+
+    def to_string(self, components: Sequence[str] = ("Std.Dev.",), digits: int = 5) -> str:
+        """Print form; ``components`` may hold "Variance", "Std.Dev." or both."""
+        unknown = [name for name in components if name not in ("Variance", "Std.Dev.")]
+        if unknown:
+            raise ArgumentError(f"unknown component {unknown[0]!r}; use 'Variance' and/or 'Std.Dev.'")
+        header, rows, left = self.cells(components, digits)
+        return table(header, rows, left, indent=" ")
+
+    def __str__(self) -> str:
+        return self.to_string()
+
+    def __repr__(self) -> str:
+        return self.to_string()
+
+    def _repr_html_(self) -> str:
+        header, rows, _ = self.cells(("Variance", "Std.Dev."), 5)
+        return html_block([html_table(header, rows)])
+
+
+def _correlation(r: float) -> str:
+    text = f"{r:.2f}"
+    return {"-0.00": "0.00", "nan": "NaN"}.get(text, text)
+
+
+def _same_width(numbers: list[str]) -> list[str]:
+    """Right-justify, so that decimal points meet under a left-justified header."""
+    width = max(map(len, numbers), default=0)
+    return [text.rjust(width) for text in numbers]
+
+
+def term_factors(fit: FittedModel) -> list[NDArray[np.float64]]:
+    """T_t of each term at the estimate."""
+    return [structure.factor(par) for structure, par in zip(fit.structures, split_par(fit), strict=True)]
+
+
+def split_par(fit: FittedModel) -> list[NDArray[np.float64]]:
+    """The part of par that belongs to each term."""
+    ends = np.cumsum([structure.n_par for structure in fit.structures])[:-1]
+    return list(np.split(np.array(fit.optimum.par, dtype=float), ends)) if fit.structures else []
+
+
+def varcorr(fit: FittedModel) -> VarCorr:
+    """Variance components of a fit (those of a linear mixed model are kept relative to sigma)."""
+    scale = fit.sigma if fit.is_lmm else 1.0
+    terms = []
+    for design, structure, par in zip(fit.design.terms, fit.structures, split_par(fit), strict=True):
+        factor = scale * structure.factor(par)
+        sd, corr = structure.sd_corr(par)
+        entry = TermVarCorr(
+            label=design.label,
+            group=design.group,
+            columns=tuple(design.columns),
+            structure=design.structure,
+            cov=factor @ factor.T,
+            sd=scale * np.asarray(sd, dtype=float),
+            corr=np.array(corr, dtype=float),
+        )
+        for array in (entry.cov, entry.sd, entry.corr):
+            array.setflags(write=False)
+        terms.append(entry)
+    return VarCorr(tuple(terms), fit.sigma if fit.has_scale else None)

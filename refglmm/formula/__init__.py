@@ -1,0 +1,24 @@
+"""From formula text and a table to design matrices.
+
+Reading order: ``expressions`` (R text <-> trees), ``grammar`` (trees as model formulas), ``values``, ``convert``
+(tables of any make), ``transforms`` and ``evaluate`` (variables of a formula), ``frame`` (rows, missing values,
+response), ``contrasts``, ``checks``, ``matrix`` (columns and their names), ``design`` (X, Z and new data).
+"""
+
+from __future__ import annotations
+
+from refglmm.formula.design import Checks, Design, TermDesign, build_design
+from refglmm.formula.frame import ModelFrame, build_frame
+from refglmm.formula.grammar import Formula, RandomTerm, parse
+
+__all__ = [
+    "Checks",
+    "Design",
+    "Formula",
+    "ModelFrame",
+    "RandomTerm",
+    "TermDesign",
+    "build_design",
+    "build_frame",
+    "parse",
+]

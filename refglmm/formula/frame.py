@@ -1,0 +1,603 @@
+"""Formula + data -> rows: evaluated variables, subset, missing values, response, weights, offset.
+
+Place in the reading order: after :mod:`refglmm.formula.evaluate`, before :mod:`refglmm.formula.design`.
+
+The order of events is R's (``help("model.frame")``): every variable, the weights and the offset are evaluated on
+all rows (so ``scale(x)`` and ``poly(x, 2)`` learn from all of them), then ``subset`` selects rows, then rows with a
+missing value are treated as ``na_action`` says, then unused levels are dropped.
+
+Responses of a binomial model are stored as proportions y = s / n with weights a n:
+
+=========== ================================= =============== ==========
+kind        text                              y               trials
+=========== ================================= =============== ==========
+cbind       ``cbind(successes, failures)``    s / (s + f)     s + f
+proportion  numbers in [0, 1]                 as given        weights
+binary      0/1 or truth values               0 / 1           --
+factor      first level = failure             0 / 1           --
+=========== ================================= =============== ==========
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from refglmm.errors import (
+    ArgumentError,
+    DataError,
+    FormulaError,
+    MissingValuesError,
+    ResponseError,
+    WeightsError,
+)
+from refglmm.formula.convert import Table, to_column, to_table
+from refglmm.formula.evaluate import Scope
+from refglmm.formula.expressions import Call, parse_expression
+from refglmm.formula.grammar import Formula, expand_atoms, group_atoms, parse
+from refglmm.formula.values import (
+    Column,
+    Factor,
+    Logical,
+    Matrix,
+    as_factor,
+    as_numeric,
+    is_column,
+    missing,
+    take,
+)
+
+NA_ACTIONS = ("omit", "exclude", "fail", "pass")
+
+
+@dataclass(frozen=True)
+class ModelFrame:
+    """The rows that a model is fitted to.
+
+    Attributes
+    ----------
+    formula : Formula
+        With ``.`` resolved.
+    y, weights, offset : float array, shape (n,)
+        Response (NaN-free unless ``na_action="pass"``), prior weights (times trials for ``cbind``) and the sum of
+        all offsets.
+    response_kind : str
+        ``"numeric"``, ``"cbind"``, ``"proportion"``, ``"binary"``, ``"factor"``, ``"ordinal"`` or ``"none"``.
+    response_levels : tuple of str
+        Levels of a factor response, else empty.
+    trials : float array or None
+        Binomial totals.
+    index, full_index : pandas.Index
+        Labels of the kept rows; of all rows after ``subset``.
+    kept : bool array
+        Which of ``full_index`` are kept.
+    columns : mapping
+        Every formula variable (R text) evaluated on the kept rows.
+    states : mapping
+        What stateful functions learned, by call text.
+    env : mapping
+        The caller's functions and arrays.
+    offset_argument : str or None
+        Text of the ``offset=`` argument, ``"<array>"`` if it was an array, None if there was none.
+    """
+
+    formula: Formula
+    y: np.ndarray
+    weights: np.ndarray
+    offset: np.ndarray
+    response_kind: str
+    trials: np.ndarray | None
+    index: pd.Index
+    full_index: pd.Index
+    kept: np.ndarray
+    na_action: str
+    has_weights: bool
+    has_offset: bool
+    columns: Mapping[str, Column] = field(repr=False)
+    raw: Mapping[str, Column] = field(repr=False)
+    states: Mapping[str, Any] = field(repr=False)
+    env: Mapping[str, Any] = field(repr=False)
+    response_levels: tuple[str, ...] = ()
+    offset_argument: str | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.y)
+
+    @functools.cached_property
+    def data(self) -> pd.DataFrame:
+        """The data columns used (kept rows, a copy); text and grouping truth values as Categorical."""
+        groups = {a for term in self.formula.random for a in group_atoms(term.group)}
+        elsewhere = set(expand_atoms([self.formula.fixed, *(t.expression for t in self.formula.random)]))
+        out = {}
+        for name, column in self.raw.items():
+            if isinstance(column, Logical):
+                only_group = name in groups and name not in elsewhere
+                out[name] = _truth_values(column, only_group)
+            else:
+                out[name] = column.categorical() if isinstance(column, Factor) else np.array(column)
+        return pd.DataFrame(out, index=self.index)
+
+    def with_formula(self, formula: Formula) -> ModelFrame:
+        """Return the same rows seen through another formula (one given as ``also=`` to :func:`build_frame`).
+
+        Its offsets replace the offset; the ``offset=`` argument belongs to the main formula alone.
+        """
+        formula = formula.resolve_dot(self.raw)
+        needed = _variables(formula)
+        if lost := [text for text in needed if text not in self.columns]:
+            raise FormulaError(
+                f"variables {lost} were not evaluated; name the formula in also=", variables=lost
+            )
+        offset = np.zeros(self.n)
+        for text in formula.offsets:
+            offset = offset + as_numeric(self.columns[text], f"offset({text})")
+        return replace(
+            self, formula=formula, offset=offset, has_offset=bool(formula.offsets), offset_argument=None
+        )
+
+
+def _truth_values(column: Logical, as_category: bool) -> Any:
+    if column.missing().any() or as_category:
+        labels = np.where(column.values == 1, "TRUE", "FALSE").astype(object)
+        labels[column.missing()] = None
+        return pd.Categorical(labels, categories=["FALSE", "TRUE"])
+    return column.values.astype(bool)
+
+
+def build_frame(
+    formula: str | Formula,
+    data: Any,
+    *,
+    binomial: bool,
+    weights: Any = None,
+    offset: Any = None,
+    subset: Any = None,
+    na_action: str = "omit",
+    env: Mapping[str, Any] | None = None,
+    ordinal: bool = False,
+    also: Sequence[Formula] = (),
+    check: Callable[[np.ndarray, np.ndarray], None] | None = None,
+) -> ModelFrame:
+    """Join a formula to data.
+
+    Parameters
+    ----------
+    formula : str or Formula
+        Parsed if it is text. Without a left-hand side y is NaN and ``response_kind`` is ``"none"``.
+    data : table
+        pandas, dict of arrays, polars, Arrow; never changed.
+    binomial : bool
+        Whether the response is read as counts, proportions, truth values or a factor (table above).
+    weights, offset : str, array-like or None
+        A column name, an R expression or one value per row of ``data``. A Series is matched by label when it
+        has all labels of ``data``, by position otherwise.
+    subset : optional
+        Truth values per row, row labels or positions, or an R expression such as ``"size > 3"``.
+    na_action : {"omit", "exclude", "fail", "pass"}
+        What happens to rows with missing values.
+    env : mapping, optional
+        The caller's functions and arrays for use in the formula.
+    ordinal : bool
+        The response is an ordered factor; y holds 0, 1, ....
+    also : sequence of Formula
+        Further formulas (zero inflation, dispersion) whose variables are evaluated and share the
+        missing-value rule; see :meth:`ModelFrame.with_formula`.
+    check : callable, optional
+        Family-specific check of (y, weights).
+
+    Returns
+    -------
+    ModelFrame
+        Private copies throughout.
+
+    Raises
+    ------
+    FormulaError, DataError, ResponseError, WeightsError, MissingValuesError
+        Each names the variable, row or level.
+    """
+    if na_action not in NA_ACTIONS:
+        raise ArgumentError(f"na_action must be one of {', '.join(NA_ACTIONS)}, not {na_action!r}")
+    table = to_table(data)
+    formula = parse(formula).resolve_dot(table.names)
+    scope = Scope(table, env or {})
+    also = [extra.resolve_dot(table.names) for extra in also]
+    texts = tuple(dict.fromkeys(text for f in (formula, *also) for text in _variables(f)))
+    full = {text: scope.column(text) for text in texts}
+    full.update({f"\0response{i}": part for i, part in enumerate(_response_parts(formula, scope))})
+    if weights is not None:
+        full["\0weights"] = _argument(weights, "weights", scope)
+    if offset is not None:
+        full["\0offset"] = _argument(offset, "offset", scope)
+    selected = _subset_rows(subset, scope)
+    kept = _complete(full, selected, na_action, table.index)
+    rows = selected[kept]
+    everything = len(rows) == len(table) and subset is None
+    columns = {text: _drop(column if everything else take(column, rows)) for text, column in full.items()}
+    used = _names_used(formula, also)
+    raw = {name: table.column(name) for name in used if name in table}
+    full_index = table.index if subset is None else table.index[selected]
+    frame = _assemble(
+        formula,
+        columns,
+        binomial=binomial,
+        ordinal=ordinal,
+        index=full_index if kept.all() else full_index[kept],
+        full_index=full_index,
+        kept=kept,
+        na_action=na_action,
+        raw={name: _drop(c if everything else take(c, rows)) for name, c in raw.items()},
+        states=scope.states,
+        env=dict(env or {}),
+        offset_argument=None if offset is None else (offset if isinstance(offset, str) else "<array>"),
+    )
+    if check is not None:
+        check(frame.y, frame.weights)
+    return frame
+
+
+def _drop(column: Column) -> Column:
+    return column.drop_unused() if isinstance(column, Factor) else column
+
+
+@functools.lru_cache(maxsize=512)
+def _variables(formula: Formula) -> tuple[str, ...]:
+    """R texts that must be evaluated for a formula, apart from its response."""
+    terms = expand_atoms([formula.fixed, *(term.expression for term in formula.random)])
+    groups = [atom for term in formula.random for atom in group_atoms(term.group)]
+    return tuple(dict.fromkeys([*terms, *groups, *formula.offsets]))
+
+
+def _names_used(formula: Formula, also: Sequence[Formula]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for f in (formula, *also) for name in _names_of(f)))
+
+
+@functools.lru_cache(maxsize=512)
+def _names_of(formula: Formula) -> tuple[str, ...]:
+    return formula.variables
+
+
+# --- weights, offset, subset, missing values ----------------------------------------------------------------
+
+
+def _argument(value: Any, what: str, scope: Scope) -> np.ndarray:
+    """Evaluate ``weights=`` or ``offset=`` on all rows."""
+    n = len(scope.table)
+    try:
+        if isinstance(value, str):
+            column = scope.table.column(value) if value in scope.table else scope.value(value)
+        elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
+            column = np.full(n, float(value))
+        else:
+            column = to_column(_aligned(value, scope.table.index), what, n)
+        numbers = as_numeric(column, what)
+    except WeightsError:
+        raise
+    except DataError as error:
+        raise WeightsError(f"{what}: {error}", **error.facts) from None
+    if not isinstance(numbers, np.ndarray):
+        numbers = np.full(n, float(numbers))
+    if numbers.shape != (n,):
+        raise WeightsError(f"{what} has shape {numbers.shape}, the data has {n} rows; give one value per row")
+    return numbers
+
+
+def _aligned(value: Any, index: pd.Index) -> Any:
+    if not isinstance(value, pd.Series) or value.index.equals(index):
+        return value
+    if value.index.is_unique and len(value) >= len(index) and index.isin(value.index).all():
+        return value.reindex(index)
+    return value
+
+
+def _subset_rows(subset: Any, scope: Scope) -> np.ndarray:
+    """Positions of the rows that ``subset`` selects, in order."""
+    n, index = len(scope.table), scope.table.index
+    if subset is None:
+        return np.arange(n)
+    if isinstance(subset, str):
+        subset = scope.column(subset)
+        if not isinstance(subset, Logical):
+            raise DataError("a subset expression must be true or false for every row, as in 'size > 3'")
+        return np.flatnonzero(subset.values == 1)
+    if isinstance(subset, slice):
+        return np.arange(n)[subset]
+    chosen = np.asarray(_aligned(subset, index))
+    if chosen.ndim != 1:
+        raise DataError(f"subset has {chosen.ndim} dimensions; give one truth value or label per row")
+    if chosen.dtype.kind == "b":
+        if len(chosen) != n:
+            raise DataError(f"subset has {len(chosen)} truth values, the data has {n} rows", rows=len(chosen))
+        return np.flatnonzero(chosen)
+    labels = pd.Index(chosen)
+    if index.is_unique and labels.isin(index).all():
+        return np.asarray(index.get_indexer(labels))
+    if chosen.dtype.kind in "iu" and np.all((chosen >= 0) & (chosen < n)):
+        return chosen.astype(np.intp)
+    unknown = [label for label in chosen.tolist() if label not in index][:5]
+    raise DataError(f"subset names rows that the data does not have: {unknown}", rows=unknown)
+
+
+def _complete(
+    full: Mapping[str, Column], selected: np.ndarray, na_action: str, index: pd.Index
+) -> np.ndarray:
+    """Mark the selected rows that stay after the missing-value rule."""
+    keep = np.ones(len(index), dtype=bool)
+    for text, column in full.items():
+        absent = missing(column)
+        if not absent.any():
+            continue
+        if na_action == "fail" and absent[selected].any():
+            row = index[selected[absent[selected]][0]]
+            raise MissingValuesError(
+                f"missing values in {_display(text)!r} (first at row {row!r}); drop them or use "
+                "na_action='omit'",
+                variable=_display(text),
+                row=row,
+            )
+        keep &= ~absent
+    if na_action == "pass":
+        keep[:] = True
+    kept = keep[selected]
+    if not kept.any():
+        raise DataError(
+            f"0 (non-NA) cases: none of the {len(selected)} selected rows is complete; check "
+            "subset and missing values",
+            rows=len(selected),
+        )
+    return kept
+
+
+def _display(text: str) -> str:
+    if text.startswith("\0response"):
+        return "response"
+    return text.lstrip("\0")
+
+
+# --- response -----------------------------------------------------------------------------------------------
+
+
+def _response_parts(formula: Formula, scope: Scope) -> list[Column]:
+    """Evaluate the left-hand side on all rows: one column, or the two of ``cbind``."""
+    if formula.response is None:
+        return []
+    node = parse_expression(formula.response)
+    try:
+        if isinstance(node, Call) and node.function == "cbind" and not callable(scope.env.get("cbind")):
+            if len(node.args) != 2:
+                raise ResponseError(
+                    f"{formula.response} has {len(node.args)} columns; a response is one column or "
+                    "cbind(successes, failures)",
+                    response=formula.response,
+                )
+            parts = [scope.evaluate(value) for _, value in node.args]
+        else:
+            parts = [scope.column(formula.response)]
+    except ResponseError:
+        raise
+    except DataError as error:
+        raise ResponseError(f"response: {error}", **error.facts) from None
+    n = len(scope.table)
+    for part in parts:
+        if isinstance(part, Matrix):
+            raise ResponseError(
+                f"the response {formula.response!r} is a matrix; use one column or "
+                "cbind(successes, failures)",
+                response=formula.response,
+            )
+    return [p if is_column(p) else np.full(n, as_numeric(p, formula.response)) for p in parts]
+
+
+@dataclass(frozen=True)
+class _Response:
+    y: np.ndarray
+    kind: str
+    trials: np.ndarray | None = None
+    levels: tuple[str, ...] = ()
+
+
+def _assemble(
+    formula: Formula,
+    columns: dict[str, Column],
+    *,
+    binomial: bool,
+    ordinal: bool,
+    index: pd.Index,
+    **rest: Any,
+) -> ModelFrame:
+    n = len(index)
+    has_weights = "\0weights" in columns
+    given = columns.pop("\0weights", None)
+    weights = np.ones(n) if given is None else np.array(as_numeric(given), dtype=np.float64)
+    _check_weights(weights, index)
+    parts = [columns.pop(f"\0response{i}") for i in range(2) if f"\0response{i}" in columns]
+    response = _response(parts, formula.response or "", weights, has_weights, binomial, ordinal, index)
+    if response.kind == "cbind":
+        assert response.trials is not None
+        weights = weights * response.trials
+    argument = columns.pop("\0offset", None)
+    offset = _total_offset(formula, columns, argument, n, index)
+    return ModelFrame(
+        formula=formula,
+        y=response.y,
+        weights=weights,
+        offset=offset,
+        response_kind=response.kind,
+        trials=response.trials,
+        response_levels=response.levels,
+        index=index,
+        has_weights=has_weights,
+        has_offset=argument is not None or bool(formula.offsets),
+        columns=columns,
+        **rest,
+    )
+
+
+def _check_weights(weights: np.ndarray, index: pd.Index) -> None:
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise WeightsError(
+            f"weights must be finite and >= 0; row {index[i]!r} has {weights[i]:g}; correct or drop it",
+            row=index[i],
+            value=float(weights[i]),
+        )
+
+
+def _total_offset(
+    formula: Formula, columns: Mapping[str, Column], argument: Column | None, n: int, index: pd.Index
+) -> np.ndarray:
+    total = np.zeros(n)
+    for text in formula.offsets:
+        total = total + as_numeric(columns[text], f"offset({text})")
+    if argument is not None:
+        total = total + as_numeric(argument, "offset")
+    bad = ~np.isfinite(total)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise WeightsError(
+            f"the offset must be finite; row {index[i]!r} has {total[i]:g}; correct or drop it",
+            row=index[i],
+            value=float(total[i]),
+        )
+    return total
+
+
+def _response(
+    parts: list[Column],
+    text: str,
+    weights: np.ndarray,
+    has_weights: bool,
+    binomial: bool,
+    ordinal: bool,
+    index: pd.Index,
+) -> _Response:
+    if not parts:
+        return _Response(np.full(len(index), np.nan), "none")
+    if ordinal:
+        return _ordinal(parts, text)
+    if not binomial:
+        return _numeric(parts, text, index)
+    if len(parts) == 2:
+        return _counts(parts, text, index)
+    return _single_binomial(parts[0], text, weights, has_weights, index)
+
+
+def _numeric(parts: list[Column], text: str, index: pd.Index) -> _Response:
+    if len(parts) == 2:
+        raise ResponseError(
+            f"the response {text} has two columns; only binomial families take cbind()", response=text
+        )
+    if not isinstance(parts[0], np.ndarray):
+        kind = "truth values" if isinstance(parts[0], Logical) else "a factor or text"
+        raise ResponseError(
+            f"the response {text!r} is not numeric ({kind}); use as.numeric() or a binomial family",
+            response=text,
+        )
+    y = np.array(parts[0], dtype=np.float64)
+    _check_finite(y, text, index)
+    return _Response(y, "numeric")
+
+
+def _check_finite(y: np.ndarray, text: str, index: pd.Index) -> None:
+    bad = ~np.isfinite(y)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise ResponseError(
+            f"NA/NaN/Inf in 'y': response {text!r} is {y[i]:g} at row {index[i]!r}; correct or drop the row",
+            response=text,
+            row=index[i],
+            count=int(bad.sum()),
+        )
+
+
+def _counts(parts: list[Column], text: str, index: pd.Index) -> _Response:
+    success, failure = (np.array(as_numeric(p, text), dtype=np.float64) for p in parts)
+    _check_finite(success + failure, text, index)
+    bad = (success < 0) | (failure < 0)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise ResponseError(
+            f"negative count in {text}: row {index[i]!r} has ({success[i]:g}, {failure[i]:g}); "
+            "the second column "
+            "is failures, not totals",
+            response=text,
+            row=index[i],
+        )
+    trials = success + failure
+    return _Response(np.divide(success, trials, out=np.zeros_like(trials), where=trials > 0), "cbind", trials)
+
+
+def _single_binomial(
+    column: Column, text: str, weights: np.ndarray, has_weights: bool, index: pd.Index
+) -> _Response:
+    if isinstance(column, Factor):
+        return _two_level(column, text, index)
+    y = np.array(as_numeric(column, text), dtype=np.float64)
+    _check_finite(y, text, index)
+    bad = (y < 0) | (y > 1)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise ResponseError(
+            f"y values must be 0 <= y <= 1: response {text!r} is {y[i]:g} at row {index[i]!r}; "
+            "use cbind(successes, failures) for counts",
+            response=text,
+            row=index[i],
+            value=float(y[i]),
+        )
+    whole = bool(np.all((y == 0) | (y == 1)))
+    if whole and not (has_weights and np.any(weights != 1)):
+        return _Response(y, "binary")
+    return _Response(y, "proportion", weights.copy() if has_weights else None)
+
+
+def _two_level(column: Factor, text: str, index: pd.Index) -> _Response:
+    if len(column.levels) < 2:
+        raise ResponseError(
+            f"the response {text!r} has only one level ({', '.join(column.levels)}); a binomial "
+            "model needs two",
+            response=text,
+        )
+    y = np.where(column.codes < 0, np.nan, (column.codes > 0).astype(np.float64))
+    _check_finite(y, text, index)
+    return _Response(y, "factor", None, tuple(column.levels))
+
+
+def _ordinal(parts: list[Column], text: str) -> _Response:
+    if len(parts) == 2:
+        raise ResponseError(f"an ordinal response is one column, not {text}", response=text)
+    factor = as_factor(parts[0], text)
+    if factor.missing().any():
+        raise ResponseError(
+            f"NA/NaN/Inf in 'y': response {text!r} has missing levels; drop them", response=text
+        )
+    if len(factor.levels) < 2:
+        raise ResponseError(
+            f"the response {text!r} has only one level; an ordinal model needs two", response=text
+        )
+    return _Response(factor.codes.astype(np.float64), "ordinal", None, tuple(factor.levels))
+
+
+def evaluate_new(frame: ModelFrame, newdata: Any) -> tuple[Table, Scope]:
+    """Open new data with what the fit remembers.
+
+    Parameters
+    ----------
+    frame : ModelFrame
+        The frame of the fit.
+    newdata : table
+        As for :func:`build_frame`.
+
+    Returns
+    -------
+    table, scope
+        The scope uses the fit's stateful transforms and ``env``.
+    """
+    table = to_table(newdata)
+    return table, Scope(table, frame.env, frame.states)

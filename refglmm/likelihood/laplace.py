@@ -1,0 +1,252 @@
+r"""The Laplace approximation to the deviance, its n_agq = 0 relative, and their exact gradients.
+
+Place in the reading order: after ``pirls``, before ``agq``.
+
+.. math:: D(\psi) = -2 g(\tilde u) + \log|H|,\qquad \psi = (\theta, \beta, \phi)
+
+H holds the observed second derivative (the true Laplace term) or, on request, the expected one; they are equal
+for canonical links. No (q/2) log 2 pi stands in D: it cancels against the normal density of u (errata E2).
+
+Gradient. u~ moves with psi, but g is stationary there, so only log|H| feels it. With
+:math:`v_i = [M H^{-1} M']_{ii}`, t the derivative of the weight that stands in H, :math:`c = M'(t v)`,
+:math:`a = H_{obs}^{-1} c` and :math:`r = -2s + t v - h\,(M a)`:
+
+.. math::
+    dD/d\beta &= X' r \\
+    dD/d\theta_k &= e_k' r + 2\,tr(H^{-1} M_k' W M) + s' M_k a,\quad M_k = Z\,d\Lambda/d\theta_k,\; e_k = M_k \tilde u \\
+    dD/d\phi &= -2\sum dl/d\phi + \sum v\, dW/d\phi + (M a)' ds/d\phi
+
+n_agq = 0 maximises g over (u, beta) together and keeps the same value. There beta moves with psi as well: c gets
+a beta part X'(t v), a is solved from the joint Hessian of (u, beta), and M a becomes M a_u + X a_beta.
+
+All theta parts are sums over levels of outer products, so they are first formed as dD/dT_t, one small matrix a
+term, and then chained to the parameters of whatever structure the term has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refglmm.errors import NotPositiveDefiniteError, PirlsError
+from refglmm.families.kernel import H, H_PHI, L_PHI, S, S_PHI, W_PHI
+from refglmm.likelihood import layout as rows
+from refglmm.likelihood.pirls import Pirls
+from refglmm.likelihood.problem import Problem
+from refglmm.likelihood.state import Mode
+
+FloatArray = NDArray[np.float64]
+
+
+class _LaplaceBase:
+    """What the two objectives share: the PIRLS engine, log|H| and its derivative in u, T and phi."""
+
+    def __init__(self, problem: Problem, curvature: str = "observed", engine: str = "auto") -> None:
+        self.problem = problem
+        self.curvature = curvature
+        self.pirls = Pirls(problem, engine)
+        self._observed: Any = None
+        if curvature == "expected" and not problem.family.is_canonical:
+            self._observed = problem.layout.make_factor(engine)
+
+    def _logdet_pieces(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """At the mode: v, t*v, the gradient matrices 2 tr(H^-1 dL'CL) as 2*A, and c = M'(t v)."""
+        pirls, lay = self.pirls, self.problem.layout
+        _, t = pirls.use_curvature(self.curvature)
+        inverse = pirls.factor.selected_inverse()
+        S_blocks, A = np.zeros(lay.n_block_values), np.zeros(lay.T_size)
+        rows.unscale_blocks(
+            inverse,
+            lay.block_start,
+            lay.block_row,
+            lay.block_col,
+            lay.k,
+            pirls.T,
+            lay.T_start,
+            lay.where,
+            pirls.C,
+            S_blocks,
+            A,
+        )
+        v = np.empty(self.problem.n)
+        rows.row_variances(lay.z, lay.start, lay.k, S_blocks, v)
+        tv = t * v
+        ztv = np.empty(self.problem.q)
+        rows.transpose_times(lay.index, lay.z, tv, ztv)
+        c = pirls.lambda_transpose_times(ztv, np.empty(self.problem.q))
+        return v, tv, 2.0 * A, c
+
+    def _chain_theta(self, par: FloatArray, d_T: FloatArray, r: FloatArray, a: FloatArray) -> FloatArray:
+        """dD/dtheta from dD/dT: the trace part given, plus sum (Z'r) u' + (Z's) a' over levels."""
+        pirls, lay, q = self.pirls, self.problem.layout, self.problem.q
+        ztr, zts = np.empty(q), np.empty(q)
+        rows.transpose_times(lay.index, lay.z, r, ztr)
+        rows.transpose_times(lay.index, lay.z, pirls.out[S], zts)
+        rows.level_outer(lay.k, lay.T_start, lay.levels, ztr, pirls.u, d_T)
+        rows.level_outer(lay.k, lay.T_start, lay.levels, zts, a, d_T)
+        return self.problem.chain_to_par(par, d_T)
+
+    def _rows_times(self, a: FloatArray) -> FloatArray:
+        """M a = Z Lambda a."""
+        lay = self.problem.layout
+        b = self.pirls.lambda_times(a, np.empty(self.problem.q))
+        out = np.empty(self.problem.n)
+        rows.rows_times(lay.index, lay.z, b, out)
+        return out
+
+    def _chain_phi(self, phi: FloatArray, v: FloatArray, Ma: FloatArray) -> FloatArray:
+        """dD/dlog phi, one shape parameter after the other."""
+        problem, pirls = self.problem, self.pirls
+        weight_row = W_PHI if self.curvature == "expected" else H_PHI
+        gradient = np.empty(problem.n_phi)
+        out = np.empty((4, problem.n))
+        for j in range(problem.n_phi):
+            problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, out)
+            slope = -2.0 * out[L_PHI].sum() + v @ out[weight_row] + Ma @ out[S_PHI]
+            gradient[j] = phi[j] * slope
+        return gradient
+
+    def _observed_factor(self) -> Any:
+        """Factor of the observed Hessian in u (the implicit-function theorem wants that one)."""
+        if self._observed is None:
+            return self.pirls.factor
+        pirls, lay = self.pirls, self.problem.layout
+        C, values = np.empty_like(pirls.C), np.empty_like(pirls.H)
+        rows.accumulate_blocks(pirls.out[H], lay.z, lay.start, lay.k, C)
+        rows.scale_blocks(
+            C, lay.block_start, lay.block_row, lay.block_col, lay.k, pirls.T, lay.T_start, lay.where, values
+        )
+        rows.add_identity(values, lay.diagonal)
+        self._observed.refactor(values)
+        return self._observed
+
+
+class LaplaceObjective(_LaplaceBase):
+    """D(psi), psi = (par, beta, log phi): value, exact gradient, and the mode behind them.
+
+    Starts each PIRLS at the previous mode. ``value`` is ``inf`` where the mode cannot be found, so that a
+    derivative-free optimiser can step back; the reason is kept in ``last_error``.
+    """
+
+    name = "Laplace"
+
+    def __init__(self, problem: Problem, curvature: str = "observed", engine: str = "auto") -> None:
+        super().__init__(problem, curvature, engine)
+        self.u: FloatArray | None = None
+        self.last_error: Exception | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of psi."""
+        return self.problem.names
+
+    def value(self, psi: FloatArray) -> float:
+        """D(psi)."""
+        try:
+            return self._evaluate(psi)
+        except (PirlsError, NotPositiveDefiniteError) as error:
+            self.last_error = error
+            return np.inf
+
+    def _evaluate(self, psi: FloatArray) -> float:
+        pirls = self.pirls
+        pirls.find_mode(*self.problem.split(psi), self.u)
+        self.u = pirls.u
+        pirls.use_curvature(self.curvature)
+        return -2.0 * pirls.value + pirls.factor.logdet()
+
+    def value_and_gradient(self, psi: FloatArray) -> tuple[float, FloatArray]:
+        """D(psi) and dD/dpsi; (inf, nan) where the mode cannot be found."""
+        value = self.value(psi)
+        if not np.isfinite(value):
+            return value, np.full(psi.size, np.nan)
+        problem, pirls = self.problem, self.pirls
+        par, _, phi = problem.split(psi)
+        v, tv, d_T, c = self._logdet_pieces()
+        a = self._observed_factor().solve(c)
+        Ma = self._rows_times(a)
+        r = -2.0 * pirls.out[S] + tv - pirls.out[H] * Ma
+        return value, np.concatenate(
+            [self._chain_theta(par, d_T, r, a), problem.X.T @ r, self._chain_phi(phi, v, Ma)]
+        )
+
+    def mode(self, psi: FloatArray) -> Mode:
+        """The consistent state at psi."""
+        self._evaluate(psi)
+        return self.pirls.mode()
+
+
+class ProfiledObjective(_LaplaceBase):
+    """n_agq = 0: D as a function of (par, log phi), beta at its joint mode with u."""
+
+    name = "nAGQ=0"
+
+    def __init__(
+        self,
+        problem: Problem,
+        start_beta: FloatArray,
+        curvature: str = "observed",
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(problem, curvature, engine)
+        self.u, self.beta = np.zeros(problem.q), start_beta
+        self.start_beta = start_beta
+        self.last_error: Exception | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of (par, log phi)."""
+        return self.problem.par_names + tuple(f"log({name})" for name in self.problem.phi_names)
+
+    def _split(self, psi: FloatArray) -> tuple[FloatArray, FloatArray]:
+        return psi[: self.problem.n_par], self.problem.shape_from(psi[self.problem.n_par :])
+
+    def value(self, psi: FloatArray) -> float:
+        """D at the joint mode of (u, beta)."""
+        try:
+            return self._evaluate(psi)
+        except (PirlsError, NotPositiveDefiniteError) as error:
+            self.last_error = error
+            return np.inf
+
+    def _evaluate(self, psi: FloatArray) -> float:
+        pirls = self.pirls
+        par, phi = self._split(psi)
+        try:
+            pirls.find_joint_mode(par, phi, self.u, self.beta)
+        except PirlsError:
+            pirls.find_joint_mode(par, phi, np.zeros(self.problem.q), self.start_beta)
+        self.u, self.beta = pirls.u, pirls.beta
+        pirls.use_curvature(self.curvature)
+        return -2.0 * pirls.value + pirls.factor.logdet()
+
+    def value_and_gradient(self, psi: FloatArray) -> tuple[float, FloatArray]:
+        """D and its gradient in (par, log phi); (inf, nan) where the mode cannot be found."""
+        value = self.value(psi)
+        if not np.isfinite(value):
+            return value, np.full(psi.size, np.nan)
+        problem, pirls = self.problem, self.pirls
+        par, phi = self._split(psi)
+        v, tv, d_T, c = self._logdet_pieces()
+        a, a_beta = self._solve_observed(c, problem.X.T @ tv)
+        Ma = self._rows_times(a) + problem.X @ a_beta
+        r = -2.0 * pirls.out[S] + tv - pirls.out[H] * Ma
+        return value, np.concatenate([self._chain_theta(par, d_T, r, a), self._chain_phi(phi, v, Ma)])
+
+    def _solve_observed(self, c: FloatArray, c_beta: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(a, a_beta) from the joint observed Hessian of (u, beta)."""
+        pirls = self.pirls
+        if self._observed is not None:
+            pirls.use_curvature("observed")
+        pirls.factor_fixed(pirls.out[H])
+        return pirls.solve_joint(c, c_beta)
+
+    def mode(self, psi: FloatArray) -> Mode:
+        """The consistent state at psi."""
+        self._evaluate(psi)
+        return self.pirls.mode()
+
+
+

@@ -1,0 +1,468 @@
+r"""From rows to the normal equations of the random effects, and back.
+
+Place in the reading order: after ``state``, before ``pirls``.
+
+Row i of the random-effects model matrix Z has r nonzeros: for each term t the k_t column values of that row,
+standing in the columns of its level. Two facts make everything cheap:
+
+* :math:`C = Z' W Z` does not depend on theta, and consists of small dense blocks, one for each *observed* pair
+  (level of term t, level of term t'). One pass over the rows fills them.
+* :math:`\Lambda` is block diagonal with the same k_t x k_t factor T_t at each level, so the block of
+  :math:`H = \Lambda' C \Lambda + I` is :math:`T_t' C_{tt'} T_{t'}`.
+
+The same block numbers serve the way back: with :math:`S = \Lambda H^{-1} \Lambda'` on these blocks,
+:math:`v_i = z_i' S z_i` is the variance that the gradient of log|H| needs (DESIGN section 5).
+
+All formulas are in Bates et al. (2015), section 3; the order of u is term, then level, then column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refglmm._jit import kernel
+from refglmm.likelihood.cholesky import make_cholesky
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@kernel
+def linear_predictor(fixed, index, z, b, eta):
+    """eta_i = fixed_i + z_i' b; ``fixed`` holds offset + X beta. Filled in place."""
+    n, r = z.shape
+    for i in range(n):
+        value = fixed[i]
+        for j in range(r):
+            value += z[i, j] * b[index[i, j]]
+        eta[i] = value
+
+
+@kernel
+def rows_times(index, z, b, out):
+    """Z b, filled in place."""
+    n, r = z.shape
+    for i in range(n):
+        value = 0.0
+        for j in range(r):
+            value += z[i, j] * b[index[i, j]]
+        out[i] = value
+
+
+@kernel
+def transpose_times(index, z, s, out):
+    """Z's, filled in place."""
+    out[:] = 0.0
+    n, r = z.shape
+    for i in range(n):
+        for j in range(r):
+            out[index[i, j]] += z[i, j] * s[i]
+
+
+@kernel
+def weighted_fixed_cross(index, z, w, X, ZtWX, XtWX):
+    """Z'WX, shape (q, p), and X'WX, shape (p, p), filled in place."""
+    ZtWX[:] = 0.0
+    XtWX[:] = 0.0
+    n, r = z.shape
+    p = X.shape[1]
+    for i in range(n):
+        for j in range(r):
+            weight = w[i] * z[i, j]
+            row = index[i, j]
+            for c in range(p):
+                ZtWX[row, c] += weight * X[i, c]
+        for c in range(p):
+            weight = w[i] * X[i, c]
+            for d in range(c + 1):
+                XtWX[c, d] += weight * X[i, d]
+    for c in range(p):
+        for d in range(c):
+            XtWX[d, c] = XtWX[c, d]
+
+
+@kernel
+def accumulate_blocks(w, z, start, k, C):
+    """C = Z'WZ, block by block (lower block triangle). ``start[i, pair]`` says where a row's block begins."""
+    C[:] = 0.0
+    n = z.shape[0]
+    n_terms = k.size
+    for i in range(n):
+        pair = 0
+        row0 = 0
+        for t in range(n_terms):
+            col0 = 0
+            for tt in range(t + 1):
+                position = start[i, pair]
+                for c in range(k[t]):
+                    weight = w[i] * z[i, row0 + c]
+                    for d in range(k[tt]):
+                        C[position] += weight * z[i, col0 + d]
+                        position += 1
+                pair += 1
+                col0 += k[tt]
+            row0 += k[t]
+
+
+@kernel
+def scale_blocks(C, block_start, block_row, block_col, k, T, T_start, where, H):
+    """H = Lambda' C Lambda + I on the CSC pattern: block T_t' C_tt' T_t', identity added on the diagonal."""
+    k_max = 0
+    for t in range(k.size):
+        k_max = max(k_max, k[t])
+    work = np.empty((k_max, k_max))
+    for block in range(block_start.size):
+        t, tt = block_row[block], block_col[block]
+        m, mm = k[t], k[tt]
+        position = block_start[block]
+        if m == 1 and mm == 1:
+            H[where[position]] = C[position] * T[T_start[t]] * T[T_start[tt]]
+            continue
+        for c in range(m):
+            for d in range(mm):
+                value = 0.0
+                for e in range(d, mm):
+                    value += C[position + c * mm + e] * T[T_start[tt] + e * mm + d]
+                work[c, d] = value
+        for c in range(m):
+            for d in range(mm):
+                slot = where[position + c * mm + d]
+                if slot >= 0:
+                    value = 0.0
+                    for e in range(c, m):
+                        value += T[T_start[t] + e * m + c] * work[e, d]
+                    H[slot] = value
+
+
+@kernel
+def add_identity(H, diagonal):
+    """H += I."""
+    for j in range(diagonal.size):
+        H[diagonal[j]] += 1.0
+
+
+@kernel
+def unscale_blocks(inverse, block_start, block_row, block_col, k, T, T_start, where, C, S, A):
+    r"""From :math:`H^{-1}` on the pattern: S = Lambda H^-1 Lambda' by blocks, and the traces' matrices.
+
+    A (flat, aligned with T) collects for each term :math:`A_t = \sum C_{t t'} T_{t'} (H^{-1})_{t' t}` over all
+    blocks in block row t, so that :math:`tr(H^{-1}\,d\Lambda_t' C \Lambda) = \langle dT_t, A_t\rangle`.
+    """
+    A[:] = 0.0
+    k_max = 0
+    for t in range(k.size):
+        k_max = max(k_max, k[t])
+    hinv = np.empty((k_max, k_max))
+    work = np.empty((k_max, k_max))
+    for block in range(block_start.size):
+        t, tt = block_row[block], block_col[block]
+        m, mm = k[t], k[tt]
+        position = block_start[block]
+        diagonal = where[position + mm - 1] < 0 if mm > 1 else False
+        if m == 1 and mm == 1:
+            value = inverse[where[position]]
+            S[position] = value * T[T_start[t]] * T[T_start[tt]]
+            A[T_start[t]] += C[position] * T[T_start[tt]] * value
+            if t != tt:
+                A[T_start[tt]] += C[position] * T[T_start[t]] * value
+            continue
+        for c in range(m):
+            for d in range(mm):
+                slot = where[position + c * mm + d]
+                hinv[c, d] = inverse[slot] if slot >= 0 else inverse[where[position + d * mm + c]]
+        # A_t += C_tt' T_t' Hinv_t't   and, off the diagonal, A_t' += C_t't T_t Hinv_tt'
+        for c in range(m):
+            for d in range(mm):
+                value = 0.0
+                for e in range(d, mm):
+                    value += C[position + c * mm + e] * T[T_start[tt] + e * mm + d]
+                work[c, d] = value
+        for c in range(m):
+            for d in range(m):
+                value = 0.0
+                for e in range(mm):
+                    value += work[c, e] * hinv[d, e]
+                A[T_start[t] + c * m + d] += value
+        if not diagonal:
+            for c in range(mm):
+                for d in range(m):
+                    value = 0.0
+                    for e in range(d, m):
+                        value += C[position + e * mm + c] * T[T_start[t] + e * m + d]
+                    work[c, d] = value
+            for c in range(mm):
+                for d in range(mm):
+                    value = 0.0
+                    for e in range(m):
+                        value += work[c, e] * hinv[e, d]
+                    A[T_start[tt] + c * mm + d] += value
+        # S_tt' = T_t Hinv T_t''
+        for c in range(m):
+            for d in range(mm):
+                value = 0.0
+                for e in range(c + 1):
+                    value += T[T_start[t] + c * m + e] * hinv[e, d]
+                work[c, d] = value
+        for c in range(m):
+            for d in range(mm):
+                value = 0.0
+                for e in range(d + 1):
+                    value += work[c, e] * T[T_start[tt] + d * mm + e]
+                S[position + c * mm + d] = value
+
+
+@kernel
+def row_variances(z, start, k, S, v):
+    """v_i = z_i' S z_i, the variance of the random part of eta_i given the weights; filled in place."""
+    n = z.shape[0]
+    n_terms = k.size
+    for i in range(n):
+        value = 0.0
+        pair = 0
+        row0 = 0
+        for t in range(n_terms):
+            col0 = 0
+            for tt in range(t + 1):
+                position = start[i, pair]
+                part = 0.0
+                for c in range(k[t]):
+                    for d in range(k[tt]):
+                        part += z[i, row0 + c] * S[position] * z[i, col0 + d]
+                        position += 1
+                value += part if t == tt else 2.0 * part
+                pair += 1
+                col0 += k[tt]
+            row0 += k[t]
+        v[i] = value
+
+
+@kernel
+def lambda_times(T, T_start, k, levels, u, out):
+    """Lambda u: T_t times each level's piece of u; filled in place."""
+    position = 0
+    for t in range(k.size):
+        m = k[t]
+        for _ in range(levels[t]):
+            for c in range(m):
+                value = 0.0
+                for d in range(c + 1):
+                    value += T[T_start[t] + c * m + d] * u[position + d]
+                out[position + c] = value
+            position += m
+
+
+@kernel
+def lambda_transpose_times(T, T_start, k, levels, g, out):
+    """Lambda' g, filled in place."""
+    position = 0
+    for t in range(k.size):
+        m = k[t]
+        for _ in range(levels[t]):
+            for c in range(m):
+                value = 0.0
+                for d in range(c, m):
+                    value += T[T_start[t] + d * m + c] * g[position + d]
+                out[position + c] = value
+            position += m
+
+
+@kernel
+def lambda_transpose_matrix(T, T_start, k, levels, G, out):
+    """Lambda' G for a matrix G of shape (q, p), filled in place."""
+    position = 0
+    p = G.shape[1]
+    for t in range(k.size):
+        m = k[t]
+        for _ in range(levels[t]):
+            for c in range(m):
+                for j in range(p):
+                    value = 0.0
+                    for d in range(c, m):
+                        value += T[T_start[t] + d * m + c] * G[position + d, j]
+                    out[position + c, j] = value
+            position += m
+
+
+@kernel
+def level_outer(k, T_start, levels, g, u, out):
+    """Add sum over levels of g_level u_level' to the term matrices ``out`` (flat, aligned with T)."""
+    position = 0
+    for t in range(k.size):
+        m = k[t]
+        for _ in range(levels[t]):
+            for c in range(m):
+                for d in range(m):
+                    out[T_start[t] + c * m + d] += g[position + c] * u[position + d]
+            position += m
+
+
+@dataclass(frozen=True)
+class RandomLayout:
+    """Index arrays that tie rows, blocks and the CSC pattern of H together; built once per model.
+
+    Attributes
+    ----------
+    index : int array, shape (n, r); z : float array, shape (n, r)
+        Column of Z and value of each nonzero of each row.
+    start : int array, shape (n, number of term pairs)
+        Where the row's block of each term pair (t, t' <= t) begins in the flat array of blocks.
+    k, levels : int array, shape (terms,)
+        Columns and levels of each term; q = sum(k * levels).
+    T_start : int array
+        Where each term's k x k factor begins in the flat array of factors.
+    block_start, block_row, block_col : int array, shape (blocks,)
+        Beginning, row term and column term of each block.
+    where : int array, shape (size of the flat array of blocks,)
+        Position in the CSC values of H; -1 above the diagonal.
+    """
+
+    n: int
+    q: int
+    index: NDArray[np.int32]
+    z: FloatArray
+    start: IntArray
+    k: IntArray
+    levels: IntArray
+    T_start: IntArray
+    T_size: int
+    block_start: IntArray
+    block_row: IntArray
+    block_col: IntArray
+    where: IntArray
+    n_block_values: int
+    indptr: NDArray[np.int32]
+    indices: NDArray[np.int32]
+    diagonal: IntArray
+
+    @property
+    def nnz(self) -> int:
+        """Nonzeros of the lower triangle of H."""
+        return int(self.indices.size)
+
+    def make_factor(self, engine: str = "auto") -> Any:
+        """Analyse the pattern of H once; the values come later."""
+        first = int(self.k[0] * self.levels[0]) if self.k.size else 0
+        return make_cholesky(
+            self.indptr,
+            self.indices,
+            self.q,
+            engine=engine,
+            block=int(self.k[0]) if self.k.size else 1,
+            n_leading=first,
+        )
+
+
+def _pair_blocks(codes: IntArray, other: IntArray, other_levels: int) -> tuple[IntArray, IntArray]:
+    """Observed pairs of levels: key of each distinct pair, and which of them each row has."""
+    keys = codes * np.int64(other_levels) + other
+    return np.unique(keys, return_inverse=True)
+
+
+def build_layout(
+    codes: Sequence[NDArray[Any]], Z: Sequence[FloatArray], levels: Sequence[int], n: int
+) -> RandomLayout:
+    """Tie rows, blocks and the pattern of H together.
+
+    Parameters
+    ----------
+    codes : one int array of shape (n,) a term
+        Level of each row, 0-based.
+    Z : one float array of shape (n, k_t) a term
+        Values of the term's columns.
+    levels : number of levels of each term
+    n : rows
+    """
+    n_terms = len(codes)
+    k = np.array([values.shape[1] for values in Z], dtype=np.int64)
+    n_levels = np.array(levels, dtype=np.int64)
+    offset = np.concatenate([[0], np.cumsum(k * n_levels)]).astype(np.int64)
+    q = int(offset[-1])
+    z = np.ascontiguousarray(np.hstack(Z)) if n_terms else np.empty((n, 0))
+    index = np.empty((n, int(k.sum())), dtype=np.int32)
+    position = 0
+    for t in range(n_terms):
+        first = offset[t] + codes[t].astype(np.int64) * k[t]
+        for c in range(k[t]):
+            index[:, position] = first + c
+            position += 1
+    start = np.empty((n, n_terms * (n_terms + 1) // 2), dtype=np.int64)
+    pieces: list[tuple[int, int, IntArray, IntArray, int]] = []
+    n_values = 0
+    pair = 0
+    for t in range(n_terms):
+        for tt in range(t + 1):
+            size = int(k[t] * k[tt])
+            if tt == t:
+                row_level = col_level = np.arange(n_levels[t])
+                inverse = codes[t].astype(np.int64)
+            else:
+                keys, inverse = _pair_blocks(codes[t].astype(np.int64), codes[tt], int(n_levels[tt]))
+                row_level, col_level = np.divmod(keys, n_levels[tt])
+            start[:, pair] = n_values + inverse * size
+            pieces.append((t, tt, offset[t] + row_level * k[t], offset[tt] + col_level * k[tt], n_values))
+            n_values += row_level.size * size
+            pair += 1
+    return _attach_pattern(n, q, index, z, start, k, n_levels, pieces, n_values)
+
+
+def _attach_pattern(
+    n: int,
+    q: int,
+    index: NDArray[np.int32],
+    z: FloatArray,
+    start: IntArray,
+    k: IntArray,
+    n_levels: IntArray,
+    pieces: list[tuple[int, int, IntArray, IntArray, int]],
+    n_values: int,
+) -> RandomLayout:
+    """Number the lower-triangle elements of all blocks in CSC order."""
+    rows, cols, slots = [], [], []
+    block_start, block_row, block_col = [], [], []
+    for t, tt, row0, col0, begin in pieces:
+        m, mm = int(k[t]), int(k[tt])
+        first = begin + np.arange(row0.size, dtype=np.int64) * (m * mm)
+        block_start.append(first)
+        block_row.append(np.full(row0.size, t, dtype=np.int64))
+        block_col.append(np.full(row0.size, tt, dtype=np.int64))
+        for c in range(m):
+            for d in range(mm if tt != t else c + 1):
+                rows.append(row0 + c)
+                cols.append(col0 + d)
+                slots.append(first + c * mm + d)
+    where = np.full(n_values, -1, dtype=np.int64)
+    if pieces:
+        row, col, slot = np.concatenate(rows), np.concatenate(cols), np.concatenate(slots)
+        order = np.argsort(col * np.int64(q) + row, kind="stable")
+        row, col, slot = row[order], col[order], slot[order]
+        where[slot] = np.arange(slot.size)
+    else:
+        row = col = np.empty(0, dtype=np.int64)
+    indptr = np.searchsorted(col, np.arange(q + 1)).astype(np.int32)
+    factor_size = k * k
+    return RandomLayout(
+        n=n,
+        q=q,
+        index=index,
+        z=z,
+        start=start,
+        k=k,
+        levels=n_levels,
+        T_start=np.concatenate([[0], np.cumsum(factor_size)[:-1]]).astype(np.int64)
+        if k.size
+        else np.empty(0, dtype=np.int64),
+        T_size=int(factor_size.sum()),
+        block_start=np.concatenate(block_start) if block_start else np.empty(0, dtype=np.int64),
+        block_row=np.concatenate(block_row) if block_row else np.empty(0, dtype=np.int64),
+        block_col=np.concatenate(block_col) if block_col else np.empty(0, dtype=np.int64),
+        where=where,
+        n_block_values=n_values,
+        indptr=indptr,
+        indices=row.astype(np.int32),
+        diagonal=indptr[:-1].astype(np.int64),
+    )

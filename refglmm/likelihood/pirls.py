@@ -1,0 +1,307 @@
+r"""Penalised iteratively reweighted least squares: the conditional mode of the random effects.
+
+Place in the reading order: after ``problem``, before ``laplace``.
+
+For given (theta, beta, phi) maximise over u
+
+.. math:: g(u) = \sum_i l_i(\eta_i) - \tfrac12 |u|^2, \qquad \eta = o + X\beta + M u,\quad M = Z\Lambda
+
+by Newton steps :math:`H\delta = M's - u`, :math:`H = M'WM + I`, halved until g rises enough. W is the observed
+information where H is positive definite, else the expected one (Fisher scoring). What comes out is *one
+consistent state*: u, eta, s, W and the factor of H all belong to the same u, and the Newton decrement
+:math:`\delta'(M's-u)` at that u is below ``tolerance``. (lme4 stops on a relative change of the penalised
+deviance of 1e-7 and keeps the factor of the iterate before; see ``lme4_walk``.)
+
+:meth:`Pirls.find_joint_mode` does the same for (u, beta) together, which is the "nAGQ = 0" problem.
+
+Source: Bates et al. (2015), section 3; the lme4 glmer paper, section "PIRLS".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from refglmm.errors import NotPositiveDefiniteError, PirlsError
+from refglmm.families.kernel import DH, DW, H, S, W
+from refglmm.likelihood import layout as rows
+from refglmm.likelihood.problem import Problem
+from refglmm.likelihood.state import Mode
+
+FloatArray = NDArray[np.float64]
+
+#: Newton decrement (squared length of the step in the metric of H) below which u counts as the mode:
+#: the error of log|H| is of the order of its root, 1e-10.
+DECREMENT = 1e-20
+#: Below this decrement a step that brings nothing is rounding, not failure.
+ROUNDING = 1e-9
+MAX_ITERATIONS = 200
+MAX_HALVINGS = 60
+#: Share of the predicted increase that a step must bring (Armijo).
+ARMIJO = 1e-4
+
+
+@dataclass
+class StepRecord:
+    """One PIRLS iteration, for the reader of ``fit.trace``."""
+
+    iteration: int
+    objective: float
+    decrement: float
+    halvings: int
+    curvature: str
+
+
+class Pirls:
+    """A problem together with the buffers and the factor that its PIRLS iterations reuse.
+
+    After :meth:`find_mode` or :meth:`find_joint_mode` the attributes ``u, b, eta, out, factor, value`` (g at the
+    mode), ``iterations``, ``halvings`` and ``residual`` describe the state at the mode.
+    """
+
+    def __init__(self, problem: Problem, engine: str = "auto") -> None:
+        self.problem = problem
+        layout = problem.layout
+        n, q, p = problem.n, problem.q, problem.p
+        self.factor: Any = layout.make_factor(engine)
+        self.u, self.b, self.gradient = np.zeros(q), np.zeros(q), np.zeros(q)
+        self.eta, self.fixed = np.zeros(n), np.zeros(n)
+        self.out = np.zeros((6, n))
+        self.C = np.zeros(layout.n_block_values)
+        self.H = np.zeros(layout.nnz)
+        self.ZtWX, self.LtZtWX, self.XtWX = np.zeros((q, p)), np.zeros((q, p)), np.zeros((p, p))
+        self.rzx, self.rx = np.zeros((q, p)), np.zeros((p, p))
+        self.beta = np.zeros(p)
+        self.phi = np.empty(0)
+        self.T = np.empty(0)
+        self.value = -np.inf
+        self.curvature = "observed"
+        self.iterations = self.halvings = 0
+        self.residual = np.inf
+        self.total_iterations = self.total_halvings = 0
+        self.records: list[StepRecord] | None = None
+
+    # -- the formulas, one method each -----------------------------------------------------------------------
+
+    def set_parameters(self, par: FloatArray, phi: FloatArray) -> None:
+        """Fix Lambda(theta) and the shape parameters."""
+        self.T = self.problem.term_factors(par)
+        self.phi = phi
+
+    def lambda_times(self, u: FloatArray, out: FloatArray) -> FloatArray:
+        """Lambda u."""
+        lay = self.problem.layout
+        rows.lambda_times(self.T, lay.T_start, lay.k, lay.levels, u, out)
+        return out
+
+    def lambda_transpose_times(self, g: FloatArray, out: FloatArray) -> FloatArray:
+        """Lambda' g."""
+        lay = self.problem.layout
+        rows.lambda_transpose_times(self.T, lay.T_start, lay.k, lay.levels, g, out)
+        return out
+
+    def evaluate(self, u: FloatArray) -> float:
+        """g(u); leaves eta and the kernel's rows (l, s, h, w, dh, dw) in the buffers."""
+        problem = self.problem
+        self.lambda_times(u, self.b)
+        rows.linear_predictor(self.fixed, problem.layout.index, problem.layout.z, self.b, self.eta)
+        total = problem.family.observe(
+            problem.y, self.eta, problem.weights, problem.base, self.phi, 2, self.out
+        )
+        value = total - 0.5 * float(u @ u)
+        return value if np.isfinite(value) else -np.inf
+
+    def score_u(self, u: FloatArray) -> FloatArray:
+        """M's - u, the gradient of g."""
+        problem = self.problem
+        zts = np.empty(problem.q)
+        rows.transpose_times(problem.layout.index, problem.layout.z, self.out[S], zts)
+        return self.lambda_transpose_times(zts, self.gradient) - u
+
+    def assemble(self, weights: FloatArray) -> None:
+        """H = Lambda'Z'WZ Lambda + I into the buffer ``H`` (its blocks Z'WZ into ``C``)."""
+        lay = self.problem.layout
+        rows.accumulate_blocks(weights, lay.z, lay.start, lay.k, self.C)
+        rows.scale_blocks(
+            self.C, lay.block_start, lay.block_row, lay.block_col, lay.k, self.T, lay.T_start, lay.where, self.H
+        )
+        rows.add_identity(self.H, lay.diagonal)
+
+    def factorize(self) -> None:
+        """Factor H with the observed information; with the expected one where that is not positive definite."""
+        self.curvature = "observed"
+        self.assemble(self.out[H])
+        try:
+            self.factor.refactor(self.H)
+        except NotPositiveDefiniteError:
+            self.curvature = "expected"
+            self.assemble(self.out[W])
+            self.factor.refactor(self.H)
+
+    def factor_fixed(self, weights: FloatArray) -> None:
+        r"""RZX = L^-1 P Lambda'Z'WX, and RX with RX'RX = X'WX - RZX'RZX."""
+        problem, lay = self.problem, self.problem.layout
+        rows.weighted_fixed_cross(lay.index, lay.z, weights, problem.X, self.ZtWX, self.XtWX)
+        rows.lambda_transpose_matrix(self.T, lay.T_start, lay.k, lay.levels, self.ZtWX, self.LtZtWX)
+        self.rzx = self.factor.solve_L(self.LtZtWX)
+        try:
+            self.rx = np.linalg.cholesky(self.XtWX - self.rzx.T @ self.rzx).T
+        except np.linalg.LinAlgError as error:
+            raise NotPositiveDefiniteError(
+                "the fixed-effects columns are collinear once weighted (separation, or predictors on very "
+                "different scales); rescale the predictors or drop one of them",
+            ) from error
+
+    def solve_joint(self, g_u: FloatArray, g_beta: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Solve the joint system of (u, beta) with the current factors."""
+        c_u = self.factor.solve_L(g_u)
+        c_beta = solve_triangular(self.rx, g_beta - self.rzx.T @ c_u, trans="T", check_finite=False)
+        d_beta = solve_triangular(self.rx, c_beta, check_finite=False)
+        return self.factor.solve_Lt(c_u - self.rzx @ d_beta), d_beta
+
+    # -- the two iterations ----------------------------------------------------------------------------------
+
+    def find_mode(self, par: FloatArray, beta: FloatArray, phi: FloatArray, start: FloatArray | None = None) -> None:
+        """Mode of u for given (theta, beta, phi), started at ``start`` and, should that fail, at zero."""
+        problem = self.problem
+        self.set_parameters(par, phi)
+        self.beta = beta
+        np.dot(problem.X, beta, out=self.fixed)
+        self.fixed += problem.offset
+        zero = np.zeros(problem.q)
+        try:
+            self._iterate(zero if start is None else start, None)
+        except PirlsError:
+            if start is None:
+                raise
+            self._iterate(zero, None)
+
+    def find_joint_mode(
+        self, par: FloatArray, phi: FloatArray, start_u: FloatArray, start_beta: FloatArray
+    ) -> None:
+        """Mode of (u, beta) together for given (theta, phi)."""
+        self.set_parameters(par, phi)
+        self._iterate(start_u, start_beta)
+
+    def _iterate(self, u: FloatArray, beta: FloatArray | None) -> None:
+        """Newton with step-halving on g, over u alone or (``beta`` given) over (u, beta)."""
+        joint = beta is not None
+        value = self._value_at(u, beta)
+        if value == -np.inf:
+            raise PirlsError(
+                "the linear predictor leaves the domain of the link at the start of PIRLS; give start values "
+                "(`start=`) or use another link",
+                value=value,
+            )
+        previous = np.inf
+        self.halvings = 0
+        for iteration in range(1, MAX_ITERATIONS + 1):
+            step_u, step_beta, decrement = self._newton_step(u, joint)
+            converged = decrement <= DECREMENT or (decrement < ROUNDING and decrement >= 0.25 * previous)
+            if converged:
+                self._finish(u, value, iteration, decrement)
+                return
+            previous = decrement
+            u, beta, value, halvings = self._halve(u, beta, step_u, step_beta, value, decrement)
+            self.halvings += halvings
+            if self.records is not None:
+                self.records.append(StepRecord(iteration, value, decrement, halvings, self.curvature))
+        raise PirlsError(
+            f"PIRLS did not converge in {MAX_ITERATIONS} iterations (Newton decrement {previous:.3g}); rescale the "
+            "predictors or try another link",
+            iterations=MAX_ITERATIONS,
+            decrement=previous,
+        )
+
+    def _value_at(self, u: FloatArray, beta: FloatArray | None) -> float:
+        if beta is not None:
+            self.beta = beta
+            np.dot(self.problem.X, beta, out=self.fixed)
+            self.fixed += self.problem.offset
+        return self.evaluate(u)
+
+    def _newton_step(self, u: FloatArray, joint: bool) -> tuple[FloatArray, FloatArray | None, float]:
+        """Step and Newton decrement; leaves the factor of H at u."""
+        self.gradient = self.score_u(u)
+        self.factorize()
+        if not joint:
+            step = self.factor.solve(self.gradient)
+            return step, None, float(step @ self.gradient)
+        self.factor_fixed(self.out[H] if self.curvature == "observed" else self.out[W])
+        g_beta = self.problem.X.T @ self.out[S]
+        step_u, step_beta = self.solve_joint(self.gradient, g_beta)
+        return step_u, step_beta, float(step_u @ self.gradient + step_beta @ g_beta)
+
+    def _halve(
+        self,
+        u: FloatArray,
+        beta: FloatArray | None,
+        step_u: FloatArray,
+        step_beta: FloatArray | None,
+        value: float,
+        decrement: float,
+    ) -> tuple[FloatArray, FloatArray | None, float, int]:
+        """Halve the step until g rises by a share of what Newton's model promises."""
+        length = 1.0
+        slack = 1e-14 * (abs(value) + self.problem.n)  # rounding of a sum of n terms
+        for halvings in range(MAX_HALVINGS):
+            new_u = u + length * step_u
+            new_beta = None if beta is None else beta + length * step_beta
+            new_value = self._value_at(new_u, new_beta)
+            if new_value >= value + ARMIJO * length * decrement - slack:
+                return new_u, new_beta, new_value, halvings
+            length *= 0.5
+        raise PirlsError(
+            f"step-halving failed to raise the penalised log density {value:.6g} (Newton decrement {decrement:.3g}); "
+            "rescale the predictors or try another link",
+            value=value,
+            decrement=decrement,
+        )
+
+    def _finish(self, u: FloatArray, value: float, iteration: int, decrement: float) -> None:
+        self.u, self.value, self.iterations = u, value, iteration
+        self.residual = float(np.max(np.abs(self.gradient), initial=0.0))
+        self.decrement = decrement
+        self.total_iterations += iteration
+        self.total_halvings += self.halvings
+
+    # -- what the mode is good for ---------------------------------------------------------------------------
+
+    def use_curvature(self, curvature: str) -> tuple[FloatArray, FloatArray]:
+        """Refactor H at the mode with the wanted curvature if need be; return (W, dW/deta) of that curvature."""
+        if self.curvature != curvature and not self.problem.family.is_canonical:
+            self.assemble(self.out[W] if curvature == "expected" else self.out[H])
+            self.factor.refactor(self.H)
+            self.curvature = curvature
+        return (self.out[W], self.out[DW]) if curvature == "expected" else (self.out[H], self.out[DH])
+
+    def mode(self) -> Mode:
+        """Freeze the current state (arrays are copied)."""
+        problem = self.problem
+        weights = self.out[H] if self.curvature == "observed" else self.out[W]
+        self.factor_fixed(weights)
+        mu = problem.family.link.inverse(self.eta)
+        return Mode(
+            u=self.u.copy(),
+            b=self.lambda_times(self.u, np.empty(problem.q)),
+            eta=self.eta.copy(),
+            mu=mu,
+            s=self.out[S].copy(),
+            w=self.out[W].copy(),
+            h=self.out[H].copy(),
+            factor=self.factor.copy(),
+            logdet_L2=self.factor.logdet(),
+            rx=self.rx.copy(),
+            rzx=self.rzx.copy(),
+            log_density=self.value + 0.5 * float(self.u @ self.u),
+            penalty=float(self.u @ self.u),
+            deviance=float(np.sum(problem.family.unit_deviance(problem.y, mu, problem.weights))),
+            curvature=self.curvature,
+            iterations=self.iterations,
+            halvings=self.halvings,
+            residual=self.residual,
+        )

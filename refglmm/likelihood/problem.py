@@ -1,0 +1,174 @@
+r"""The arrays of one model, and the parameter vector psi = (par, beta, log phi).
+
+Place in the reading order: after ``layout``, before ``pirls``. Nothing here depends on how the likelihood is
+approximated.
+
+.. math:: \eta = o + X\beta + Z \Lambda(\theta) u,\qquad u \sim N(0, I_q)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refglmm.likelihood.layout import RandomLayout, build_layout
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Response, matrices, family and covariance structures of one model.
+
+    Attributes
+    ----------
+    y, weights, offset, base : float array, shape (n,)
+        Response as the family sees it, prior weights, offset, and the part of the log density that is free of
+        eta and phi.
+    X : float array, shape (n, p)
+        Fixed-effects model matrix of full column rank.
+    layout : RandomLayout
+        Rows of Z and the pattern of H.
+    structures : sequence of covariance structures, one for each term
+    family : the family; its kernels do all per-observation work
+    beta_names, par_names, phi_names : tuple of str
+        Labels for messages and tables.
+    """
+
+    y: FloatArray
+    weights: FloatArray
+    offset: FloatArray
+    base: FloatArray
+    X: FloatArray
+    layout: RandomLayout
+    structures: tuple[Any, ...]
+    family: Any
+    beta_names: tuple[str, ...]
+    par_names: tuple[str, ...]
+    phi_names: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return int(self.y.size)
+
+    @property
+    def p(self) -> int:
+        """Fixed-effects columns."""
+        return int(self.X.shape[1])
+
+    @property
+    def q(self) -> int:
+        """Random effects."""
+        return self.layout.q
+
+    @property
+    def n_par(self) -> int:
+        """Covariance parameters."""
+        return len(self.par_names)
+
+    @property
+    def n_phi(self) -> int:
+        """Estimated shape parameters."""
+        return len(self.phi_names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of psi = (par, beta, log phi)."""
+        return self.par_names + self.beta_names + tuple(f"log({name})" for name in self.phi_names)
+
+    @cached_property
+    def par_slices(self) -> tuple[slice, ...]:
+        """Where each term's parameters stand in par."""
+        ends = np.cumsum([0] + [structure.n_par for structure in self.structures])
+        return tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+
+    @cached_property
+    def par_start(self) -> FloatArray:
+        """Default start of par (spec of lme4, section 3.2)."""
+        return np.concatenate([s.start for s in self.structures] + [np.empty(0)])
+
+    @cached_property
+    def par_lower(self) -> FloatArray:
+        """Lower bounds of par."""
+        return np.concatenate([s.lower for s in self.structures] + [np.empty(0)])
+
+    @cached_property
+    def par_upper(self) -> FloatArray:
+        """Upper bounds of par."""
+        return np.concatenate([s.upper for s in self.structures] + [np.empty(0)])
+
+    def split(self, psi: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """psi -> (par, beta, phi), phi on its natural scale."""
+        return (
+            psi[: self.n_par],
+            psi[self.n_par : self.n_par + self.p],
+            self.shape_from(psi[self.n_par + self.p :]),
+        )
+
+    def shape_from(self, log_phi: FloatArray) -> FloatArray:
+        """Shape parameters on their natural scale; those that are known where none is estimated."""
+        return np.exp(log_phi) if self.n_phi else self.family.fixed_shape
+
+    def join(self, par: FloatArray, beta: FloatArray, phi: FloatArray) -> FloatArray:
+        """(par, beta, phi) -> psi."""
+        return np.concatenate([par, beta, np.log(phi[: self.n_phi])])
+
+    def term_factors(self, par: FloatArray) -> FloatArray:
+        """T_t(par) of all terms, row by row, in one flat array."""
+        pieces = [s.factor(par[part]).ravel() for s, part in zip(self.structures, self.par_slices, strict=True)]
+        return np.concatenate([*pieces, np.empty(0)])
+
+    def chain_to_par(self, par: FloatArray, d_factors: FloatArray) -> FloatArray:
+        """Turn the gradient in the elements of T (flat, as :meth:`term_factors`) into the gradient in par."""
+        gradient = np.empty(self.n_par)
+        for t, (structure, part) in enumerate(zip(self.structures, self.par_slices, strict=True)):
+            begin = int(self.layout.T_start[t])
+            wanted = d_factors[begin : begin + structure.k**2]
+            gradient[part] = structure.d_factor(par[part]).reshape(structure.n_par, -1) @ wanted
+        return gradient
+
+    def fold(self, par: FloatArray) -> FloatArray:
+        """The same T T' with the canonical sign of each term's parameters."""
+        pieces = [s.fold(par[part]) for s, part in zip(self.structures, self.par_slices, strict=True)]
+        return np.concatenate([*pieces, np.empty(0)])
+
+    def with_response(self, y: FloatArray, weights: FloatArray | None = None) -> Problem:
+        """The same model with another response; all index structures are shared."""
+        from dataclasses import replace
+
+        a = self.weights if weights is None else weights
+        return replace(self, y=y, weights=a, base=self.family.base_measure(y, a))
+
+
+def build_problem(design: Any, frame: Any, family: Any, structures: Sequence[Any]) -> Problem:
+    """Collect the arrays of one model from its design, frame and family."""
+    par_names: list[str] = []
+    for structure, term in zip(structures, design.terms, strict=True):
+        par_names += structure.par_names(term.label, term.columns)
+    layout = build_layout(
+        [term.codes for term in design.terms],
+        [term.Z for term in design.terms],
+        [term.n_levels for term in design.terms],
+        frame.n,
+    )
+    y = np.ascontiguousarray(frame.y, dtype=np.float64)
+    weights = np.ascontiguousarray(frame.weights, dtype=np.float64)
+    return Problem(
+        y=y,
+        weights=weights,
+        offset=np.ascontiguousarray(frame.offset, dtype=np.float64),
+        base=np.ascontiguousarray(family.base_measure(y, weights), dtype=np.float64),
+        X=np.ascontiguousarray(design.X, dtype=np.float64),
+        layout=layout,
+        structures=tuple(structures),
+        family=family,
+        beta_names=tuple(design.names),
+        par_names=tuple(par_names),
+        phi_names=tuple(family.shape_names),
+    )

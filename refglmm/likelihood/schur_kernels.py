@@ -1,0 +1,308 @@
+r"""Cholesky of a crossed design: eliminate the largest grouping factor exactly, the rest is a small dense matrix.
+
+Place in the reading order: after :mod:`.sparse_kernels`; :mod:`.cholesky` wraps these kernels.
+
+With the first term's coefficients leading,
+
+.. math:: H = \begin{pmatrix} D & B' \\ B & C \end{pmatrix}, \qquad
+          L = \begin{pmatrix} L_D & \\ W & L_S \end{pmatrix}, \qquad
+          W = B L_D^{-T}, \quad L_S L_S' = S = C - W W',
+
+where D is block diagonal, one k x k block per level, so that L_D and W keep the sparsity of D and B: level g touches
+only the trailing variables R_g it was observed with. No permutation is needed. S is treated as dense (LAPACK).
+The inverse on the pattern of H follows by blocks: with V_g = W_g L_g^{-1} and Z_S = S^{-1},
+
+.. math:: Z_{R_g,g} = -Z_S[R_g,R_g]\,V_g, \qquad Z_{gg} = (L_g L_g')^{-1} - V_g' Z_{R_g,g} .
+
+Arrays: ``D`` (levels, k, k), upper triangles; ``W`` (k, sum |R_g|), transposed, where columns ``ptr[g]:ptr[g+1]``
+belong to level g and to the trailing variables ``rows`` of the same range; ``S`` (m, m), lower triangle. They hold
+H before the elimination and L after it.
+
+Source: the block elimination of Bates, Alday, Kleinschmidt et al. in MixedModels.jl's documentation ("penalized least
+squares"); the inverse by blocks is the usual formula for partitioned matrices.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refglmm._jit import inline, kernel
+
+
+@kernel
+def trailing_rows(indptr, indices, n_leading, k):
+    """Trailing variables that each level touches, ascending: (ptr, rows)."""
+    n_levels = n_leading // k
+    m = len(indptr) - 1 - n_leading
+    ptr = np.zeros(n_levels + 1, dtype=np.int64)
+    rows = np.empty(indptr[n_leading], dtype=np.int32)
+    mark = np.full(m, -1, dtype=np.int64)
+    used = 0
+    for g in range(n_levels):
+        for p in range(indptr[g * k], indptr[(g + 1) * k]):
+            i = indices[p] - n_leading
+            if i >= 0 and mark[i] != g:
+                mark[i] = g
+                rows[used] = i
+                used += 1
+        rows[ptr[g] : used].sort()
+        ptr[g + 1] = used
+    return ptr, rows[:used].copy()
+
+
+@kernel
+def destinations(indptr, indices, n_leading, k, ptr, rows):
+    """Where each entry of H goes: flat position in D, W or S, in the order of H.
+
+    Returns
+    -------
+    where : int64 array
+        Position; an entry of a leading column goes to D if its row is leading, otherwise to W.
+    bad : int
+        First leading column with an entry outside its own block of D, or -1.
+    """
+    n = len(indptr) - 1
+    m = n - n_leading
+    where = np.empty(indptr[n], dtype=np.int64)
+    local = np.zeros(m, dtype=np.int64)
+    total = len(rows)
+    for j in range(n_leading):
+        g, b = j // k, j % k
+        if b == 0:
+            for r in range(ptr[g], ptr[g + 1]):
+                local[rows[r]] = r
+        for p in range(indptr[j], indptr[j + 1]):
+            i = indices[p]
+            if i >= n_leading:
+                where[p] = b * total + local[i - n_leading]
+            elif i // k == g:
+                where[p] = j * k + i % k  # row b of the block: the upper triangle, which is the lower transposed
+            else:
+                return where, j
+    for j in range(n_leading, n):
+        for p in range(indptr[j], indptr[j + 1]):
+            where[p] = np.int64(indices[p] - n_leading) * m + (j - n_leading)
+    return where, -1
+
+
+@inline
+def _scatter(values, indptr, indices, where, n_leading, D, W, S):
+    """Write H into its three parts."""
+    D[:] = 0.0
+    W[:] = 0.0
+    S[:] = 0.0
+    flat_D, flat_W, flat_S = D.reshape(D.size), W.reshape(W.size), S.reshape(S.size)
+    for p in range(indptr[n_leading]):
+        if indices[p] < n_leading:
+            flat_D[where[p]] = values[p]
+        else:
+            flat_W[where[p]] = values[p]
+    for p in range(indptr[n_leading], len(values)):
+        flat_S[where[p]] = values[p]
+
+
+@inline
+def _factor_blocks(D):
+    """Upper triangle of every D_g := R_g with R_g'R_g = D_g; return the column that is not positive, or -1."""
+    n_levels, k = D.shape[0], D.shape[1]
+    for g in range(n_levels):
+        for a in range(k):
+            d = D[g, a, a]
+            for c in range(a):
+                d -= D[g, c, a] * D[g, c, a]
+            if not 0.0 < d < np.inf:
+                return g * k + a
+            D[g, a, a] = np.sqrt(d)
+            for b in range(a + 1, k):
+                total = D[g, a, b]
+                for c in range(a):
+                    total -= D[g, c, a] * D[g, c, b]
+                D[g, a, b] = total / D[g, a, a]
+    return -1
+
+
+@inline
+def _forward_columns(D, ptr, W):
+    """Every column w of W := R_g^{-T} w."""
+    n_levels, k = D.shape[0], D.shape[1]
+    for g in range(n_levels):
+        for a in range(k):
+            for c in range(a):
+                for r in range(ptr[g], ptr[g + 1]):
+                    W[a, r] -= D[g, c, a] * W[c, r]
+            for r in range(ptr[g], ptr[g + 1]):
+                W[a, r] /= D[g, a, a]
+
+
+@inline
+def _backward_columns(D, ptr, W):
+    """Every column w of W := R_g^{-1} w."""
+    n_levels, k = D.shape[0], D.shape[1]
+    for g in range(n_levels):
+        for a in range(k - 1, -1, -1):
+            for c in range(a + 1, k):
+                for r in range(ptr[g], ptr[g + 1]):
+                    W[a, r] -= D[g, a, c] * W[c, r]
+            for r in range(ptr[g], ptr[g + 1]):
+                W[a, r] /= D[g, a, a]
+
+
+@inline
+def _subtract_products(W, ptr, rows, S):
+    """S := S - W'W, level by level, lower triangle."""
+    for g in range(len(ptr) - 1):
+        first = ptr[g]
+        for r in range(first, ptr[g + 1]):
+            i = rows[r]
+            shift = rows[first] - first
+            for c in range(len(W)):
+                w = W[c, r]
+                if i - r == shift:  # neighbouring variables: no indirect addresses
+                    for t in range(first, r + 1):
+                        S[i, t + shift] -= w * W[c, t]
+                else:
+                    for t in range(first, r + 1):
+                        S[i, rows[t]] -= w * W[c, t]
+
+
+@kernel
+def eliminate(values, indptr, indices, where, ptr, rows, D, W, S):
+    """D := L_D', W := (B L_D^{-T})', S := C - W'W (lower triangle); return the failing column or -1."""
+    _scatter(values, indptr, indices, where, D.shape[0] * D.shape[1], D, W, S)
+    failed = _factor_blocks(D)
+    if failed < 0:
+        _forward_columns(D, ptr, W)
+        _subtract_products(W, ptr, rows, S)
+    return failed
+
+
+@kernel
+def block_log_determinant(D, S):
+    """log|L L'| from the diagonals of L_D and L_S."""
+    total = 0.0
+    for g in range(D.shape[0]):
+        for a in range(D.shape[1]):
+            total += np.log(D[g, a, a])
+    for i in range(len(S)):
+        total += np.log(S[i, i])
+    return 2.0 * total
+
+
+@inline
+def _forward(D, W, S, ptr, rows, x, z):
+    """(x, z) := L^{-1} (x, z), leading and trailing part."""
+    n_levels, k = D.shape[0], D.shape[1]
+    for g in range(n_levels):
+        for a in range(k):
+            total = x[g * k + a]
+            for c in range(a):
+                total -= D[g, c, a] * x[g * k + c]
+            total /= D[g, a, a]
+            x[g * k + a] = total
+            for r in range(ptr[g], ptr[g + 1]):
+                z[rows[r]] -= W[a, r] * total
+    for i in range(len(z)):
+        total = z[i]
+        for j in range(i):
+            total -= S[i, j] * z[j]
+        z[i] = total / S[i, i]
+
+
+@inline
+def _backward(D, W, S, ptr, rows, x, z):
+    """(x, z) := L^{-T} (x, z), leading and trailing part."""
+    n_levels, k = D.shape[0], D.shape[1]
+    for i in range(len(z) - 1, -1, -1):
+        z[i] /= S[i, i]
+        for j in range(i):
+            z[j] -= S[i, j] * z[i]
+    for g in range(n_levels):
+        for a in range(k - 1, -1, -1):
+            total = x[g * k + a]
+            for r in range(ptr[g], ptr[g + 1]):
+                total -= W[a, r] * z[rows[r]]
+            for c in range(a + 1, k):
+                total -= D[g, a, c] * x[g * k + c]
+            x[g * k + a] = total / D[g, a, a]
+
+
+@kernel
+def block_solve(D, W, S, ptr, rows, forward, backward, B):
+    """Apply L^{-1} (``forward``), then L^{-T} (``backward``) to every row of B."""
+    X = B.copy()
+    n_leading = D.shape[0] * D.shape[1]
+    for b in range(len(X)):
+        x, z = X[b, :n_leading], X[b, n_leading:]
+        if forward:
+            _forward(D, W, S, ptr, rows, x, z)
+        if backward:
+            _backward(D, W, S, ptr, rows, x, z)
+    return X
+
+
+@inline
+def _block_inverses(D):
+    """(R_g'R_g)^{-1} for every level, both triangles: solve for the unit vectors."""
+    n_levels, k = D.shape[0], D.shape[1]
+    Z = np.zeros(D.shape)
+    for g in range(n_levels):
+        for e in range(k):
+            for a in range(e, k):
+                total = 1.0 if a == e else 0.0
+                for c in range(e, a):
+                    total -= D[g, c, a] * Z[g, e, c]
+                Z[g, e, a] = total / D[g, a, a]
+            for a in range(k - 1, -1, -1):
+                total = Z[g, e, a]
+                for c in range(a + 1, k):
+                    total -= D[g, a, c] * Z[g, e, c]
+                Z[g, e, a] = total / D[g, a, a]
+    return Z
+
+
+@inline
+def _border(ZS, ptr, rows, V):
+    """Columns of every level: -Z_S[R_g, R_g] V_g, transposed like V."""
+    ZB = np.zeros(V.shape)
+    for g in range(len(ptr) - 1):
+        first = ptr[g]
+        for r in range(first, ptr[g + 1]):
+            i = rows[r]
+            for c in range(len(V)):
+                v = V[c, r]
+                total = ZS[i, i] * v
+                for t in range(first, r):
+                    z = ZS[i, rows[t]]
+                    total += z * V[c, t]
+                    ZB[c, t] -= z * v
+                ZB[c, r] -= total
+    return ZB
+
+
+@inline
+def _correct_blocks(Z, ptr, V, ZB):
+    """Z_gg := Z_gg - V_g' Z_{R_g,g}."""
+    k = len(V)
+    for g in range(len(ptr) - 1):
+        for a in range(k):
+            for b in range(a, k):
+                for r in range(ptr[g], ptr[g + 1]):
+                    Z[g, a, b] -= V[a, r] * ZB[b, r]
+
+
+@kernel
+def block_selected_inverse(D, W, ZS, ptr, rows, indptr, indices, where):
+    """H^{-1} on the pattern of H, from the lower triangle ZS of S^{-1}."""
+    n_leading = D.shape[0] * D.shape[1]
+    V = W.copy()
+    _backward_columns(D, ptr, V)
+    ZB = _border(ZS, ptr, rows, V)
+    ZD = _block_inverses(D)
+    _correct_blocks(ZD, ptr, V, ZB)
+    flat_ZD, flat_ZB, flat_ZS = ZD.reshape(ZD.size), ZB.reshape(ZB.size), ZS.reshape(ZS.size)
+    Z = np.empty(indptr[len(indptr) - 1])
+    for p in range(indptr[n_leading]):
+        Z[p] = flat_ZD[where[p]] if indices[p] < n_leading else flat_ZB[where[p]]
+    for p in range(indptr[n_leading], len(Z)):
+        Z[p] = flat_ZS[where[p]]
+    return Z

@@ -1,0 +1,27 @@
+"""One line before the first compilation, so that nobody wonders what takes so long.
+
+Place in the reading order: after ``layout``.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+
+import numba
+
+from refglmm.likelihood.layout import accumulate_blocks
+
+_announced = False
+
+
+def announce_compilation() -> None:
+    """Say once, on standard error, that kernels are being compiled, if numba's cache does not hold them yet."""
+    global _announced
+    if _announced or numba.config.DISABLE_JIT:
+        return
+    _announced = True
+    directory = accumulate_blocks.stats.cache_path
+    if not glob.glob(os.path.join(glob.escape(directory), "layout.accumulate_blocks*.nbi")):
+        print("refglmm: compiling kernels, once per installation (some seconds) ...", file=sys.stderr, flush=True)

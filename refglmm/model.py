@@ -1,0 +1,382 @@
+"""From a formula and a data frame to a fitted model: the whole story in one screen each.
+
+Place in the reading order: last but one (only the command line comes after it).
+
+formula -> terms (:mod:`refglmm.formula.grammar`) -> frame -> design -> problem (:mod:`refglmm.likelihood.problem`)
+-> objective -> optimum (:mod:`refglmm.optimize`) -> :class:`refglmm.fit.FittedModel`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from refglmm.covariance import make_structure
+from refglmm.errors import (
+    ArgumentError,
+    ConvergenceWarning,
+    FamilyWarning,
+    NotAvailableError,
+    SeparationWarning,
+    SingularFitWarning,
+)
+from refglmm.families.registry import get_family
+from refglmm.fit.fitted import FittedModel
+from refglmm.formula.design import Checks, build_design
+from refglmm.formula.frame import build_frame
+from refglmm.formula.grammar import parse
+from refglmm.likelihood.problem import Problem, build_problem
+from refglmm.likelihood.quadrature import MAX_ORDER
+from refglmm.likelihood.state import Mode
+from refglmm.likelihood.warmup import announce_compilation
+from refglmm.optimize.control import Control, make_control
+from refglmm.optimize.lme4_path import fit_glmm_lme4
+from refglmm.optimize.negative_binomial import fit_nb_lme4
+from refglmm.optimize.records import Optimum
+from refglmm.optimize.rescale import rescaled, restore
+from refglmm.optimize.separation import separated_columns
+from refglmm.optimize.two_stage import fit_glmm, fit_linear
+
+MODES = ("exact", "lme4")
+
+
+class GLMM:
+    """A generalized linear mixed model: formula, data and family, made ready for any way of fitting it.
+
+    Parameters
+    ----------
+    formula : str
+        lme4's formula language, e.g. ``"y ~ x + (1 + x | g)"``.
+    data : pandas, polars or Arrow table, or dict of arrays
+        Never changed.
+    family : str or Family
+        ``"binomial"``, ``"poisson"``, ``"gamma"``, ...; gaussian with identity link is a linear mixed model.
+    link : str, optional
+        Overrides the family's default link.
+    weights, offset : str, array or Series, optional
+        Column name, R expression or values; binomial weights are numbers of trials.
+    subset, na_action, contrasts, env, double_bar
+        See :func:`refglmm.formula.frame.build_frame`, :func:`refglmm.formula.design.build_design` and
+        :func:`refglmm.formula.grammar.parse`.
+    checks : mapping, optional
+        Pre-fit checks by name, each "ignore", "warning" or "stop".
+    mode : {"exact", "lme4"}
+        "lme4" reproduces lme4's inner stopping rule and bookkeeping; nothing else depends on it.
+
+    Attributes
+    ----------
+    frame, design, problem : the rows used, the matrices, and the arrays the likelihood works on
+    """
+
+    def __init__(
+        self,
+        formula: str,
+        data: Any,
+        family: Any = "gaussian",
+        *,
+        link: str | None = None,
+        weights: Any = None,
+        offset: Any = None,
+        subset: Any = None,
+        na_action: str = "omit",
+        contrasts: Mapping[str, Any] | None = None,
+        env: Mapping[str, Any] | None = None,
+        double_bar: str = "split",
+        checks: Mapping[str, str] | None = None,
+        mode: str = "exact",
+        autoscale: bool = False,
+        data_name: str | None = None,
+    ) -> None:
+        if mode not in MODES:
+            raise ArgumentError(f"mode must be 'exact' or 'lme4', not {mode!r}")
+        self.mode_name = mode
+        self.family = get_family(family, link)
+        self.is_lmm = self.family.name == "gaussian" and self.family.link.name == "identity"
+        self.data_name = data_name or _name_of(data)
+        self.frame = build_frame(
+            parse(formula, double_bar=double_bar),
+            data,
+            binomial=self.family.is_binomial,
+            weights=weights,
+            offset=offset,
+            subset=subset,
+            na_action=na_action,
+            env=env,
+        )
+        self.family.check_response(self.frame.y, self.frame.weights)
+        self.design = build_design(
+            self.frame, contrasts=contrasts, mode=mode, control=_make_checks(checks, self.is_lmm)
+        )
+        self.structures = tuple(make_structure(t.structure, t.k, t.hom) for t in self.design.terms)
+        self.problem = build_problem(self.design, self.frame, self.family, self.structures)
+        self.autoscale = autoscale
+
+    def __repr__(self) -> str:
+        return (
+            f"GLMM({self.frame.formula.expanded!r}, family={self.family.display}, n={self.frame.n}, "
+            f"p={self.problem.p}, q={self.problem.q})"
+        )
+
+    def fit(
+        self,
+        *,
+        n_agq: int = 1,
+        reml: bool = False,
+        optimizer: str | tuple[str, str] | None = None,
+        start: Any = None,
+        control: Control | Mapping[str, Any] | None = None,
+        se: str = "hessian",
+    ) -> FittedModel:
+        """Fit by maximum likelihood (a linear mixed model by REML if ``reml``).
+
+        Parameters
+        ----------
+        n_agq : int
+            1 Laplace; 0 beta from the joint penalised problem; k up to 100 adaptive Gauss-Hermite nodes (one
+            scalar random-effects term).
+        optimizer : str or pair, optional
+            "newton", "bobyqa" or "nelder_mead" for (first, second) stage.
+        start : array or mapping, optional
+            Covariance parameters, or a mapping with any of "par" (or "theta"), "beta", "phi".
+        control : Control or mapping, optional
+            See :class:`refglmm.optimize.control.Control`.
+        se : {"hessian", "rx"}
+            Which standard errors the summary shows.
+
+        Warns
+        -----
+        SingularFitWarning, ConvergenceWarning, SeparationWarning
+        """
+        if isinstance(n_agq, bool) or not isinstance(n_agq, int | np.integer) or not 0 <= n_agq <= MAX_ORDER:
+            raise ArgumentError(f"n_agq must be a whole number from 0 to {MAX_ORDER}, not {n_agq!r}")
+        if se not in ("hessian", "rx"):
+            raise ArgumentError(f"se must be 'hessian' or 'rx', not {se!r}")
+        settings = make_control(control, optimizer, self.mode_name)
+        given = self._check_start(start)
+        announce_compilation()
+        optimum, mode, sigma = self._estimate(int(n_agq), reml, settings, given)
+        fit = FittedModel(
+            formula=self.frame.formula,
+            frame=self.frame,
+            design=self.design,
+            family=self.family,
+            structures=self.structures,
+            mode_name=self.mode_name,
+            is_lmm=self.is_lmm,
+            reml=reml and self.is_lmm,
+            n_agq=int(n_agq),
+            optimum=optimum,
+            conditional=mode,
+            sigma=sigma,
+            data_name=self.data_name,
+            call={"formula": self.frame.formula.text, "family": self.family.display, "n_agq": int(n_agq)},
+            se_type=se,
+        )
+        self._warn(optimum, mode)
+        return fit
+
+    def _estimate(
+        self, n_agq: int, reml: bool, control: Control, start: dict[str, Any]
+    ) -> tuple[Optimum, Mode, float]:
+        """Fit on the columns as they are, or on rescaled ones; returns sigma too."""
+        if not self.autoscale:
+            return self._run(self.problem, n_agq, reml, control, start)
+        problem, A = rescaled(self.problem)
+        if "beta" in start:
+            start = {**start, "beta": np.linalg.solve(A, start["beta"])}
+        optimum, mode, sigma = self._run(problem, n_agq, reml, control, start)
+        return *restore(self.problem, A, optimum, mode), sigma
+
+    def _run(
+        self, problem: Problem, n_agq: int, reml: bool, control: Control, start: dict[str, Any]
+    ) -> tuple[Optimum, Mode, float]:
+        """The engine that the model and the mode call for."""
+        if self.is_lmm:
+            if n_agq != 1:
+                raise ArgumentError("n_agq has no meaning for a linear mixed model: its likelihood is exact")
+            optimum, mode, objective = fit_linear(problem, reml, control, start)
+            return optimum, mode, objective.sigma
+        if reml:
+            raise ArgumentError("reml=True exists for linear mixed models only (gaussian family, identity link)")
+        if self.mode_name == "lme4":
+            if self.family.name == "negative_binomial" and problem.n_phi:
+                return fit_nb_lme4(problem, n_agq, control, start)
+            optimum, mode, lme4_sigma = fit_glmm_lme4(problem, n_agq, control, start)
+            return optimum, mode, lme4_sigma if self.family.has_scale else 1.0
+        optimum, mode = fit_glmm(problem, n_agq, control, start)
+        return optimum, mode, float(np.sqrt(optimum.phi[0])) if self.family.has_scale else 1.0
+
+    def _check_start(self, start: Any) -> dict[str, Any]:
+        """Start values as a mapping with the right lengths."""
+        if start is None:
+            return {}
+        given = dict(start) if isinstance(start, Mapping) else {"par": start}
+        lengths = {"par": self.problem.n_par, "beta": self.problem.p, "phi": self.problem.n_phi}
+        if "theta" in given:
+            theta, pieces, first = np.asarray(given.pop("theta"), dtype=float), [], 0
+            wanted = sum(structure.n_theta for structure in self.structures)
+            if theta.shape != (wanted,):
+                raise ArgumentError(f"start['theta'] must have length {wanted}, not {theta.size}")
+            for structure in self.structures:
+                pieces.append(structure.par_from_theta(theta[first : first + structure.n_theta]))
+                first += structure.n_theta
+            given["par"] = np.concatenate(pieces)
+        for name, value in given.items():
+            if name not in lengths:
+                raise ArgumentError(f"unknown start component {name!r}; known are par (or theta), beta, phi")
+            array = np.asarray(value, dtype=float)
+            if array.shape != (lengths[name],) or not np.all(np.isfinite(array)):
+                raise ArgumentError(
+                    f"start[{name!r}] must be {lengths[name]} finite numbers, not an array of shape {array.shape}"
+                )
+            given[name] = array
+        return given
+
+    def _warn(self, optimum: Optimum, mode: Mode) -> None:
+        """Say, once each, what is wrong with this optimum."""
+        certificate = optimum.certificate
+        separated = separated_columns(self.problem, mode, optimum.beta)
+        if separated:
+            warnings.warn(
+                SeparationWarning(
+                    f"complete or quasi-complete separation in {', '.join(separated)}: the estimates run away and "
+                    "their standard errors mean nothing; drop or merge the level, or use a prior",
+                    columns=separated,
+                ),
+                stacklevel=3,
+            )
+        if certificate.singular:
+            warnings.warn(
+                SingularFitWarning(
+                    f"boundary (singular) fit: {', '.join(certificate.boundary)} at the edge; consider a simpler "
+                    "random-effects structure",
+                    boundary=certificate.boundary,
+                ),
+                stacklevel=3,
+            )
+        if certificate.messages and not separated:
+            warnings.warn(
+                ConvergenceWarning("; ".join(certificate.messages), certificate=certificate), stacklevel=3
+            )
+
+
+def glmer(
+    formula: str,
+    data: Any,
+    family: Any = "gaussian",
+    *,
+    n_agq: int = 1,
+    mode: str = "exact",
+    optimizer: str | tuple[str, str] | None = None,
+    start: Any = None,
+    control: Control | Mapping[str, Any] | None = None,
+    se: str = "hessian",
+    **model_arguments: Any,
+) -> FittedModel:
+    """Fit a generalized linear mixed model by maximum likelihood.
+
+    Parameters
+    ----------
+    formula, data, family, mode, **model_arguments
+        See :class:`GLMM` (``link``, ``weights``, ``offset``, ``subset``, ``na_action``, ``contrasts``, ``env``,
+        ``double_bar``, ``checks``, ``data_name``).
+    n_agq, optimizer, start, control, se
+        See :meth:`GLMM.fit`.
+
+    Returns
+    -------
+    FittedModel
+
+    Examples
+    --------
+    >>> import refglmm as rg
+    >>> cbpp = rg.datasets.load("cbpp")
+    >>> fit = rg.glmer("cbind(incidence, size - incidence) ~ period + (1 | herd)", cbpp, "binomial")
+    >>> round(fit.loglik, 6)
+    -92.026282
+    """
+    _refuse_unknown(model_arguments, "glmer")
+    model = GLMM(formula, data, family, mode=mode, **model_arguments)
+    if model.is_lmm:
+        warnings.warn(
+            FamilyWarning(
+                "a gaussian family with identity link is a linear mixed model and is fitted as one; "
+                "call lmer() to say so"
+            ),
+            stacklevel=2,
+        )
+        n_agq = 1
+    return model.fit(n_agq=n_agq, optimizer=optimizer, start=start, control=control, se=se)
+
+
+def lmer(
+    formula: str,
+    data: Any,
+    *,
+    reml: bool = True,
+    mode: str = "exact",
+    optimizer: str | tuple[str, str] | None = None,
+    start: Any = None,
+    control: Control | Mapping[str, Any] | None = None,
+    **model_arguments: Any,
+) -> FittedModel:
+    """Fit a linear mixed model by REML (default) or maximum likelihood.
+
+    Parameters
+    ----------
+    formula, data, mode, **model_arguments
+        See :class:`GLMM`; ``weights`` are inverse-variance weights, Var(e_i) = sigma^2 / w_i.
+    reml, optimizer, start, control
+        See :meth:`GLMM.fit`.
+    """
+    _refuse_unknown(model_arguments, "lmer")
+    model = GLMM(formula, data, "gaussian", mode=mode, **model_arguments)
+    return model.fit(reml=reml, optimizer=optimizer, start=start, control=control)
+
+
+def glmer_nb(formula: str, data: Any, *, link: str | None = None, **arguments: Any) -> FittedModel:
+    """Fit a negative binomial mixed model with its size estimated.
+
+    The size is a parameter like any other, so it has a standard error (on the log scale, in the Hessian) and counts
+    once in df. ``mode="lme4"`` searches it in an outer loop, as glmer.nb does. Arguments as in :func:`glmer`.
+    """
+    return glmer(formula, data, get_family("negative_binomial", link), **arguments)
+
+
+def _make_checks(checks: Mapping[str, str] | None, is_lmm: bool) -> Checks:
+    known = {name for name in Checks.__dataclass_fields__ if name != "is_lmm"}
+    for name, value in (checks or {}).items():
+        if name not in known:
+            raise ArgumentError(f"unknown check {name!r}; known are {', '.join(sorted(known))}")
+        if value not in ("ignore", "warning", "stop"):
+            raise ArgumentError(f"check {name!r} must be 'ignore', 'warning' or 'stop', not {value!r}")
+    return replace(Checks(is_lmm=is_lmm), **dict(checks or {}))
+
+
+def _refuse_unknown(arguments: Mapping[str, Any], function: str) -> None:
+    """lme4's "unused argument", by name."""
+    known = [name for name in inspect.signature(GLMM.__init__).parameters if name not in ("self", "mode")]
+    for name in arguments:
+        if name == "reml":
+            raise ArgumentError("reml= belongs to lmer(): a GLMM has no restricted likelihood here")
+        if name in ("zi", "dispersion"):
+            raise NotAvailableError(f"{name}= is not available yet")
+        if name not in known:
+            raise ArgumentError(f"{function}() has no argument {name!r}; known are {', '.join(known)}")
+
+
+def _name_of(data: Any) -> str:
+    """Name of the caller's variable that holds the data, for the printed call; "data" when there is none."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("refglmm."):
+        frame = frame.f_back
+    if frame is not None:
+        for name, value in frame.f_locals.items():
+            if value is data and not name.startswith("_"):
+                return name
+    return "data"

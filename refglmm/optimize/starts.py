@@ -1,0 +1,115 @@
+r"""Safe starting values: inside the link's domain, and on the scale of the data.
+
+Place in the reading order: before ``two_stage``.
+
+lme4 starts every standard deviation at 1 (spec 3.2). That is a fair guess on the logit or log scale and for
+covariates of order one; for an identity or inverse link, or a covariate in the millions, it is outside anything
+reachable. Exact mode therefore starts the standard deviation of a column at ``spread / rms(column)``, where spread
+is 1 for scale-free links and the standard deviation of the starting linear predictor about its fit otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refglmm.errors import DataError
+from refglmm.likelihood.problem import Problem
+
+FloatArray = NDArray[np.float64]
+
+#: Links on whose scale one unit is a natural spread whatever the units of the response.
+SCALE_FREE = ("logit", "probit", "cloglog", "cauchit", "log")
+
+
+def start_fixed(problem: Problem) -> tuple[FloatArray, FloatArray]:
+    """Beta and eta to start from: the best of least squares on g(mu0), a constant, and zero.
+
+    Raises
+    ------
+    DataError
+        If none of them gives every row a mean inside the family's domain.
+    """
+    family, X = problem.family, problem.X
+    mu = family.initial_mu(problem.y, problem.weights)
+    with np.errstate(all="ignore"):
+        target = family.link.link(mu) - problem.offset
+        level = family.link.link(np.full(problem.n, np.average(mu, weights=problem.weights))) - problem.offset
+    candidates = [np.zeros(problem.p)]
+    if problem.p:
+        for wanted in (target, level):
+            if np.all(np.isfinite(wanted)):
+                candidates.append(np.linalg.lstsq(X, wanted, rcond=None)[0])
+    out = np.empty((6, problem.n))
+    best: tuple[float, FloatArray, FloatArray] | None = None
+    for beta in candidates:
+        eta = problem.offset + X @ beta
+        with np.errstate(all="ignore"):
+            phi = start_shape(problem, eta)
+            value = family.observe(problem.y, eta, problem.weights, problem.base, phi, 0, out)
+        if np.isfinite(value) and (best is None or value > best[0]):
+            best = (value, beta, eta)
+    if best is None:
+        raise DataError(
+            f"cannot find valid starting values: the {family.link.name} link of the {family.name} family admits none "
+            "of the simple starts for every row; give `start={'beta': ...}` or choose another link"
+        )
+    return best[1], best[2]
+
+
+def start_shape(problem: Problem, eta: FloatArray) -> FloatArray:
+    """Shape parameters by moments at eta; the known ones where none is estimated."""
+    family = problem.family
+    if not problem.n_phi:
+        return family.fixed_shape
+    return np.asarray(family.initial_shape(problem.y, family.link.inverse(eta), problem.weights), dtype=float)
+
+
+def start_par(problem: Problem, eta: FloatArray) -> FloatArray:
+    """Covariance parameters: standard deviations on the scale of the data, correlations at zero."""
+    spread = 1.0
+    if problem.family.link.name not in SCALE_FREE:
+        with np.errstate(all="ignore"):
+            target = problem.family.link.link(problem.family.initial_mu(problem.y, problem.weights))
+        usable = np.isfinite(target)
+        spread = 0.5 * float(np.std(target[usable] - eta[usable])) if usable.any() else 1.0
+        spread = spread if spread > 0 else 1.0
+    return scaled_start(problem, spread)
+
+
+def scaled_start(problem: Problem, spread: float) -> FloatArray:
+    """Default start with each standard deviation at spread / rms(column)."""
+    par = problem.par_start.copy()
+    first = 0
+    for structure, part in zip(problem.structures, problem.par_slices, strict=True):
+        columns = problem.layout.z[:, first : first + structure.k]
+        rms = np.sqrt(np.mean(columns**2, axis=0))
+        scale = spread / np.where(rms > 0, rms, 1.0)
+        deviations = np.flatnonzero(problem.par_lower[part] == 0.0)
+        block = par[part]
+        block[deviations] = scale if deviations.size == structure.k else scale.mean()
+        first += structure.k
+    return par
+
+
+def par_scale(problem: Problem, par: FloatArray, fallback: FloatArray) -> FloatArray:
+    """Natural size of a change of each covariance parameter, for first steps and differences.
+
+    A change of this size moves no row i of T by more than its own length, the standard deviation of column i;
+    ``fallback`` (the start) stands in for rows of length zero.
+    """
+    scale = np.empty(par.size)
+    for structure, part in zip(problem.structures, problem.par_slices, strict=True):
+        sd = structure.sd_corr(par[part])[0]
+        sd = np.where(sd > 1e-3 * fallback_sd(structure, fallback[part]), sd, fallback_sd(structure, fallback[part]))
+        change = np.sqrt(np.sum(structure.d_factor(fallback[part]) ** 2, axis=2))
+        with np.errstate(divide="ignore"):
+            scale[part] = np.min(np.where(change > 0, sd / change, np.inf), axis=1)
+    return scale
+
+
+def fallback_sd(structure: Any, par: FloatArray) -> FloatArray:
+    """Standard deviations of the columns at the start."""
+    return structure.sd_corr(par)[0]

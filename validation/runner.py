@@ -1,0 +1,73 @@
+"""Walks every entry and every peer, and writes the report.
+
+Place in the reading order: last.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+
+from tqdm import tqdm
+
+from validation.compare import Broken, Comparison, Record, compare_entry
+from validation.entries import ENTRIES
+from validation.explained import explanation
+from validation.peers import compare_figures, compare_lme4, compare_scale_families
+from validation.report import render, verdict
+
+FOLDER = Path(__file__).parent
+REPORT = FOLDER / "report.md"
+
+
+def compare_published() -> Iterator[Record]:
+    """Every entry of ``published.json``; one that ``ENTRIES`` does not know is a failure."""
+    text = (FOLDER / "published.json").read_text(encoding="utf-8")
+    for entry in json.loads(text, parse_float=Decimal)["entries"]:
+        name = entry["id"]
+        if name in ENTRIES:
+            yield from compare_entry(name, entry, ENTRIES[name])
+        else:
+            yield Broken(name, "", "validation.entries has no line for it")
+
+
+def compare_peers() -> Iterator[Record]:
+    """Everything that other software was run for."""
+    yield from compare_figures()
+    yield from compare_scale_families()
+    yield from compare_lme4()
+
+
+def with_explanations(records: Iterator[Record], label: str) -> list[Record]:
+    """Run the comparisons behind a progress bar, and attach what is known about a difference."""
+    out: list[Record] = []
+    for record in tqdm(records, desc=label, unit=" figures", disable=None):
+        if isinstance(record, Comparison) and not record.passed:
+            record = replace(record, explanation=explanation(record.entry, record.quantity))
+        out.append(record)
+    return out
+
+
+def main() -> int:
+    """Compare everything, write the report; 0 when nothing fails unexplained."""
+    published = with_explanations(compare_published(), "published")
+    peers = with_explanations(compare_peers(), "other software")
+    versions = f"refglmm {version('refglmm')}, numpy {version('numpy')}, scipy {version('scipy')}"
+    REPORT.write_text(render(published, peers, versions), encoding="utf-8")
+    failures = [
+        r
+        for r in (*published, *peers)
+        if isinstance(r, Broken) or (isinstance(r, Comparison) and verdict(r) == "**FAIL**")
+    ]
+    compared = sum(isinstance(r, Comparison) for r in (*published, *peers))
+    print(f"{compared} figures compared, {len(failures)} failures; see {REPORT.relative_to(FOLDER.parent)}")
+    return min(len(failures), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
