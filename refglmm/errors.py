@@ -8,6 +8,8 @@ so that a program can act on them and a test can assert them.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import Any
 
 
@@ -121,3 +123,11 @@ class VcovWarning(RefglmmWarning):
 
 class EngineWarning(RefglmmWarning):
     """CHOLMOD is not installed; the built-in sparse Cholesky stands in."""
+
+
+def warn(warning: RefglmmWarning) -> None:
+    """Give the warning at the line of the caller's code that led into refglmm."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("refglmm."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(warning, stacklevel=level)

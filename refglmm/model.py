@@ -9,7 +9,6 @@ formula -> terms (:mod:`refglmm.formula.grammar`) -> frame -> design -> problem 
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -24,6 +23,7 @@ from refglmm.errors import (
     NotAvailableError,
     SeparationWarning,
     SingularFitWarning,
+    warn,
 )
 from refglmm.families.registry import get_family
 from refglmm.fit.fitted import FittedModel
@@ -115,6 +115,12 @@ class GLMM:
         self.structures = tuple(make_structure(t.structure, t.k, t.hom) for t in self.design.terms)
         self.problem = build_problem(self.design, self.frame, self.family, self.structures)
         self.autoscale = autoscale
+        shown = {"weights": weights, "offset": offset, "subset": subset}
+        self.call = {"formula": self.frame.formula.text, "family": self.family.display} | {
+            name: value if isinstance(value, str) else f"<{type(value).__name__}>"
+            for name, value in shown.items()
+            if value is not None
+        }
 
     def __repr__(self) -> str:
         return (
@@ -174,8 +180,9 @@ class GLMM:
             conditional=mode,
             sigma=sigma,
             data_name=self.data_name,
-            call={"formula": self.frame.formula.text, "family": self.family.display, "n_agq": int(n_agq)},
+            call={**self.call, "n_agq": int(n_agq)},
             se_type=se,
+            problem=self.problem,
         )
         self._warn(optimum, mode)
         return fit
@@ -199,8 +206,7 @@ class GLMM:
         if self.is_lmm:
             if n_agq != 1:
                 raise ArgumentError("n_agq has no meaning for a linear mixed model: its likelihood is exact")
-            optimum, mode, objective = fit_linear(problem, reml, control, start)
-            return optimum, mode, objective.sigma
+            return fit_linear(problem, reml, control, start)
         if reml:
             raise ArgumentError("reml=True exists for linear mixed models only (gaussian family, identity link)")
         if self.mode_name == "lme4":
@@ -242,27 +248,22 @@ class GLMM:
         certificate = optimum.certificate
         separated = separated_columns(self.problem, mode, optimum.beta)
         if separated:
-            warnings.warn(
+            warn(
                 SeparationWarning(
                     f"complete or quasi-complete separation in {', '.join(separated)}: the estimates run away and "
                     "their standard errors mean nothing; drop or merge the level, or use a prior",
                     columns=separated,
-                ),
-                stacklevel=3,
-            )
+                ))
         if certificate.singular:
-            warnings.warn(
+            warn(
                 SingularFitWarning(
                     f"boundary (singular) fit: {', '.join(certificate.boundary)} at the edge; consider a simpler "
                     "random-effects structure",
                     boundary=certificate.boundary,
-                ),
-                stacklevel=3,
-            )
+                ))
         if certificate.messages and not separated:
-            warnings.warn(
-                ConvergenceWarning("; ".join(certificate.messages), certificate=certificate), stacklevel=3
-            )
+            warn(
+                ConvergenceWarning("; ".join(certificate.messages), certificate=certificate))
 
 
 def glmer(
@@ -303,13 +304,11 @@ def glmer(
     _refuse_unknown(model_arguments, "glmer")
     model = GLMM(formula, data, family, mode=mode, **model_arguments)
     if model.is_lmm:
-        warnings.warn(
+        warn(
             FamilyWarning(
                 "a gaussian family with identity link is a linear mixed model and is fitted as one; "
                 "call lmer() to say so"
-            ),
-            stacklevel=2,
-        )
+            ))
         n_agq = 1
     return model.fit(n_agq=n_agq, optimizer=optimizer, start=start, control=control, se=se)
 
@@ -350,11 +349,9 @@ def glmer_nb(formula: str, data: Any, *, link: str | None = None, **arguments: A
 
 def _make_checks(checks: Mapping[str, str] | None, is_lmm: bool) -> Checks:
     known = {name for name in Checks.__dataclass_fields__ if name != "is_lmm"}
-    for name, value in (checks or {}).items():
+    for name in checks or {}:
         if name not in known:
             raise ArgumentError(f"unknown check {name!r}; known are {', '.join(sorted(known))}")
-        if value not in ("ignore", "warning", "stop"):
-            raise ArgumentError(f"check {name!r} must be 'ignore', 'warning' or 'stop', not {value!r}")
     return replace(Checks(is_lmm=is_lmm), **dict(checks or {}))
 
 

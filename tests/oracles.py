@@ -58,13 +58,26 @@ class Rows:
     def __init__(self, family, link, y, a, phi=None):
         self.family, self.link, self.y, self.a, self.phi = family, link, y, a, phi
         self.inverse = INVERSE_LINK[link]
-        self.bounded = link in ("sqrt", "identity", "inverse", "1/mu^2") or (family, link) == ("binomial", "log")
+        #: sign that eta must have, 0 for either
+        self.sign = 0
+        if family == "binomial" and link == "log":
+            self.sign = -1
+        elif family != "gaussian" and link in ("sqrt", "identity", "inverse", "1/mu^2"):
+            self.sign = 1
 
     def l(self, eta):  # noqa: E743  the field's symbol
         return log_density(self.family, self.y, self.inverse(eta), self.a, self.phi)
 
+    def total(self, eta):
+        """Sum of l, -inf outside the domain of the link."""
+        if np.any(self.sign * eta < 0):
+            return -np.inf
+        value = self.l(eta).sum()
+        return value if np.isfinite(value) else -np.inf
+
     def _step(self, eta):
-        return 0.015 * np.abs(eta) if self.bounded else np.full_like(eta, 0.03)
+        curved = self.sign != 0 or self.link == "inverse"
+        return 0.006 * np.abs(eta) if curved else np.full_like(eta, 0.02)
 
     def s(self, eta):
         """dl/deta."""
@@ -130,12 +143,7 @@ def dense_mode(rows, fixed, M):
     u = np.zeros(M.shape[1])
 
     def g(u):
-        with np.errstate(all="ignore"):
-            value = rows.l(fixed + M @ u).sum() - 0.5 * u @ u
-        eta = fixed + M @ u
-        inside = np.all(eta > 0) if rows.bounded and rows.link != "log" else True
-        inside = inside and (np.all(eta < 0) if (rows.family, rows.link) == ("binomial", "log") else True)
-        return value if np.isfinite(value) and inside else -np.inf
+        return rows.total(fixed + M @ u) - 0.5 * u @ u
 
     for _ in range(100):
         eta = fixed + M @ u
@@ -175,9 +183,7 @@ def integrated_deviance(family, link, y, a, phi, fixed, column, codes, levels):
         spread = 1.0 / np.sqrt(1.0 + np.sum(rows.w(fixed[keep] + M[:, 0] * centre) * M[:, 0] ** 2))
 
         def log_integrand(u, rows=rows, keep=keep, M=M):
-            with np.errstate(all="ignore"):
-                value = rows.l(fixed[keep] + M[:, 0] * u).sum() + stats.norm.logpdf(u)
-            return value if np.isfinite(value) else -np.inf
+            return rows.total(fixed[keep] + M[:, 0] * u) + stats.norm.logpdf(u)
 
         peak = log_integrand(centre)
         edges = centre + spread * np.array([-14.0, -6.0, -3.0, 0.0, 3.0, 6.0, 14.0])

@@ -13,7 +13,10 @@ import oracles
 from refglmm.covariance import make_structure
 from refglmm.families.negative_binomial import NegativeBinomial
 from refglmm.families.registry import get_family
+from refglmm.likelihood.agq import AdaptiveQuadratureObjective
+from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
 from refglmm.likelihood.layout import build_layout
+from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.problem import Problem
 
 
@@ -229,3 +232,26 @@ def intercepts(case, levels=8, rows=5, seed=3, sd=None):
 def known_size(link, size):
     """Negative binomial whose size is not estimated."""
     return NegativeBinomial(link, size)
+
+
+def laplace(problem, curvature="observed", engine="auto"):
+    """Laplace objective with an engine of its own."""
+    return LaplaceObjective(Pirls(problem, engine), curvature)
+
+
+def profiled(problem, start_beta, curvature="observed"):
+    """n_agq = 0 objective with an engine of its own."""
+    return ProfiledObjective(Pirls(problem), np.array(start_beta, dtype=float), curvature)
+
+
+def quadrature(problem, n_agq, curvature="observed"):
+    """Quadrature objective with an engine of its own."""
+    return AdaptiveQuadratureObjective(Pirls(problem), n_agq, curvature)
+
+
+def assert_gradient(objective, psi, rel=1e-7):
+    """Exact gradient against 5-point differences, each coordinate in units of its own size."""
+    size = np.maximum(np.abs(psi), 0.05)
+    _, gradient = objective.value_and_gradient(psi)
+    expected = size * oracles.gradient_5_point(objective.value, psi, 1e-3 * size)
+    np.testing.assert_allclose(gradient * size, expected, rtol=rel, atol=rel * np.max(np.abs(expected)))

@@ -133,8 +133,15 @@ def _read(name: str, part: Read, numbers: dict[Path, Any]) -> Iterator[tuple[Pat
         model = fitted(part.fit)
         ours = float(readers[key](model, rest))
         kind = part.kinds.get(key) or kind_of(key, rest)
-        se = float(model.se.get(rest[0], 0.0)) if kind == "fixef" and rest else 0.0
+        se = _standard_error(model, rest) if kind == "fixef" else 0.0
         yield path, _comparison(name, path, published, ours, part.tolerance, kind, se, mode_of(part.fit))
+
+
+def _standard_error(model: Any, path: Path) -> float:
+    """Standard error of the coefficient that a path names, or numbers by its row."""
+    if path and path[0] in model.se.index:
+        return float(model.se[path[0]])
+    return float(model.se.iloc[int(path[0])]) if path and path[0].isdigit() else 0.0
 
 
 def mode_of(fit: Fit) -> str:

@@ -96,7 +96,10 @@ def sd(model: Any, path: Path) -> float:
     elif path[0].isdigit():
         keep = np.arange(len(rows)) == int(path[0])
     else:
-        keep = ((names == path[0]) | (rows["grp"] == path[0]) | (rows["var1"] == path[0])).to_numpy()
+        # "Subject.Days" may stand in the second of two terms on Subject, labelled Subject.1
+        merged = rows["grp"].str.replace(r"\.\d+$", "", regex=True) + "." + rows["var1"]
+        found = (names == path[0]) | (rows["grp"] == path[0]) | (rows["var1"] == path[0])
+        keep = (found if found.any() else merged == path[0]).to_numpy()
     (value,) = rows.loc[keep, "sdcor"]
     return float(value)
 

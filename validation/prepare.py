@@ -109,9 +109,9 @@ def culcita_x20() -> pd.DataFrame:
 
 
 def sleepstudy() -> pd.DataFrame:
-    """``Daysf = factor(Days)``."""
+    """``Daysf = ordered(Days)``."""
     data = datasets.load("sleepstudy")
-    return data.assign(Daysf=factor(data["Days"]))
+    return data.assign(Daysf=factor(data["Days"]).as_ordered())
 
 
 def sleepstudy_from_day_2() -> pd.DataFrame:

@@ -128,6 +128,10 @@ class Structure(ABC):
     def is_singular(self, par: ArrayLike, tol: float = 1e-4) -> bool:
         """Whether Sigma is singular, or closer to it than ``tol``."""
 
+    def interior(self, par: ArrayLike) -> FloatArray:
+        """Return ``par`` moved to where T is differentiable; here everywhere."""
+        return self._checked(par, self.n_par, "par")
+
     @abstractmethod
     def fold(self, par: ArrayLike) -> FloatArray:
         """Canonical ``par`` with the same T T': standard deviations and diagonal entries not negative."""

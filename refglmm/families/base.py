@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm.errors import FamilyError, NonIntegerWarning, NotAvailableError, ResponseError
+from refglmm.errors import FamilyError, NonIntegerWarning, NotAvailableError, ResponseError, warn
 from refglmm.families.kernel import array_kernel, shape_kernel
 from refglmm.families.links import DOMAINS, EPS, Link, get_link
 
@@ -162,6 +162,11 @@ class Family:
 
     def unit_deviance(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
         """Deviance of each row, weighted, free of phi; exactly 0 where y equals mu."""
+        with np.errstate(all="ignore"):
+            return weighted(a, np.maximum(self._deviance(y, mu), 0.0))
+
+    def _deviance(self, y: FloatArray, mu: FloatArray) -> FloatArray:
+        """Deviance of a row of weight one."""
         raise NotImplementedError
 
     def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
@@ -207,20 +212,17 @@ class Family:
 
     def _warn_not_whole(self, counts: FloatArray, what: str) -> None:
         """One NonIntegerWarning with the number of counts that are not whole."""
-        import warnings
-
         off = np.abs(counts - np.round(counts)) > WHOLE * np.maximum(1.0, np.abs(counts))
         if off.any():
             row, number = int(np.argmax(off)), int(off.sum())
-            warnings.warn(
+            warn(
                 NonIntegerWarning(
                     f"non-integer {what} in {number} of {counts.size} rows; first in row {row} "
                     f"(counted from 0): {counts[row]:g}",
                     row=row,
                     value=float(counts[row]),
                     count=number,
-                ),
-                stacklevel=3,
+                )
             )
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from refglmm._jit import inline
 from refglmm.errors import WeightsError
-from refglmm.families.base import EPS, Family, FloatArray, weighted, y_log_ratio
+from refglmm.families.base import EPS, Family, FloatArray, y_log_ratio
 from refglmm.families.links import NOTHING, OUTSIDE
 from refglmm.families.special import HALF_LOG_2PI
 
@@ -206,9 +206,9 @@ class Binomial(Family):
         """mu (1 - mu), at least eps."""
         return np.maximum(mu * (1.0 - mu), EPS)
 
-    def unit_deviance(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
-        """2 a {y log(y/mu) + (1-y) log((1-y)/(1-mu))}."""
-        return weighted(2.0 * a, np.maximum(y_log_ratio(y, mu) + y_log_ratio(1.0 - y, 1.0 - mu), 0.0))
+    def _deviance(self, y: FloatArray, mu: FloatArray) -> FloatArray:
+        """2 {y log(y/mu) + (1-y) log((1-y)/(1-mu))}."""
+        return 2.0 * (y_log_ratio(y, mu) + y_log_ratio(1.0 - y, 1.0 - mu))
 
     def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Shrunken towards one half: (a y + 1/2) / (a + 1)."""

@@ -140,10 +140,9 @@ class Gamma(Family):
         """Mu squared."""
         return np.asarray(mu, dtype=np.float64) ** 2
 
-    def unit_deviance(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
-        """2 a {(y - mu)/mu - log(y/mu)}."""
-        with np.errstate(all="ignore"):
-            return weighted(2.0 * a, np.maximum((y - mu) / mu - np.log(y / mu), 0.0))
+    def _deviance(self, y: FloatArray, mu: FloatArray) -> FloatArray:
+        """2 {(y - mu)/mu - log(y/mu)}."""
+        return 2.0 * ((y - mu) / mu - np.log(y / mu))
 
     def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """The overall mean in every row."""

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from refglmm._jit import inline
-from refglmm.families.base import Family, FloatArray, drawing_weight, weighted
+from refglmm.families.base import Family, FloatArray, drawing_weight
 from refglmm.families.links import (
     NOTHING,
     NOTHING_SHAPE,
@@ -149,9 +149,9 @@ class Gaussian(Family):
         """One."""
         return np.ones_like(np.asarray(mu, dtype=np.float64))
 
-    def unit_deviance(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
-        """a (y - mu)^2."""
-        return weighted(a, (y - mu) ** 2)
+    def _deviance(self, y: FloatArray, mu: FloatArray) -> FloatArray:
+        """(y - mu)^2."""
+        return (y - mu) ** 2
 
     def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Y itself."""

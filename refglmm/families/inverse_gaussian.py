@@ -167,10 +167,9 @@ class InverseGaussian(Family):
         """Mu cubed."""
         return np.asarray(mu, dtype=np.float64) ** 3
 
-    def unit_deviance(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
-        """a (y - mu)^2 / (y mu^2)."""
-        with np.errstate(all="ignore"):
-            return weighted(a, ((y - mu) / mu) ** 2 / y)
+    def _deviance(self, y: FloatArray, mu: FloatArray) -> FloatArray:
+        """(y - mu)^2 / (y mu^2)."""
+        return ((y - mu) / mu) ** 2 / y
 
     def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Y itself."""

@@ -4,8 +4,8 @@ Place in the reading order: after ``special``, before ``base``. Two views of the
 
 - :class:`Link`: vectorised numpy functions for everything outside the kernels (starting values, predictions,
   summaries). ``inverse`` and ``mu_eta`` are the mathematical functions; ``inverse_clamped`` and
-  ``mu_eta_clamped`` keep the result off the edge of the mean's range as R's families do, which only the walk
-  of ``mode="lme4"`` needs.
+  ``mu_eta_clamped`` keep the result off the edge of the mean's range exactly as lme4 does (observed on version
+  1.1-31), which only the walk of ``mode="lme4"`` needs.
 - ``*_mean`` functions: scalar, for kernels, returning :math:`(\mu, \mu', \mu'', \mu''')`, and :func:`chain`,
   which joins them with the derivatives of a log density in mu:
 
@@ -31,7 +31,7 @@ from refglmm.errors import FamilyError
 FloatArray = NDArray[np.float64]
 Vectorised = Callable[[Any], Any]
 
-#: What R keeps means away from the edge by (``.Machine$double.eps``).
+#: What lme4 keeps means away from the edge by.
 EPS = float(np.finfo(np.float64).eps)
 
 # ---------------------------------------------------------------------------------------- scalar, for kernels
@@ -112,7 +112,7 @@ class Link:
     mu_eta : eta -> dmu/deta
     valid_eta : eta -> bool array, True where the inverse gives a mean inside its range
     inverse_clamped, mu_eta_clamped : eta -> float array
-        The same with R's guards; ``inverse`` and ``mu_eta`` themselves where R has none.
+        The same with lme4's guards; ``inverse`` and ``mu_eta`` themselves where it has none.
     """
 
     name: str
@@ -225,14 +225,11 @@ def _logit_mu_eta(eta: FloatArray) -> FloatArray:
 
 
 def _expit_clamped(eta: FloatArray) -> FloatArray:
-    """1/(1 + exp(-eta)), cut to [eps, 1 - eps] outside [-30, 30]."""
-    eta = np.asarray(eta, dtype=np.float64)
-    odds = np.where(eta < -30.0, EPS, np.where(eta > 30.0, 1.0 / EPS, _exp(np.clip(eta, -30.0, 30.0))))
-    return odds / (1.0 + odds)
+    return np.clip(_expit(eta), EPS, 1.0 - EPS)
 
 
 def _logit_mu_eta_clamped(eta: FloatArray) -> FloatArray:
-    return np.where(np.abs(eta) > 30.0, EPS, _logit_mu_eta(eta))
+    return np.maximum(_logit_mu_eta(eta), EPS)
 
 
 def _probit(mu: FloatArray) -> FloatArray:
@@ -254,10 +251,6 @@ def _normal_pdf(eta: FloatArray) -> FloatArray:
 
 def _normal_cdf_clamped(eta: FloatArray) -> FloatArray:
     return np.minimum(_normal_cdf(eta), 1.0 - EPS)
-
-
-def _normal_pdf_clamped(eta: FloatArray) -> FloatArray:
-    return np.maximum(_normal_pdf(eta), EPS)
 
 
 def _cloglog(mu: FloatArray) -> FloatArray:
@@ -303,10 +296,6 @@ def _cauchy_clamped(eta: FloatArray) -> FloatArray:
     return np.minimum(_cauchy_cdf(eta), 1.0 - EPS)
 
 
-def _cauchy_pdf_clamped(eta: FloatArray) -> FloatArray:
-    return np.maximum(_cauchy_pdf(eta), EPS)
-
-
 #: Every built-in link by R's name. A family may narrow ``valid_eta``, see ``Family.domains``.
 LINKS: dict[str, Link] = {
     link.name: link
@@ -317,9 +306,9 @@ LINKS: dict[str, Link] = {
         Link("sqrt", _sqrt, _square, _twice, _positive),
         Link("1/mu^2", _inverse_square, _inverse_root, _inverse_root_mu_eta, _positive),
         Link("logit", _logit, _expit, _logit_mu_eta, _finite, _expit_clamped, _logit_mu_eta_clamped),
-        Link("probit", _probit, _normal_cdf, _normal_pdf, _finite, _normal_cdf_clamped, _normal_pdf_clamped),
+        Link("probit", _probit, _normal_cdf, _normal_pdf, _finite, _normal_cdf_clamped),
         Link("cloglog", _cloglog, _gumbel_cdf, _gumbel_pdf, _finite, _gumbel_clamped, _gumbel_pdf_clamped),
-        Link("cauchit", _cauchit, _cauchy_cdf, _cauchy_pdf, _finite, _cauchy_clamped, _cauchy_pdf_clamped),
+        Link("cauchit", _cauchit, _cauchy_cdf, _cauchy_pdf, _finite, _cauchy_clamped),
     )
 }
 

@@ -230,12 +230,10 @@ class NegativeBinomial(Family):
         """Mu + mu^2/size."""
         return mu + mu * mu / self._theta
 
-    def unit_deviance(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
-        """2 a {y log(y/mu) - (y + size) log((y + size)/(mu + size))}."""
+    def _deviance(self, y: FloatArray, mu: FloatArray) -> FloatArray:
+        """2 {y log(y/mu) - (y + size) log((y + size)/(mu + size))}."""
         theta = self._theta
-        with np.errstate(all="ignore"):
-            rest = (y + theta) * np.log1p((y - mu) / (mu + theta))
-        return weighted(2.0 * a, np.maximum(y_log_ratio(y, mu) - rest, 0.0))
+        return 2.0 * (y_log_ratio(y, mu) - (y + theta) * np.log1p((y - mu) / (mu + theta)))
 
     def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Y, a zero replaced by 1/6."""

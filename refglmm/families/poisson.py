@@ -73,9 +73,9 @@ class Poisson(Family):
         """Mu itself."""
         return np.array(mu, dtype=np.float64)
 
-    def unit_deviance(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
-        """2 a {y log(y/mu) - (y - mu)}."""
-        return weighted(2.0 * a, np.maximum(y_log_ratio(y, mu) - (y - mu), 0.0))
+    def _deviance(self, y: FloatArray, mu: FloatArray) -> FloatArray:
+        """2 {y log(y/mu) - (y - mu)}."""
+        return 2.0 * (y_log_ratio(y, mu) - (y - mu))
 
     def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Y + 0.1, so that a zero has a logarithm."""

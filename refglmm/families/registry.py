@@ -26,7 +26,7 @@ FAMILIES: dict[str, type[Family]] = {
     for family in (Binomial, Bernoulli, Poisson, Gamma, InverseGaussian, Gaussian, NegativeBinomial)
 }
 
-#: Other spellings, compared without case, spaces, dots and underscores.
+#: Other spellings, compared without case, spaces, dots, dashes and underscores.
 _ALSO = {
     "normal": "gaussian",
     "wald": "inverse_gaussian",
@@ -40,12 +40,12 @@ _ALSO = {
 
 # name, or name(link), name(link = "log"), name(2.5), name(size = 2.5)
 _CALL = re.compile(
-    r"\s*(?P<name>[\w. ]+?)\s*(?:\(\s*(?:(?P<key>\w+)\s*=)?\s*(?P<argument>[^()=]*?)\s*\))?\s*"
+    r"\s*(?P<name>[\w. -]+?)\s*(?:\(\s*(?:(?P<key>\w+)\s*=)?\s*(?P<argument>[^()=]*?)\s*\))?\s*"
 )
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\s._]", "", name).lower()
+    return re.sub(r"[\s._-]", "", name).lower()
 
 
 _BY_SPELLING = {_plain(name): cls for name, cls in FAMILIES.items()}

@@ -1,9 +1,9 @@
 r"""A family of your own, from one function of one observation.
 
 Place in the reading order: after the distributions. Write the ``point`` function of ``kernel`` in plain
-Python, ``(y, eta, a, base, phi) -> (l, s, h, w, dh, dw)``, and, if the distribution has shape parameters, a shape
-function ``(y, eta, a, phi, j) -> (dl, ds, dh, dw)``. :meth:`UserFamily.check` compares them with differences of
-order eight
+Python, ``(y, eta, a, base, phi) -> (l, s, h, w, dh, dw)``, and, if the distribution has shape parameters, a
+shape function ``(y, eta, a, phi, j) -> (dl, ds, dh, dw)``. :meth:`UserFamily.check` compares them with
+differences of order eight
 
 .. math:: f'(x) \approx \frac1h \sum_{k=1}^4 c_k \{f(x + kh) - f(x - kh)\},\qquad
           c = (4/5, -1/5, 4/105, -1/280)
@@ -204,9 +204,9 @@ class UserFamily(Family):
         """Variance function."""
         return self._variance(mu)
 
-    def unit_deviance(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
-        """Weight times the author's deviance."""
-        return weighted(a, self._unit_deviance(y, mu))
+    def _deviance(self, y: FloatArray, mu: FloatArray) -> FloatArray:
+        """The author's deviance."""
+        return self._unit_deviance(y, mu)
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Weight times the author's base measure."""

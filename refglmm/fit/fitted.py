@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from refglmm.formula.design import Design
     from refglmm.formula.frame import ModelFrame
     from refglmm.formula.grammar import Formula
+    from refglmm.likelihood.problem import Problem
     from refglmm.likelihood.state import Mode
     from refglmm.optimize.records import Certificate, Optimum
 
@@ -65,6 +66,8 @@ class FittedModel:
         Residual standard deviation; sqrt(phi) for other families with a scale, 1 for those without.
     data_name, call : str, dict
         Name of the data and arguments of the call, for printing.
+    problem : Problem
+        The arrays that the likelihood was computed from.
     se_type : {"hessian", "rx"}
         Which standard errors ``se`` and ``summary`` show (see :meth:`vcov`).
     """
@@ -84,6 +87,7 @@ class FittedModel:
     data_name: str
     call: dict[str, Any]
     se_type: str
+    problem: Problem | None
     _cache: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -122,6 +126,12 @@ class FittedModel:
     def par(self) -> pd.Series:
         """Covariance parameters as the optimiser sees them; equal to theta for unstructured terms."""
         return getme.par(self)
+
+    @property
+    def kernel_phi(self) -> np.ndarray:
+        """Shape parameters as the family's kernels take them: the estimated ones, else those that are known."""
+        estimated = np.array(self.optimum.phi, dtype=float)
+        return estimated if estimated.size else np.array(self.family.fixed_shape, dtype=float)
 
     @property
     def phi(self) -> pd.Series:
@@ -329,7 +339,7 @@ class FittedModel:
         return lines + ([] if certificate.converged and not certificate.messages else [str(certificate)])
 
     def _repr_html_(self) -> str:
-        header, rows, _ = self.varcorr.cells(("Variance", "Std.Dev."), 4)
+        header, rows = self.varcorr.cells(("Variance", "Std.Dev."), 4)
         values = summary_module.shown_criteria(self)
         fixed = zip(self.design.names, format_numbers(self.beta, 4), strict=True)
         return html_block(

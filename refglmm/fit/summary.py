@@ -238,17 +238,17 @@ class Summary:
         rows, columns = abbreviate(names, 11), abbreviate(names, 6)
         values = self.correlation.to_numpy()
         body = [
-            [rows[i], *(f"{values[i, j]:.3f}" if j < i else "" for j in range(p - 1))] for i in range(1, p)
+            [rows[i], *(f"{values[i, j]:6.3f}" if j < i else "" for j in range(p - 1))] for i in range(1, p)
         ]
         return [
             "",
             "Correlation of Fixed Effects:",
-            table(["", *columns[:-1]], body, [True] + [False] * (p - 1)),
+            table(["", *columns[:-1]], body, [True] * p),
         ]
 
     def _repr_html_(self) -> str:
         header, rows = self.coefficient_cells() if len(self.coefficients) else ([""], [])
-        vc_header, vc_rows, _ = self.varcorr.cells(("Variance", "Std.Dev."), 4)
+        vc_header, vc_rows = self.varcorr.cells(("Variance", "Std.Dev."), 4)
         criteria_rows = [[name, format_numbers([value], 7)[0]] for name, value in self.criteria.items()]
         return html_block(
             [

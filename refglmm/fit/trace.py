@@ -1,7 +1,7 @@
 """Every step that led to a fit, as tables.
 
 Place in the reading order: in ``fit``, after ``rformat``. ``fit.trace.evaluations`` has one row for each
-evaluation of the objective, ``fit.trace.pirls`` one for each PIRLS iteration that was recorded; printing
+evaluation of the objective, ``fit.trace.pirls`` one for each PIRLS iteration at the optimum; printing
 shows both.
 """
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.rformat import table
+from refglmm.likelihood.pirls import Pirls
 
 if TYPE_CHECKING:
     from refglmm.fit.fitted import FittedModel
@@ -39,7 +40,7 @@ class Trace:
 
     @property
     def pirls(self) -> pd.DataFrame:
-        """One row a recorded PIRLS iteration."""
+        """One row a PIRLS iteration at the optimum: objective, Newton decrement, halvings."""
         return self._pirls.copy()
 
     def __len__(self) -> int:
@@ -84,21 +85,40 @@ def _text(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     return list(shown.columns), rows
 
 
-def evaluations_frame(records: tuple[Evaluation, ...], names: tuple[str, ...]) -> pd.DataFrame:
-    """One row an evaluation. Parameters are named from the front: par, then beta, then log phi."""
-    parameters = np.full((len(records), len(names)), np.nan)
+def evaluations_frame(
+    records: tuple[Evaluation, ...], par: tuple[str, ...], beta: tuple[str, ...], phi: tuple[str, ...]
+) -> pd.DataFrame:
+    """One row an evaluation of (par, beta, log phi), or of (par, log phi) where beta is profiled."""
+    columns = [*par, *beta, *phi]
+    parameters = np.full((len(records), len(columns)), np.nan)
+    profiled = [*range(len(par)), *range(len(par) + len(beta), len(columns))]
     for i, record in enumerate(records):
-        parameters[i, : len(record.parameters)] = record.parameters
+        size = len(record.parameters)
+        parameters[i, profiled if size == len(profiled) else slice(size)] = record.parameters
     fields = ("stage", "number", "value", "pirls_iterations", "pirls_halvings")
     frame = pd.DataFrame({field: [getattr(record, field) for record in records] for field in fields})
-    return pd.concat([frame, pd.DataFrame(parameters, columns=list(names))], axis=1)
+    return pd.concat([frame, pd.DataFrame(parameters, columns=columns)], axis=1)
 
 
 def trace(fit: FittedModel) -> Trace:
     """Tables from the records of the optimiser."""
-    optimum = fit.optimum
+    optimum, n_par = fit.optimum, len(fit.optimum.par)
+    widest = max((len(record.parameters) for record in optimum.trace), default=0)
+    phi = tuple(name for name in optimum.names[n_par:] if name not in fit.design.names)
+    beta = tuple(fit.design.names) if widest > n_par + len(phi) else ()
     return Trace(
         tuple(optimum.stages),
-        evaluations_frame(optimum.trace, optimum.names),
-        pd.DataFrame(list(optimum.pirls_trace)),
+        evaluations_frame(optimum.trace, tuple(optimum.names[:n_par]), beta, phi),
+        pirls_frame(fit),
     )
+
+
+def pirls_frame(fit: FittedModel) -> pd.DataFrame:
+    """PIRLS at the optimum: as the lme4 walk recorded it, or run once more from u = 0 in exact mode."""
+    records = fit.optimum.pirls_trace
+    if not records and fit.problem is not None and not fit.is_lmm:
+        pirls = Pirls(fit.problem)
+        pirls.records = []
+        pirls.find_mode(fit.optimum.par, fit.optimum.beta, fit.kernel_phi)
+        records = tuple(vars(record) for record in pirls.records)
+    return pd.DataFrame(list(records))

@@ -98,22 +98,21 @@ class VarCorr:
             rows.append(("Residual", None, None, self.residual_sd**2, self.residual_sd))
         return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 
-    def cells(self, components: Sequence[str], digits: int) -> tuple[list[str], list[list[str]], list[bool]]:
-        """Header, rows and left-justified columns of the printed table."""
+    def cells(self, components: Sequence[str], digits: int) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the printed table, numbers of a column padded to one width."""
         sd = [float(x) for term in self.terms for x in term.sd]
         sd += [] if self.residual_sd is None else [self.residual_sd]
         values = {"Variance": np.square(sd), "Std.Dev.": np.array(sd)}
         numbers = [_same_width(format_numbers(values[name], digits)) for name in components]
-        correlations = [row for term in self.terms for row in term.shown_correlations()]
+        correlations = _correlation_texts([row for term in self.terms for row in term.shown_correlations()])
         width = max(map(len, correlations), default=0)
         rows = []
         for i, (group, name) in enumerate(self._row_names()):
             corr = correlations[i] if i < len(correlations) else []
-            cells = [_correlation(r) for r in corr] + [""] * (width - len(corr))
+            cells = corr + [""] * (width - len(corr))
             rows.append([group, name, *(column[i] for column in numbers), *cells])
         header = ["Groups", "Name", *components, *(["Corr"] + [""] * (width - 1) if width else [])]
-        n_left = 2 + len(components)
-        return header, rows, [True] * n_left + [False] * (len(header) - n_left)
+        return header, rows
 
     def _row_names(self) -> list[tuple[str, str]]:
         names = [
@@ -128,8 +127,8 @@ class VarCorr:
         unknown = [name for name in components if name not in ("Variance", "Std.Dev.")]
         if unknown:
             raise ArgumentError(f"unknown component {unknown[0]!r}; use 'Variance' and/or 'Std.Dev.'")
-        header, rows, left = self.cells(components, digits)
-        return table(header, rows, left, indent=" ")
+        header, rows = self.cells(components, digits)
+        return table(header, rows, [True] * len(header), indent=" ")
 
     def __str__(self) -> str:
         return self.to_string()
@@ -138,13 +137,15 @@ class VarCorr:
         return self.to_string()
 
     def _repr_html_(self) -> str:
-        header, rows, _ = self.cells(("Variance", "Std.Dev."), 5)
+        header, rows = self.cells(("Variance", "Std.Dev."), 5)
         return html_block([html_table(header, rows)])
 
 
-def _correlation(r: float) -> str:
-    text = f"{r:.2f}"
-    return {"-0.00": "0.00", "nan": "NaN"}.get(text, text)
+def _correlation_texts(rows: list[list[float]]) -> list[list[str]]:
+    """Two decimals, no negative zero, one width for all."""
+    texts = [[{"-0.00": "0.00", "nan": "NaN"}.get(f"{r:.2f}", f"{r:.2f}") for r in row] for row in rows]
+    width = max((len(text) for row in texts for text in row), default=0)
+    return [[text.rjust(width) for text in row] for row in texts]
 
 
 def _same_width(numbers: list[str]) -> list[str]:

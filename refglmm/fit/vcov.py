@@ -22,7 +22,6 @@ Source: Bates et al. (2015), equations 54 to 60; lme4's help page ``vcov.merMod`
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, block_diag, cho_factor, cho_solve, solve_triangular
 
-from refglmm.errors import ArgumentError, NotAvailableError, VcovWarning
+from refglmm.errors import ArgumentError, NotAvailableError, VcovWarning, warn
 from refglmm.fit.ranef import posterior_scale
 from refglmm.fit.varcorr import term_factors
 
@@ -120,13 +119,12 @@ def _from_hessian(fit: FittedModel) -> FixedCovariance:
         eigenvalues = fit.optimum.certificate.eigenvalues
         smallest = f" (smallest scaled eigenvalue {eigenvalues.min():.3g})" if eigenvalues.size else ""
         note = f"standard errors from RX: the Hessian is not positive definite{smallest}"
-        warnings.warn(
+        warn(
             VcovWarning(
                 f"{note}; they ignore the uncertainty of the covariance parameters. Check fit.convergence, "
                 "simplify the random effects or rescale the predictors",
                 eigenvalues=eigenvalues,
-            ),
-            stacklevel=4,
+            )
         )
         return FixedCovariance(rx_covariance(fit), "rx", note)
     return FixedCovariance(matrix, "hessian", note)
@@ -143,14 +141,13 @@ def _warn_if_different(fit: FittedModel, matrix: FloatArray) -> None:
     difference = np.abs(np.sqrt(np.diag(matrix) / np.diag(other)) - 1.0)
     if difference.size and difference.max() > DISAGREEMENT:
         j = int(np.argmax(difference))
-        warnings.warn(
+        warn(
             VcovWarning(
                 f"RX and Hessian standard errors differ by up to {difference[j]:.3g} relative "
                 f"(at {fit.design.names[j]}); the Hessian allows for estimating the covariance parameters",
                 coefficient=fit.design.names[j],
                 difference=float(difference[j]),
-            ),
-            stacklevel=5,
+            )
         )
 
 

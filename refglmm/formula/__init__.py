@@ -1,15 +1,16 @@
 """From formula text and a table to design matrices.
 
-Reading order: ``expressions`` (R text <-> trees), ``grammar`` (trees as model formulas), ``values``, ``convert``
-(tables of any make), ``transforms`` and ``evaluate`` (variables of a formula), ``frame`` (rows, missing values,
-response), ``contrasts``, ``checks``, ``matrix`` (columns and their names), ``design`` (X, Z and new data).
+Reading order: ``expressions`` (R text <-> trees), ``grammar`` (trees as model formulas), ``values``,
+``convert`` (tables of any make), ``transforms`` and ``evaluate`` (variables of a formula), ``frame`` (rows,
+missing values, response), ``contrasts``, ``checks``, ``matrix`` (columns, their names), ``design`` (X, Z and
+what new data needs).
 """
 
 from __future__ import annotations
 
 from refglmm.formula.design import Checks, Design, TermDesign, build_design
 from refglmm.formula.frame import ModelFrame, build_frame
-from refglmm.formula.grammar import Formula, RandomTerm, parse
+from refglmm.formula.grammar import Formula, RandomTerm, parse, update_formula
 
 __all__ = [
     "Checks",
@@ -21,4 +22,5 @@ __all__ = [
     "build_design",
     "build_frame",
     "parse",
+    "update_formula",
 ]

@@ -1,15 +1,15 @@
 r"""Checks before fitting: rank and scale of X, sizes of the random-effects terms, constant response.
 
-Place in the reading order: after :mod:`refglmm.formula.frame`, before :mod:`refglmm.formula.design`.
+Place in the reading order: after :mod:`refglmm.formula.contrasts`, before :mod:`refglmm.formula.matrix`.
 
-Rank follows R's ``qr()`` (LINPACK's limited column pivoting): Householder reflections from left to right; a column
-whose norm, orthogonal to the columns kept before it, is below 1e-7 of its original norm moves to the end.
+Rank follows R's ``qr()`` (LINPACK's limited column pivoting): Householder reflections from left to right; a
+column whose norm, orthogonal to the columns kept before it, is below 1e-7 of its original norm moves to the
+end.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -25,6 +25,7 @@ from refglmm.errors import (
     RankError,
     RefglmmError,
     ResponseError,
+    warn,
 )
 
 RANK_TOLERANCE = 1e-7
@@ -32,6 +33,7 @@ SCALE_LIMIT = math.log(1e3)
 # Cholesky pivots of the scaled cross-product lose half the digits, so they may only certify what is far from
 # deficient: a remaining norm of 1% is a hundred thousand times the tolerance.
 _CLEARLY_INDEPENDENT = 1e-2
+_SAFE_NORM = 1e-140  # squares of such norms neither vanish nor overflow
 _FEW_LEVELS = 5
 
 
@@ -48,8 +50,8 @@ class Checks:
     levels_vs_rows, effects_vs_rows : str
         Too many levels of a factor, or too many random effects of a term, for the number of rows.
     rank : str
-        Dependent columns of X: ``"warning"`` drops them and warns, ``"drop"`` drops them silently, ``"ignore"``
-        keeps them.
+        Dependent columns of X: ``"warning"`` drops them and warns, ``"drop"`` drops them silently,
+        ``"ignore"`` keeps them.
     scale : str
         Predictors on very different scales.
     constant_response : str
@@ -81,7 +83,7 @@ def report(action: str, error: RefglmmError) -> None:
     if action == "stop":
         raise error
     if action == "warning":
-        warnings.warn(CheckWarning(str(error), **error.facts), stacklevel=4)
+        warn(CheckWarning(str(error), **error.facts))
 
 
 # --- X ------------------------------------------------------------------------------------------------------
@@ -110,13 +112,16 @@ def independent_columns(X: np.ndarray, tolerance: float = RANK_TOLERANCE) -> lis
     n, p = X.shape
     if p == 0 or (n >= p and _clearly_full_rank(X)):
         return list(range(p))
-    return _limited_pivoting(np.asarray(np.linalg.qr(X, mode="r")), tolerance)
+    size = np.abs(X).max(axis=0, initial=0.0)
+    R = np.linalg.qr(X / np.where(size > 0, size, 1.0), mode="r")  # scaled: no norm can overflow
+    return _limited_pivoting(np.asarray(R), tolerance)
 
 
 def _clearly_full_rank(X: np.ndarray) -> bool:
-    gram = X.T @ X
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = X.T @ X
     norms = np.sqrt(np.diag(gram))
-    if not np.all((norms > 0) & np.isfinite(norms)):
+    if not np.all((norms > _SAFE_NORM) & (norms < 1 / _SAFE_NORM)):
         return False
     try:
         pivots = np.diag(np.linalg.cholesky(gram / np.outer(norms, norms)))
@@ -159,7 +164,7 @@ def check_rank(X: np.ndarray, names: Sequence[str], action: str) -> list[int]:
             raise RankError(f"{what}: {', '.join(lost)}; remove them from the formula", columns=tuple(lost))
         if action == "warning":
             text = f"{what}; dropping {', '.join(lost)}"
-            warnings.warn(RankDeficiencyWarning(text, columns=tuple(lost)), stacklevel=4)
+            warn(RankDeficiencyWarning(text, columns=tuple(lost)))
     return kept
 
 
@@ -170,7 +175,7 @@ def check_scale(X: np.ndarray, names: Sequence[str], action: str) -> None:
     columns = [j for j in range(X.shape[1]) if not np.all((X[:, j] == 0) | (X[:, j] == 1))]
     if not columns:
         return
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         log_sd = np.log([np.std(X[:, j], ddof=1) for j in columns])
     low, high = int(np.argmin(log_sd)), int(np.argmax(log_sd))
     if np.abs(log_sd).max() <= SCALE_LIMIT and log_sd[high] - log_sd[low] <= SCALE_LIMIT:
@@ -183,7 +188,7 @@ def check_scale(X: np.ndarray, names: Sequence[str], action: str) -> None:
     facts = {"smallest": small, "largest": large, "sd": np.exp(log_sd)}
     if action == "stop":
         raise FormulaError(text, **facts)
-    warnings.warn(PredictorScaleWarning(text, **facts), stacklevel=4)
+    warn(PredictorScaleWarning(text, **facts))
 
 
 # --- sizes --------------------------------------------------------------------------------------------------
@@ -224,7 +229,8 @@ def check_levels(sizes: dict[str, int], n: int, control: Checks) -> None:
         report(
             control.levels_vs_rows,
             GroupingError(
-                f"number of levels of each grouping factor must be {sign} number of observations (={n}): {listed}; "
+                f"number of levels of each grouping factor must be {sign} number of observations (={n}): "
+                f"{listed}; "
                 "remove the term",
                 groups=many,
                 n=n,
@@ -240,9 +246,9 @@ def check_effects(terms: Sequence[tuple[str, int]], n: int, control: Checks) -> 
             report(
                 control.effects_vs_rows,
                 GroupingError(
-                    f"number of observations (={n}) {sign} number of random effects (={effects}) for term {text}; "
-                    "the random-effects parameters and the residual variance (or scale parameter) are probably "
-                    "unidentifiable; simplify the term",
+                    f"number of observations (={n}) {sign} number of random effects (={effects}) for term "
+                    f"{text}; the random-effects parameters and the residual variance (or scale parameter) "
+                    "are probably unidentifiable; simplify the term",
                     term=text,
                     n=n,
                     effects=effects,

@@ -1,7 +1,7 @@
 r"""Contrast matrices: how a factor with L levels becomes columns.
 
-Place in the reading order: after :mod:`refglmm.formula.transforms` (whose orthogonal polynomials it uses), before
-:mod:`refglmm.formula.design`.
+Place in the reading order: after :mod:`refglmm.formula.frame`, before :mod:`refglmm.formula.checks`; the
+orthogonal polynomials are those of :mod:`refglmm.formula.transforms`.
 
 ========== ================================================ ==================
 name       column j compares                                column names

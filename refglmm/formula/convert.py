@@ -3,7 +3,7 @@
 Place in the reading order: after :mod:`refglmm.formula.values`, before :mod:`refglmm.formula.transforms`.
 
 pandas frames are read directly; dicts (and records) of arrays by NumPy; polars, Arrow and other eager frames
-through narwhals. Columns are converted one by one when a formula asks for them, so a wide table costs nothing.
+through narwhals. Columns are converted one by one when a formula asks for them, so a wide table is free.
 """
 
 from __future__ import annotations
@@ -130,6 +130,14 @@ def _native_column(series: Any, nw: Any) -> Any:
     return np.array(series.to_list() or [], dtype=object)
 
 
+def to_array(values: Any, what: str) -> np.ndarray:
+    """Return ``np.asarray(values)``, or say what cannot be an array."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, OverflowError):  # ragged lists, undecodable bytes, odd __array__ methods
+        raise DataError(f"{what} cannot be read as an array; give one value per row", what=what) from None
+
+
 def to_column(raw: Any, name: str, n: int) -> Column:
     """Convert one raw column.
 
@@ -151,10 +159,7 @@ def to_column(raw: Any, name: str, n: int) -> Column:
     if isinstance(values, pd.arrays.NumpyExtensionArray):
         values = values.to_numpy()
     if not isinstance(values, np.ndarray | pd.api.extensions.ExtensionArray):
-        try:
-            values = np.asarray(values)
-        except (ValueError, TypeError):
-            raise DataError(f"column {name!r} cannot be read as an array", column=name) from None
+        values = to_array(values, f"column {name!r}")
     if values.ndim != 1:
         raise DataError(
             f"column {name!r} has {values.ndim} dimensions; a column has one, use cbind(a, b) for two counts",

@@ -3,16 +3,15 @@
 Place in the reading order: last of ``formula``, after :mod:`refglmm.formula.matrix`; ``covariance`` and
 ``likelihood`` come next and use only what :class:`Design` holds.
 
-Z is stored by term: row i of term t has its k values ``Z[i]`` in the columns of level ``codes[i]``. The transposed
-sparse matrix :meth:`Design.Zt` stacks the terms; within a term all k rows of level 1 come first, then those of
-level 2, and so on (Bates et al. 2015, section 2.3).
+Z is stored by term: row i of term t has its k values ``Z[i]`` in the columns of level ``codes[i]``. The
+transposed sparse matrix :meth:`Design.Zt` stacks the terms; within a term all k rows of level 1 come first,
+then those of level 2, and so on (Bates et al. 2015, section 2.3).
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from refglmm.errors import (
     FormulaWarning,
     MissingValuesError,
     RefglmmError,
+    warn,
 )
 from refglmm.formula.checks import (
     Checks,
@@ -39,7 +39,7 @@ from refglmm.formula.checks import (
 )
 from refglmm.formula.convert import Table
 from refglmm.formula.evaluate import Scope
-from refglmm.formula.expressions import names_in, parse_expression
+from refglmm.formula.expressions import name_text, names_in, parse_expression
 from refglmm.formula.frame import ModelFrame, evaluate_new
 from refglmm.formula.grammar import RandomTerm, expand_terms, group_atoms
 from refglmm.formula.matrix import ModelMatrix, make_matrix
@@ -321,6 +321,7 @@ class Design:
         unknown = term.grouping.labels(columns)[term.grouping.codes(columns) < 0]
         return tuple(dict.fromkeys(label for label in unknown.tolist() if label is not None))
 
+    @np.errstate(all="ignore")
     def offset_values(self, newdata: Any, offset: Any = None) -> np.ndarray:
         """Evaluate the offset on new data.
 
@@ -389,8 +390,8 @@ def build_design(
     frame : ModelFrame
         From :func:`refglmm.formula.frame.build_frame`.
     contrasts : mapping, optional
-        Factor (R text of the variable) -> ``"treatment"``, ``"sum"``, ``"helmert"``, ``"poly"`` or a matrix. As in
-        lme4 they apply to the fixed part; random terms use the defaults.
+        Factor (R text of the variable) -> ``"treatment"``, ``"sum"``, ``"helmert"``, ``"poly"`` or a matrix.
+        As in lme4 they apply to the fixed part; random terms use the defaults.
     mode : {"exact", "lme4"}
         Order of terms with equally many levels: as written, or as lme4 has it (see :func:`term_order`).
     control : Checks, optional
@@ -414,8 +415,8 @@ def build_design(
         report(
             control.no_random_effects,
             FormulaError(
-                f"no random effects in {frame.formula.text!r}; add (1 | group), or use a plain (generalized) linear "
-                "model such as statsmodels'",
+                f"no random effects in {frame.formula.text!r}; add (1 | group), or use a plain "
+                "(generalized) linear model such as statsmodels'",
                 formula=frame.formula.text,
             ),
         )
@@ -442,6 +443,10 @@ def build_design(
 
 def _fixed(frame: ModelFrame, contrasts: Mapping[str, Any]) -> tuple[ModelMatrix, np.ndarray]:
     terms = expand_terms(frame.formula.fixed)
+    # A factor whose name needs backticks may be given without them.
+    contrasts = {
+        name if name in terms.variables else name_text(name): kind for name, kind in contrasts.items()
+    }
     matrix = make_matrix(terms, frame.columns, contrasts)
     factors = {terms.variables[v] for v, coding in matrix.codings.items() if coding.levels is not None}
     unused = [name for name in contrasts if name not in factors]
@@ -457,7 +462,7 @@ def _fixed(frame: ModelFrame, contrasts: Mapping[str, Any]) -> tuple[ModelMatrix
 
 
 def _check_finite(values: np.ndarray, names: tuple[str, ...], index: pd.Index, what: str) -> None:
-    # One pass over the numbers: the sum is finite unless some entry is not (or the sum overflows, rechecked below).
+    # One quick pass: the sum is finite unless some entry is not (or the sum overflows: rechecked below).
     with np.errstate(all="ignore"):
         if np.isfinite(values.sum()):
             return
@@ -468,7 +473,8 @@ def _check_finite(values: np.ndarray, names: tuple[str, ...], index: pd.Index, w
     row = index[int(np.argmax(bad.any(axis=1)))]
     kind: type[RefglmmError] = MissingValuesError if np.isnan(values).any() else DataError
     raise kind(
-        f"NA/NaN/Inf in {what}: column {', '.join(columns)}, first at row {row!r}; correct or drop these rows",
+        f"NA/NaN/Inf in {what}: column {', '.join(columns)}, first at row {row!r}; correct or "
+        "drop these rows",
         columns=columns,
         row=row,
     )
@@ -528,13 +534,13 @@ def _note_split_factors(terms: list[TermDesign]) -> None:
         if t.term.split and any(c.levels is not None for c in t.matrix.codings.values())
     ]
     if met:
-        warnings.warn(
+        warn(
             FormulaWarning(
-                f"'||' splits by formula term, so the columns of factor {', '.join(dict.fromkeys(met))} keep a full "
+                "'||' splits by formula term, so the columns of factor "
+                f"{', '.join(dict.fromkeys(met))} keep a full "
                 "covariance matrix; use diag(... | group) for uncorrelated columns",
                 factors=tuple(met),
-            ),
-            stacklevel=4,
+            )
         )
 
 
@@ -546,8 +552,8 @@ def term_order(n_levels: list[int], mode: str) -> list[int]:
     n_levels : list of int
         Levels of each term, formula order.
     mode : {"exact", "lme4"}
-        Stable descending sort; or lme4's rule: unchanged if the counts do not increase, otherwise the exact reverse
-        of the stable ascending sort, so that ties come out reversed.
+        Stable descending sort; or lme4's rule: unchanged if the counts do not increase, otherwise the exact
+        reverse of the stable ascending sort, so that ties come out reversed.
 
     Returns
     -------

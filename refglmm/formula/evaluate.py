@@ -2,9 +2,9 @@
 
 Place in the reading order: after :mod:`refglmm.formula.transforms`, before :mod:`refglmm.formula.frame`.
 
-Names are looked up in the data, then in the caller's ``env``, then among ``pi``, ``T`` and ``F``. Functions come
-from ``env`` or from the lists in :mod:`refglmm.formula.transforms`. Truth values have three states as in R
-(missing compared with anything is missing); ``missing & FALSE`` is FALSE, ``missing | TRUE`` is TRUE.
+Names are looked up in the data, then in the caller's ``env``, then among ``pi``, ``T`` and ``F``. Functions
+come from ``env`` or from the lists in :mod:`refglmm.formula.transforms`. Truth values have three states as in
+R (missing compared with anything is missing); ``missing & FALSE`` is FALSE, ``missing | TRUE`` is TRUE.
 """
 
 from __future__ import annotations
@@ -229,8 +229,6 @@ def _binary(op: str, x: Value, y: Value, node: Binary) -> Value:
     if op in _ARITHMETIC:
         text = repr(deparse(node))
         a, b = as_numeric(x, text), as_numeric(y, text)
-        if isinstance(x, Matrix) or isinstance(y, Matrix):
-            raise FormulaError(f"no arithmetic on several columns at once: {text}", piece=text)
         out = _ARITHMETIC[op](np.asarray(a), np.asarray(b))
         return out if out.ndim else float(out)
     if op in _COMPARISON:

@@ -1,17 +1,18 @@
 """R expressions as trees: text -> tokens -> tree -> R text again.
 
-Place in the reading order: first module of ``formula``; :mod:`refglmm.formula.grammar` comes next and gives the
-trees their meaning as model formulas. Nothing here knows about models or data.
+Place in the reading order: first module of ``formula``; :mod:`refglmm.formula.grammar` comes next and gives
+the trees their meaning as model formulas. Nothing here knows about models or data.
 
 The parser is a precedence climber over R's operator table (``help("Syntax")`` in R), lowest first::
 
     ~   | ||   & &&   !   == != < > <= >=   + -   * /   %any%   :   unary + -   ^
 
-``^`` groups to the right, comparisons do not chain, everything else groups to the left. Python's spellings ``**``,
-``True`` and ``False`` are read as ``^``, ``TRUE`` and ``FALSE``.
+``^`` groups to the right, comparisons do not chain, everything else groups to the left. Python's spellings
+``**``, ``True`` and ``False`` are read as ``^``, ``TRUE`` and ``FALSE``.
 
-:func:`deparse` prints a tree with R's spacing (``I(age^2 + 1)``, ``poly(x, 2, raw = TRUE)``), because that text is
-the name of a column. Parentheses are nodes, so a tree that came from text prints back to an equivalent text.
+:func:`deparse` prints a tree with R's spacing (``I(age^2 + 1)``, ``poly(x, 2, raw = TRUE)``), because that
+text is the name of a column. Parentheses are nodes, so a tree that came from text prints back to an
+equivalent text.
 """
 
 from __future__ import annotations

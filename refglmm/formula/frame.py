@@ -1,10 +1,10 @@
 """Formula + data -> rows: evaluated variables, subset, missing values, response, weights, offset.
 
-Place in the reading order: after :mod:`refglmm.formula.evaluate`, before :mod:`refglmm.formula.design`.
+Place in the reading order: after :mod:`refglmm.formula.evaluate`, before :mod:`refglmm.formula.contrasts`.
 
-The order of events is R's (``help("model.frame")``): every variable, the weights and the offset are evaluated on
-all rows (so ``scale(x)`` and ``poly(x, 2)`` learn from all of them), then ``subset`` selects rows, then rows with a
-missing value are treated as ``na_action`` says, then unused levels are dropped.
+The order of events is R's (``help("model.frame")``): every variable, the weights and the offset are evaluated
+on all rows (so ``scale(x)`` and ``poly(x, 2)`` learn from all of them), then ``subset`` selects rows, then
+rows with a missing value are treated as ``na_action`` says, then unused levels are dropped.
 
 Responses of a binomial model are stored as proportions y = s / n with weights a n:
 
@@ -36,7 +36,7 @@ from refglmm.errors import (
     ResponseError,
     WeightsError,
 )
-from refglmm.formula.convert import Table, to_column, to_table
+from refglmm.formula.convert import Table, to_array, to_column, to_table
 from refglmm.formula.evaluate import Scope
 from refglmm.formula.expressions import Call, parse_expression
 from refglmm.formula.grammar import Formula, expand_atoms, group_atoms, parse
@@ -64,8 +64,8 @@ class ModelFrame:
     formula : Formula
         With ``.`` resolved.
     y, weights, offset : float array, shape (n,)
-        Response (NaN-free unless ``na_action="pass"``), prior weights (times trials for ``cbind``) and the sum of
-        all offsets.
+        Response (NaN-free unless ``na_action="pass"``), prior weights (times trials for ``cbind``) and the
+        sum of all offsets.
     response_kind : str
         ``"numeric"``, ``"cbind"``, ``"proportion"``, ``"binary"``, ``"factor"``, ``"ordinal"`` or ``"none"``.
     response_levels : tuple of str
@@ -151,6 +151,8 @@ def _truth_values(column: Logical, as_category: bool) -> Any:
     return column.values.astype(bool)
 
 
+# Overflow and 0/0 in a formula are judged by their results (missing, infinite), not by warnings on the way.
+@np.errstate(all="ignore")
 def build_frame(
     formula: str | Formula,
     data: Any,
@@ -308,7 +310,7 @@ def _subset_rows(subset: Any, scope: Scope) -> np.ndarray:
         return np.flatnonzero(subset.values == 1)
     if isinstance(subset, slice):
         return np.arange(n)[subset]
-    chosen = np.asarray(_aligned(subset, index))
+    chosen = to_array(_aligned(subset, index), "subset")
     if chosen.ndim != 1:
         raise DataError(f"subset has {chosen.ndim} dimensions; give one truth value or label per row")
     if chosen.dtype.kind == "b":

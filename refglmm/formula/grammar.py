@@ -242,6 +242,57 @@ def _parse(text: str, double_bar: str) -> Formula:
     return _formula(right, text, response, (), (), double_bar)
 
 
+def update_formula(old: Formula, text: str, *, double_bar: str = "split") -> Formula:
+    """Change a formula: ``.`` stands for the old side, as in R's ``update``.
+
+    Parameters
+    ----------
+    old : Formula
+        What ``.`` stands for.
+    text : str
+        For example ``". ~ . + x - (1 | g)"``. An empty left-hand side keeps the old response.
+    double_bar : {"split", "diag"}
+        As for :func:`parse`.
+
+    Returns
+    -------
+    Formula
+        The new formula.
+
+    Raises
+    ------
+    FormulaError
+        Also for subtracting a random term or an offset that the old formula does not have.
+    """
+    tree = parse_expression(text) if isinstance(text, str) else None
+    if not isinstance(tree, Binary | Unary) or tree.op != "~":
+        raise FormulaError(f"an update is a formula such as '. ~ . + x', not {text!r}", text=text, piece=text)
+    right = tree.operand if isinstance(tree, Unary) else tree.right
+    response = old.response if isinstance(tree, Unary) else _updated_response(tree.left, old.response)
+    fixed = parse_expression(old.fixed)
+    parts = _Parts([], [], [], double_bar)
+    for sign, piece in _summands(right):
+        if sign > 0 and piece == Name("."):
+            parts.fixed += _summands(fixed)
+            parts.random += old.random
+            parts.offsets += old.offsets
+        elif sign < 0 and _special(piece):
+            parts.remove(piece)
+        else:
+            parts.collect(_replace_inside(piece, Paren(fixed)), sign)
+    left = "" if response is None else response
+    joined = _join(parts.fixed or [(1, Number(1.0))])
+    return _formula(
+        joined, f"{left} ~ {deparse(joined)}", response, tuple(parts.random), tuple(parts.offsets)
+    )
+
+
+def _updated_response(node: Node, old: str | None) -> str:
+    if old is not None:
+        node = _replace_inside(node, parse_expression(old))
+    return _response_text(node)
+
+
 def _response_text(node: Node) -> str:
     if any(isinstance(n, Binary | Unary) and n.op == "~" for n in walk(node)):
         raise FormulaError("more than one '~'; a formula has one", piece="~")
@@ -345,6 +396,20 @@ class _Parts:
                     f"{deparse(piece)} cannot be subtracted; leave it out", piece=deparse(piece)
                 )
             self.special(piece)
+
+    def remove(self, piece: Node) -> None:
+        """Take out the random terms or offsets that a piece stands for."""
+        other = _Parts([], [], [], self.double_bar)
+        other.special(piece)
+        try:
+            for term in other.random:
+                self.random.remove(term)
+            for offset in other.offsets:
+                self.offsets.remove(offset)
+        except ValueError:
+            raise FormulaError(
+                f"{deparse(piece)} cannot be subtracted: the formula does not have it", piece=deparse(piece)
+            ) from None
 
     def special(self, piece: Node) -> None:
         bar = _bar(piece)
@@ -477,7 +542,12 @@ class Terms:
 
     def members(self, mask: int) -> tuple[int, ...]:
         """Indices of the variables of one term."""
-        return tuple(i for i in range(len(self.variables)) if mask >> i & 1)
+        out = []
+        while mask:
+            lowest = mask & -mask
+            out.append(lowest.bit_length() - 1)
+            mask ^= lowest
+        return tuple(out)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -54,12 +54,14 @@ class Coding:
             For a level that the fit did not have, or text where the fit had numbers.
         """
         if self.levels is None:
-            values = as_numeric(column, f"{self.name!r} (numeric in the fit)")
-            return values if values.ndim == 2 else values[:, None]
+            if isinstance(column, Matrix):
+                return column.values
+            return as_numeric(column, f"{self.name!r} (numeric in the fit)")[:, None]
         if isinstance(column, Factor) and column.levels is self.levels:
             return column.codes
         factor = as_factor(column, self.name).drop_unused()
-        unseen = [level for level in factor.levels if level not in self.levels]
+        known = set(self.levels.tolist())
+        unseen = [level for level in factor.levels.tolist() if level not in known]
         if unseen:
             raise DataError(
                 f"factor {self.name!r} has new level{'s' * (len(unseen) > 1)} {_listed(unseen)}; the fit had "
@@ -199,6 +201,7 @@ class ModelMatrix:
             out += [j + 1] * int(np.prod([*sizes], dtype=np.int64))
         return tuple(out)
 
+    @np.errstate(all="ignore")  # what overflows is reported as infinite, with its column and row
     def build(self, column: Callable[[str], Column], n: int) -> np.ndarray:
         """Compute the matrix.
 

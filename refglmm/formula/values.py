@@ -177,14 +177,14 @@ def as_numeric(value: Value, what: str = "") -> Any:
     Raises
     ------
     DataError
-        For factors and text: they have no numeric value.
+        For factors and text, which have no numeric value, and for several columns at once.
     """
     match value:
         case np.ndarray():
             return value if value.dtype == np.float64 else value.astype(np.float64)
-        case Logical(values) | Matrix(values):
+        case Logical(values):
             return values
         case bool() | int() | float():
             return float(value)
-    kind = "a factor" if isinstance(value, Factor) else repr(value)
+    kind = {Factor: "a factor", Matrix: "several columns"}.get(type(value), repr(value))
     raise DataError(f"{what or 'an expression'} needs numbers, got {kind}; convert it first", variable=what)

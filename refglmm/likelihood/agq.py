@@ -29,7 +29,7 @@ from refglmm._jit import kernel
 from refglmm.errors import NotAvailableError
 from refglmm.families.kernel import H_PHI, L_PHI, S_PHI, W_PHI, H, L, S
 from refglmm.likelihood.laplace import LaplaceObjective
-from refglmm.likelihood.problem import Problem
+from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.quadrature import gh_rule
 
 FloatArray = NDArray[np.float64]
@@ -76,16 +76,15 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
 
     name = "AGQ"
 
-    def __init__(
-        self, problem: Problem, n_agq: int, curvature: str = "observed", engine: str = "auto"
-    ) -> None:
+    def __init__(self, pirls: Pirls, n_agq: int, curvature: str = "observed") -> None:
+        problem = pirls.problem
         if problem.layout.k.size != 1 or problem.layout.k[0] != 1:
             raise NotAvailableError(
                 f"n_agq={n_agq} needs a single scalar random-effects term such as (1 | g); "
                 "use n_agq=1 (Laplace) for this model",
                 n_agq=n_agq,
             )
-        super().__init__(problem, curvature, engine)
+        super().__init__(pirls, curvature)
         self.rule = gh_rule(n_agq)
         self._eta = np.empty(problem.n)
         self._out = np.empty((6, problem.n))

@@ -1,7 +1,8 @@
 r"""Sparse Cholesky of H = I + M'WM: analyse the pattern once, refactor often.
 
-Place in the reading order: after :mod:`.ordering`, :mod:`.sparse_kernels` and :mod:`.schur_kernels`; everything that
-needs log|H|, a solve with H or its inverse comes later. With P the permutation matrix of ``perm``,
+Place in the reading order: after :mod:`.ordering`, :mod:`.sparse_kernels` and :mod:`.schur_kernels`;
+everything that needs log|H|, a solve with H or its inverse comes later. With P the permutation
+matrix of ``perm``,
 
 .. math:: L L' = P H P', \qquad \log|H| = 2 \sum_j \log L_{jj} .
 
@@ -15,29 +16,39 @@ Three engines stand behind one interface:
     CHOLMOD through scikit-sparse, 0.4 or 0.5. Its selected inverse comes from the built-in kernels, run
     with CHOLMOD's permutation, so that there is one implementation of it.
 
-**Which one** ``"auto"`` **takes.** Milliseconds for a refactorisation and log determinant, and for the selected
-inverse after it, on one machine (2 cores, CHOLMOD over the reference BLAS):
+**Which one** ``"auto"`` **takes.** Milliseconds of one thread for a refactorisation with log determinant, and
+for the selected inverse after it (AMD EPYC; CHOLMOD over the reference BLAS, LAPACK from OpenBLAS):
 
-========================================= ======= ========= ========= ======= =========
-pattern (variables of each term)          schur   builtin   cholmod   inverse inverse
-                                                                      (schur) (builtin)
-========================================= ======= ========= ========= ======= =========
-TABLE
-========================================= ======= ========= ========= ======= =========
+======================== ======== ======== ======== ========= ========= ==========
+variables of each term   schur    builtin  cholmod  inverse:  inverse:  ``"auto"``
+                                                    schur     builtin
+======================== ======== ======== ======== ========= ========= ==========
+15                       0.003    0.003    0.013    0.003     0.002     schur
+100000                   1.6      1.4      2.3      1.4       0.4       schur
+316, 24 crossed          0.09     0.09     0.13     0.11      0.14      schur
+5000, 50 crossed         0.8      1.2      1.4      0.9       0.9       schur
+20000, 200 crossed       2.6      4.3      5.6      2.5       6.3       schur
+1000, 1000 crossed       10       35       28       21        120       schur
+2972, 1128, 14 crossed   22       277      257      37        973       schur
+10000 nested in 1000     10       0.23     0.42     22        0.15      builtin
+======================== ======== ======== ======== ========= ========= ==========
 
-Schur wins where eliminating the first term leaves a small or a dense matrix; its cost is counted as
-sum_g k r_g^2 for the levels (r_g: trailing variables that level g touches) plus m^3/3 for the m trailing variables,
-where LAPACK is ``DENSE_SPEEDUP`` times faster per operation than the sparse kernels. That is compared with
-the sparse count sum_j c_j^2 (c_j: entries in column j of L). Between the sparse engines, CHOLMOD's fixed cost per call makes it slower
-until its dense blocks pay, above ``CHOLMOD_FLOPS``.
+Schur wins where eliminating the first term leaves a small or a dense matrix. Its cost is counted as
+sum_g k r_g^2 for the levels (r_g: trailing variables that level g touches) plus m^3/3 for the m trailing
+variables, where LAPACK is ``DENSE_SPEEDUP`` times faster per operation than the sparse kernels. That is
+compared with the sparse count sum_j c_j^2 (c_j: entries in column j of L). Between the sparse engines,
+CHOLMOD's cost per call makes it slower until its dense blocks pay, above ``CHOLMOD_FLOPS``.
 
-Source: Bates, Maechler, Bolker, Walker (2015), section on the sparse Cholesky factor; Chen, Davis, Hager, Rajamanickam
-(2008), "Algorithm 887: CHOLMOD".
+LAPACK and an optimised BLAS use all cores by themselves. Where many processes share the cores, set
+``OPENBLAS_NUM_THREADS=1`` for them: threads that wait for each other can cost a factor of 10 and more.
+
+Source: Bates, Maechler, Bolker, Walker (2015), section on the sparse Cholesky factor; Chen, Davis, Hager,
+Rajamanickam (2008), "Algorithm 887: CHOLMOD".
 """
 
 from __future__ import annotations
 
-import warnings
+import importlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,7 +57,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refglmm.errors import ArgumentError, EngineWarning, NotAvailableError, NotPositiveDefiniteError
+from refglmm.errors import ArgumentError, EngineWarning, NotAvailableError, NotPositiveDefiniteError, warn
 from refglmm.likelihood import schur_kernels, sparse_kernels
 from refglmm.likelihood.ordering import DENSE_FACTOR, DENSE_MINIMUM, minimum_degree
 
@@ -64,6 +75,9 @@ DENSE_SPEEDUP = 8.0
 SMALL_TRAILING = 64
 #: The dense trailing matrix may not have more rows than this (0.5 GB).
 LARGEST_TRAILING = 8192
+#: Trailing matrices of at least this order go to LAPACK. Below, its threads and its first import cost more
+#: than they bring, most of all when several processes share the cores.
+LAPACK_FROM = 256
 #: Sparse operation count above which CHOLMOD overtakes the built-in engine.
 CHOLMOD_FLOPS = 1e8
 
@@ -188,8 +202,8 @@ class SparseCholesky(ABC):
         Raises
         ------
         NotPositiveDefiniteError
-            ``facts["column"]`` is the column of H whose pivot is not positive and finite. The factor cannot be used
-            until another ``refactor`` succeeds.
+            ``facts["column"]`` is the column of H whose pivot is not positive and finite. The factor cannot
+            be used until another ``refactor`` succeeds.
         """
         values = np.asarray(values, dtype=np.float64)
         if values.shape != self._values.shape:
@@ -449,10 +463,9 @@ class _Cholmod05:
 def _import_cholmod() -> Any:
     """``sksparse.cholmod``, or None if it is not installed."""
     try:
-        import sksparse.cholmod
+        return importlib.import_module("sksparse.cholmod")
     except ImportError:
         return None
-    return sksparse.cholmod
 
 
 class _OwnFactor:
@@ -593,18 +606,23 @@ class SchurCholesky(SparseCholesky):
         return column
 
     def _factor_trailing(self) -> int:
-        """S := L_S. LAPACK stores by columns: the lower triangle of our rows is its upper triangle."""
+        """S := L_S; the column of H that fails, or -1."""
+        if self._m < LAPACK_FROM:
+            failed = schur_kernels.dense_factor(self._S)
+        else:
+            failed = self._lapack_factor()
+        return self._blocks.n_leading + failed if failed >= 0 else -1
+
+    def _lapack_factor(self) -> int:
+        """LAPACK stores by columns: the lower triangle of our rows is its upper triangle."""
         from scipy.linalg.lapack import dpotrf
 
-        if not np.isfinite(self._S.sum()):
-            return self._first_not_finite()
+        finite = np.isfinite(self._S).all(axis=1)
+        if not finite.all():
+            return int(np.argmin(finite))
         factor, info = dpotrf(self._S.T, lower=0, clean=0, overwrite_a=1)
         self._S = factor.T
-        return self._blocks.n_leading + info - 1 if info > 0 else -1
-
-    def _first_not_finite(self) -> int:
-        rows = np.isfinite(self._S).all(axis=1)
-        return self._blocks.n_leading + int(np.argmin(rows))
+        return info - 1
 
     def _logdet(self) -> float:
         return schur_kernels.block_log_determinant(self._D, self._S)
@@ -625,15 +643,22 @@ class SchurCholesky(SparseCholesky):
     def _selected_inverse(self) -> FloatArray:
         b, pattern = self._blocks, self._pattern
         return schur_kernels.block_selected_inverse(
-            self._D, self._W, self._trailing_inverse(), b.ptr, b.rows, pattern.indptr, pattern.indices, b.where
+            self._D,
+            self._W,
+            self._trailing_inverse(),
+            b.ptr,
+            b.rows,
+            pattern.indptr,
+            pattern.indices,
+            b.where,
         )
 
     def _trailing_inverse(self) -> FloatArray:
         """Lower triangle of S^{-1}."""
+        if self._m < LAPACK_FROM:
+            return schur_kernels.dense_inverse(self._S)
         from scipy.linalg.lapack import dpotri
 
-        if not self._m:
-            return self._S
         inverse, _ = dpotri(self._S.copy().T, lower=0, overwrite_c=1)
         return inverse.T
 
@@ -684,7 +709,7 @@ def _warn_once(flops: float) -> None:
             "CHOLMOD (scikit-sparse) is not installed; the built-in sparse Cholesky stands in. "
             f"It takes about {flops:.1e} operations for each factorisation of this model."
         )
-        warnings.warn(EngineWarning(message, flops=flops), stacklevel=3)
+        warn(EngineWarning(message, flops=flops))
 
 
 def _automatic(pattern: Pattern, blocks: SchurPattern | None) -> SparseCholesky:
@@ -720,8 +745,8 @@ def make_cholesky(
     engine : {"auto", "cholmod", "builtin", "schur"}
         See the module's docstring.
     block, n_leading : int
-        The first ``n_leading`` variables form a block-diagonal part with blocks of this size (the first random-effects
-        term). Needed for ``"schur"``, and by ``"auto"`` to consider it.
+        The first ``n_leading`` variables form a block-diagonal part with blocks of this size (the first
+        random-effects term). Needed for ``"schur"``, and by ``"auto"`` to consider it.
 
     Returns
     -------
@@ -743,7 +768,9 @@ def make_cholesky(
     if engine == "cholmod":
         module = _import_cholmod()
         if module is None:
-            raise NotAvailableError("engine 'cholmod' needs scikit-sparse; use engine='builtin' or install it")
+            raise NotAvailableError(
+                "engine 'cholmod' needs scikit-sparse; use engine='builtin' or install it"
+            )
         return CholmodCholesky(pattern, module)
     blocks = _schur_pattern(pattern, block, n_leading)
     if engine == "auto":

@@ -34,7 +34,6 @@ from refglmm.errors import NotPositiveDefiniteError, PirlsError
 from refglmm.families.kernel import H, H_PHI, L_PHI, S, S_PHI, W_PHI
 from refglmm.likelihood import layout as rows
 from refglmm.likelihood.pirls import Pirls
-from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.state import Mode
 
 FloatArray = NDArray[np.float64]
@@ -43,13 +42,13 @@ FloatArray = NDArray[np.float64]
 class _LaplaceBase:
     """What the two objectives share: the PIRLS engine, log|H| and its derivative in u, T and phi."""
 
-    def __init__(self, problem: Problem, curvature: str = "observed", engine: str = "auto") -> None:
-        self.problem = problem
+    def __init__(self, pirls: Pirls, curvature: str = "observed") -> None:
+        self.problem, self.pirls = pirls.problem, pirls
         self.curvature = curvature
-        self.pirls = Pirls(problem, engine)
+        self.last_error: Exception | None = None
         self._observed: Any = None
-        if curvature == "expected" and not problem.family.is_canonical:
-            self._observed = problem.layout.make_factor(engine)
+        if curvature == "expected" and not self.problem.family.is_canonical:
+            self._observed = self.problem.layout.make_factor(pirls.engine)
 
     def _logdet_pieces(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """At the mode: v, t*v, the gradient matrices 2 tr(H^-1 dL'CL) as 2*A, and c = M'(t v)."""
@@ -132,15 +131,26 @@ class LaplaceObjective(_LaplaceBase):
 
     name = "Laplace"
 
-    def __init__(self, problem: Problem, curvature: str = "observed", engine: str = "auto") -> None:
-        super().__init__(problem, curvature, engine)
-        self.u: FloatArray | None = None
-        self.last_error: Exception | None = None
+    def __init__(self, pirls: Pirls, curvature: str = "observed") -> None:
+        super().__init__(pirls, curvature)
+        self.u = pirls.u
+        self._predicted: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of psi."""
         return self.problem.names
+
+    def parameters(self, psi: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(par, beta, phi) at psi."""
+        return self.problem.split(psi)
+
+    def predict_modes(self, psi: FloatArray | None) -> None:
+        """Start PIRLS near ``psi`` from the mode there plus its slope times the move; None: from the last mode.
+
+        ``psi`` must be the point of the last evaluation.
+        """
+        self._predicted = None if psi is None else (psi, self.pirls.u, self.mode_slope(psi))
 
     def value(self, psi: FloatArray) -> float:
         """D(psi)."""
@@ -152,7 +162,11 @@ class LaplaceObjective(_LaplaceBase):
 
     def _evaluate(self, psi: FloatArray) -> float:
         pirls = self.pirls
-        pirls.find_mode(*self.problem.split(psi), self.u)
+        start = self.u
+        if self._predicted is not None:
+            centre, mode, slope = self._predicted
+            start = mode + slope @ (psi - centre)
+        pirls.find_mode(*self.problem.split(psi), start)
         self.u = pirls.u
         pirls.use_curvature(self.curvature)
         return -2.0 * pirls.value + pirls.factor.logdet()
@@ -172,6 +186,37 @@ class LaplaceObjective(_LaplaceBase):
             [self._chain_theta(par, d_T, r, a), problem.X.T @ r, self._chain_phi(phi, v, Ma)]
         )
 
+    def mode_slope(self, psi: FloatArray) -> FloatArray:
+        r"""How the mode moves with psi: du/dpsi, shape (q, number of parameters), at the last evaluation.
+
+        Implicit differentiation of M's = u: :math:`H_{obs}\,du/d\beta = -M'hX`,
+        :math:`H_{obs}\,du/d\theta_k = M_k's - M'(h\,e_k)`, :math:`H_{obs}\,du/d\log\phi = \phi M' ds/d\phi`.
+        """
+        problem, pirls, lay = self.problem, self.pirls, self.problem.layout
+        par, _, phi = problem.split(psi)
+        q, n = problem.q, problem.n
+        columns: list[FloatArray] = []
+        zts, work, eta = np.empty(q), np.empty(q), np.empty(n)
+        rows.transpose_times(lay.index, lay.z, pirls.out[S], zts)
+        for d_T in problem.factor_derivatives(par):
+            d_lambda_u, right = np.empty(q), np.empty(q)
+            rows.full_lambda_times(d_T, lay.T_start, lay.k, lay.levels, pirls.u, d_lambda_u, False)
+            rows.full_lambda_times(d_T, lay.T_start, lay.k, lay.levels, zts, right, True)
+            rows.rows_times(lay.index, lay.z, d_lambda_u, eta)
+            columns.append(right - self._transpose_times(pirls.out[H] * eta, work))
+        for j in range(problem.p):
+            columns.append(-self._transpose_times(pirls.out[H] * problem.X[:, j], work))
+        shape = np.empty((4, n))
+        for j in range(problem.n_phi):
+            problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, shape)
+            columns.append(phi[j] * self._transpose_times(shape[S_PHI], work))
+        return self._observed_factor().solve(np.column_stack(columns))
+
+    def _transpose_times(self, s: FloatArray, work: FloatArray) -> FloatArray:
+        """M's as a new array."""
+        rows.transpose_times(self.problem.layout.index, self.problem.layout.z, s, work)
+        return self.pirls.lambda_transpose_times(work, np.empty(self.problem.q))
+
     def mode(self, psi: FloatArray) -> Mode:
         """The consistent state at psi."""
         self._evaluate(psi)
@@ -183,22 +228,20 @@ class ProfiledObjective(_LaplaceBase):
 
     name = "nAGQ=0"
 
-    def __init__(
-        self,
-        problem: Problem,
-        start_beta: FloatArray,
-        curvature: str = "observed",
-        engine: str = "auto",
-    ) -> None:
-        super().__init__(problem, curvature, engine)
-        self.u, self.beta = np.zeros(problem.q), start_beta
+    def __init__(self, pirls: Pirls, start_beta: FloatArray, curvature: str = "observed") -> None:
+        super().__init__(pirls, curvature)
+        self.u, self.beta = np.zeros(self.problem.q), start_beta
         self.start_beta = start_beta
-        self.last_error: Exception | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of (par, log phi)."""
         return self.problem.par_names + tuple(f"log({name})" for name in self.problem.phi_names)
+
+    def parameters(self, psi: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(par, beta, phi) at psi, where the objective was evaluated last."""
+        par, phi = self._split(psi)
+        return par, self.beta, phi
 
     def _split(self, psi: FloatArray) -> tuple[FloatArray, FloatArray]:
         return psi[: self.problem.n_par], self.problem.shape_from(psi[self.problem.n_par :])

@@ -58,6 +58,7 @@ class Lme4Walk:
         self.u, self.beta = np.zeros(problem.q), np.zeros(problem.p)
         self.working_weights = np.zeros(problem.n)
         self.iterations = self.halvings = self.total_iterations = self.total_halvings = 0
+        self.records: list[dict[str, float]] = []
         self.last_error: Exception | None = None
 
     # -- formulas --------------------------------------------------------------------------------------------
@@ -126,7 +127,7 @@ class Lme4Walk:
         joint = beta is None
         self.beta = np.zeros(problem.p) if joint else beta
         u, pd_old = np.zeros(problem.q), np.finfo(float).max
-        self.halvings = 0
+        self.halvings, self.records = 0, []
         for iteration in range(1, MAX_ITERATIONS + 1):
             fixed = problem.offset if joint else problem.offset + problem.X @ self.beta
             weights, z = self._working(fixed)
@@ -135,6 +136,7 @@ class Lme4Walk:
             u_old, beta_old = u, self.beta
             u = self._solve(weights, z, joint)
             pd = self._move(u, self.beta)
+            self.records.append({"iteration": iteration, "penalised_deviance": pd, "halvings": self.halvings})
             if abs((pd_old - pd) / pd) < PD_TOLERANCE:
                 break
             if not pd <= pd_old:

@@ -2,23 +2,23 @@ r"""Minimum-degree ordering: which variable to eliminate next so that the Choles
 
 Place in the reading order: first in :mod:`refglmm.likelihood`; :mod:`.sparse_kernels` uses the permutation.
 
-Eliminating variable p from a symmetric matrix connects all its neighbours with each other. The *quotient graph*
-records that clique as one *element*: the list L_p of the neighbours. A variable i is then adjacent to
+Eliminating variable p from a symmetric matrix connects all its neighbours with each other. The *quotient
+graph* records that clique as one *element*: the list L_p of the neighbours. A variable i is then adjacent to
 
 * variables A_i, edges of the original matrix that no element covers yet, and
 * elements E_i: i is adjacent to all their members.
 
-Eliminating p: L_p is the union of A_p and the members of the elements in E_p, which L_p covers from now on (they are
-*absorbed*). L_p is also the pattern of column p of the factor, so storing it costs no more than the factor will.
-The next pivot is a variable of smallest degree, where the degree is bounded from above by
+Eliminating p: L_p is the union of A_p and the members of the elements in E_p, which L_p covers from now on
+(they are *absorbed*). L_p is also the pattern of column p of the factor, so storing it costs no more than the
+factor will. The next pivot is a variable of smallest degree, where the degree is bounded from above by
 
 .. math:: d_i = |A_i \setminus L_p| + |L_p \setminus i| + \sum_{e \in E_i,\, e \ne p} |L_e \setminus L_p| .
 
 An element with nothing outside L_p is absorbed as well. Rows with very many entries would make the bound
 expensive and are put last, where minimum degree would have put most of them anyway.
 
-Source: Amestoy, Davis, Duff (1996), "An approximate minimum degree ordering algorithm" (without its supervariables);
-Davis (2006), "Direct Methods for Sparse Linear Systems", chapter 7.
+Source: Amestoy, Davis, Duff (1996), "An approximate minimum degree ordering algorithm" (without its
+supervariables); Davis (2006), "Direct Methods for Sparse Linear Systems", chapter 7.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import numpy as np
 
 from refglmm._jit import inline, kernel
 
-#: A row is dense if it has more than this many entries, or DENSE_FACTOR * sqrt(n), whichever is larger. The factor
-#: is the one of Amestoy, Davis and Duff.
+#: A row is dense if it has more than this many entries, or DENSE_FACTOR * sqrt(n), whichever is larger. The
+#: factor is the one of Amestoy, Davis and Duff.
 DENSE_MINIMUM = 16
 DENSE_FACTOR = 10.0
 
@@ -57,6 +57,15 @@ def _adjacency(n, indptr, indices):
                 fill[i] += 1
                 fill[j] += 1
     return start, neighbours
+
+
+@inline
+def _none(n):
+    """Array of n times -1 (a loop, because ``np.full`` takes numba a second to compile)."""
+    out = np.empty(n, dtype=np.int64)
+    for i in range(n):
+        out[i] = -1
+    return out
 
 
 @inline
@@ -108,7 +117,7 @@ def _gather_element(p, slot, n_elements, n_variables, lists, e_start, e_size, me
 
 @inline
 def _count_outside(p, slot, n_elements, lists, e_start, e_size, members, outside, stamp):
-    """|L_e \\ L_p| for every element e next to L_p: start from |L_e|, take one off for each common member."""
+    r"""|L_e \ L_p| for every element e next to L_p: |L_e| less one for each common member."""
     for m in range(e_start[p], e_start[p] + e_size[p]):
         i = members[m]
         for s in range(slot[i], slot[i] + n_elements[i]):
@@ -124,8 +133,8 @@ def _count_outside(p, slot, n_elements, lists, e_start, e_size, members, outside
 def _prune(i, p, slot, n_elements, n_variables, lists, e_size, outside, mark):
     """Rewrite the lists of i after the elimination of p; return the part of its degree outside L_p.
 
-    E_i keeps the elements that reach beyond L_p and gains p; A_i loses what L_p covers. The new lists fit into the
-    old place: either p stood in A_i, or it shared an absorbed element with i.
+    E_i keeps the elements that reach beyond L_p and gains p; A_i loses what L_p covers. The new lists fit
+    into the old place: either p stood in A_i, or it shared an absorbed element with i.
     """
     write, d = slot[i], 0
     old_variables = slot[i] + n_elements[i]
@@ -172,15 +181,17 @@ def minimum_degree(n, indptr, indices, dense):
     """
     slot, lists = _adjacency(n, indptr, indices)
     n_elements, n_variables = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    is_dense = (slot[1:] - slot[:n]) > dense
+    is_dense = np.zeros(n, dtype=np.bool_)
     e_start, e_size = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
     members, used = np.empty(len(lists) + n, dtype=np.int32), 0
-    mark, stamp = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
+    mark, stamp = _none(n), _none(n)
     outside, degree = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    head, after, before = np.full(n, -1), np.full(n, -1), np.full(n, -1)
+    head, after, before = _none(n), _none(n), _none(n)
     perm = np.empty(n, dtype=np.int64)
 
     left = 0
+    for i in range(n):
+        is_dense[i] = slot[i + 1] - slot[i] > dense
     for i in range(n):
         if is_dense[i]:
             continue
@@ -205,11 +216,10 @@ def minimum_degree(n, indptr, indices, dense):
         perm[step] = p
         if used + left > len(members):
             grown = np.empty(2 * len(members) + left, dtype=np.int32)
-            grown[:used] = members[:used]
+            for m in range(used):
+                grown[m] = members[m]
             members = grown
-        end = _gather_element(
-            p, slot, n_elements, n_variables, lists, e_start, e_size, members, used, mark
-        )
+        end = _gather_element(p, slot, n_elements, n_variables, lists, e_start, e_size, members, used, mark)
         e_start[p], e_size[p] = used, end - used
         used = end
         _count_outside(p, slot, n_elements, lists, e_start, e_size, members, outside, stamp)

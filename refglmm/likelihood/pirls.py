@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
+from refglmm._jit import kernel
 from refglmm.errors import NotPositiveDefiniteError, PirlsError
 from refglmm.families.kernel import DH, DW, H, S, W
 from refglmm.likelihood import layout as rows
@@ -39,10 +39,29 @@ FloatArray = NDArray[np.float64]
 DECREMENT = 1e-20
 #: Below this decrement a step that brings nothing is rounding, not failure.
 ROUNDING = 1e-9
+#: Below this decrement a full Newton step on g cannot overshoot (g is smooth at a scale of one), so its value is
+#: not looked at; should the next decrement not be smaller, the step is halved after all.
+CERTAIN = 1e-4
 MAX_ITERATIONS = 200
-MAX_HALVINGS = 60
+MAX_HALVINGS = 30
 #: Share of the predicted increase that a step must bring (Armijo).
 ARMIJO = 1e-4
+
+
+@kernel
+def solve_normal(R, b):
+    """Solve R'R x = b for an upper triangular R of the order of the fixed effects."""
+    p = b.size
+    x = b.copy()
+    for i in range(p):
+        for j in range(i):
+            x[i] -= R[j, i] * x[j]
+        x[i] /= R[i, i]
+    for i in range(p - 1, -1, -1):
+        for j in range(i + 1, p):
+            x[i] -= R[i, j] * x[j]
+        x[i] /= R[i, i]
+    return x
 
 
 @dataclass
@@ -64,7 +83,7 @@ class Pirls:
     """
 
     def __init__(self, problem: Problem, engine: str = "auto") -> None:
-        self.problem = problem
+        self.problem, self.engine = problem, engine
         layout = problem.layout
         n, q, p = problem.n, problem.q, problem.p
         self.factor: Any = layout.make_factor(engine)
@@ -78,7 +97,7 @@ class Pirls:
         self.beta = np.zeros(p)
         self.phi = np.empty(0)
         self.T = np.empty(0)
-        self.value = -np.inf
+        self._value: float | None = None
         self.curvature = "observed"
         self.iterations = self.halvings = 0
         self.residual = np.inf
@@ -104,16 +123,27 @@ class Pirls:
         rows.lambda_transpose_times(self.T, lay.T_start, lay.k, lay.levels, g, out)
         return out
 
-    def evaluate(self, u: FloatArray) -> float:
-        """g(u); leaves eta and the kernel's rows (l, s, h, w, dh, dw) in the buffers."""
+    def evaluate(self, u: FloatArray, order: int = 2) -> float:
+        """g(u); leaves eta and the kernel's rows in the buffers.
+
+        ``order`` as in :mod:`refglmm.families.kernel`; 3 skips l, which most steps near the mode do not need, and
+        the value returned is then meaningless.
+        """
         problem = self.problem
         self.lambda_times(u, self.b)
         rows.linear_predictor(self.fixed, problem.layout.index, problem.layout.z, self.b, self.eta)
         total = problem.family.observe(
-            problem.y, self.eta, problem.weights, problem.base, self.phi, 2, self.out
+            problem.y, self.eta, problem.weights, problem.base, self.phi, order, self.out
         )
         value = total - 0.5 * float(u @ u)
         return value if np.isfinite(value) else -np.inf
+
+    @property
+    def value(self) -> float:
+        """g at the mode; the log densities are summed when somebody asks."""
+        if self._value is None:
+            self._value = self.evaluate(self.u, 0)
+        return self._value
 
     def score_u(self, u: FloatArray) -> FloatArray:
         """M's - u, the gradient of g."""
@@ -149,7 +179,7 @@ class Pirls:
         rows.lambda_transpose_matrix(self.T, lay.T_start, lay.k, lay.levels, self.ZtWX, self.LtZtWX)
         self.rzx = self.factor.solve_L(self.LtZtWX)
         try:
-            self.rx = np.linalg.cholesky(self.XtWX - self.rzx.T @ self.rzx).T
+            self.rx = np.ascontiguousarray(np.linalg.cholesky(self.XtWX - self.rzx.T @ self.rzx).T)
         except np.linalg.LinAlgError as error:
             raise NotPositiveDefiniteError(
                 "the fixed-effects columns are collinear once weighted (separation, or predictors on very "
@@ -159,8 +189,7 @@ class Pirls:
     def solve_joint(self, g_u: FloatArray, g_beta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Solve the joint system of (u, beta) with the current factors."""
         c_u = self.factor.solve_L(g_u)
-        c_beta = solve_triangular(self.rx, g_beta - self.rzx.T @ c_u, trans="T", check_finite=False)
-        d_beta = solve_triangular(self.rx, c_beta, check_finite=False)
+        d_beta = solve_normal(self.rx, g_beta - self.rzx.T @ c_u)
         return self.factor.solve_Lt(c_u - self.rzx @ d_beta), d_beta
 
     # -- the two iterations ----------------------------------------------------------------------------------
@@ -190,26 +219,34 @@ class Pirls:
     def _iterate(self, u: FloatArray, beta: FloatArray | None) -> None:
         """Newton with step-halving on g, over u alone or (``beta`` given) over (u, beta)."""
         joint = beta is not None
-        value = self._value_at(u, beta)
-        if value == -np.inf:
-            raise PirlsError(
-                "the linear predictor leaves the domain of the link at the start of PIRLS; give start values "
-                "(`start=`) or use another link",
-                value=value,
-            )
+        value: float | None = None
+        self._evaluate_at(u, beta, 3)
         previous = np.inf
         self.halvings = 0
         for iteration in range(1, MAX_ITERATIONS + 1):
             step_u, step_beta, decrement = self._newton_step(u, joint)
-            converged = decrement <= DECREMENT or (decrement < ROUNDING and decrement >= 0.25 * previous)
-            if converged:
+            if decrement <= DECREMENT or (decrement < ROUNDING and decrement >= 0.25 * previous):
                 self._finish(u, value, iteration, decrement)
                 return
+            if decrement < CERTAIN and decrement < previous:
+                u, value, halvings = u + step_u, None, 0
+                beta = None if beta is None else beta + step_beta
+                self._evaluate_at(u, beta, 3)
+            else:
+                if value is None:
+                    value = self._evaluate_at(u, beta, 0)
+                if value == -np.inf:
+                    raise PirlsError(
+                        "the linear predictor leaves the domain of the link at the start of PIRLS; give start "
+                        "values (`start=`) or use another link",
+                        value=value,
+                    )
+                u, beta, value, halvings = self._halve(u, beta, step_u, step_beta, value, decrement)
             previous = decrement
-            u, beta, value, halvings = self._halve(u, beta, step_u, step_beta, value, decrement)
             self.halvings += halvings
             if self.records is not None:
-                self.records.append(StepRecord(iteration, value, decrement, halvings, self.curvature))
+                objective = self.evaluate(u, 0) if value is None else value
+                self.records.append(StepRecord(iteration, objective, decrement, halvings, self.curvature))
         raise PirlsError(
             f"PIRLS did not converge in {MAX_ITERATIONS} iterations (Newton decrement {previous:.3g}); rescale the "
             "predictors or try another link",
@@ -217,12 +254,12 @@ class Pirls:
             decrement=previous,
         )
 
-    def _value_at(self, u: FloatArray, beta: FloatArray | None) -> float:
+    def _evaluate_at(self, u: FloatArray, beta: FloatArray | None, order: int) -> float:
         if beta is not None:
             self.beta = beta
             np.dot(self.problem.X, beta, out=self.fixed)
             self.fixed += self.problem.offset
-        return self.evaluate(u)
+        return self.evaluate(u, order)
 
     def _newton_step(self, u: FloatArray, joint: bool) -> tuple[FloatArray, FloatArray | None, float]:
         """Step and Newton decrement; leaves the factor of H at u."""
@@ -251,7 +288,7 @@ class Pirls:
         for halvings in range(MAX_HALVINGS):
             new_u = u + length * step_u
             new_beta = None if beta is None else beta + length * step_beta
-            new_value = self._value_at(new_u, new_beta)
+            new_value = self._evaluate_at(new_u, new_beta, 2)
             if new_value >= value + ARMIJO * length * decrement - slack:
                 return new_u, new_beta, new_value, halvings
             length *= 0.5
@@ -262,8 +299,8 @@ class Pirls:
             decrement=decrement,
         )
 
-    def _finish(self, u: FloatArray, value: float, iteration: int, decrement: float) -> None:
-        self.u, self.value, self.iterations = u, value, iteration
+    def _finish(self, u: FloatArray, value: float | None, iteration: int, decrement: float) -> None:
+        self.u, self._value, self.iterations = u, value, iteration
         self.residual = float(np.max(np.abs(self.gradient), initial=0.0))
         self.decrement = decrement
         self.total_iterations += iteration
@@ -284,7 +321,8 @@ class Pirls:
         problem = self.problem
         weights = self.out[H] if self.curvature == "observed" else self.out[W]
         self.factor_fixed(weights)
-        mu = problem.family.link.inverse(self.eta)
+        family = problem.family.at(self.phi)
+        mu = family.link.inverse(self.eta)
         return Mode(
             u=self.u.copy(),
             b=self.lambda_times(self.u, np.empty(problem.q)),
@@ -299,7 +337,7 @@ class Pirls:
             rzx=self.rzx.copy(),
             log_density=self.value + 0.5 * float(self.u @ self.u),
             penalty=float(self.u @ self.u),
-            deviance=float(np.sum(problem.family.unit_deviance(problem.y, mu, problem.weights))),
+            deviance=float(np.sum(family.unit_deviance(problem.y, mu, problem.weights))),
             curvature=self.curvature,
             iterations=self.iterations,
             halvings=self.halvings,

@@ -121,8 +121,21 @@ class Problem:
 
     def term_factors(self, par: FloatArray) -> FloatArray:
         """T_t(par) of all terms, row by row, in one flat array."""
-        pieces = [s.factor(par[part]).ravel() for s, part in zip(self.structures, self.par_slices, strict=True)]
+        pieces = [
+            s.factor(s.interior(par[part])).ravel() for s, part in zip(self.structures, self.par_slices, strict=True)
+        ]
         return np.concatenate([*pieces, np.empty(0)])
+
+    def factor_derivatives(self, par: FloatArray) -> list[FloatArray]:
+        """dT/dpar_k for each covariance parameter, flat like :meth:`term_factors` (zero outside its own term)."""
+        derivatives: list[FloatArray] = []
+        for t, (structure, part) in enumerate(zip(self.structures, self.par_slices, strict=True)):
+            begin = int(self.layout.T_start[t])
+            for matrix in structure.d_factor(par[part]):
+                flat = np.zeros(self.layout.T_size)
+                flat[begin : begin + structure.k**2] = matrix.ravel()
+                derivatives.append(flat)
+        return derivatives
 
     def chain_to_par(self, par: FloatArray, d_factors: FloatArray) -> FloatArray:
         """Turn the gradient in the elements of T (flat, as :meth:`term_factors`) into the gradient in par."""

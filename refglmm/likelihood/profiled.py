@@ -101,6 +101,10 @@ class ProfiledLinear:
         """Names of par."""
         return self.problem.par_names
 
+    def parameters(self, par: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(par, beta, no phi) at par, where the objective was evaluated last."""
+        return par, self.beta, np.empty(0)
+
     @property
     def degrees(self) -> int:
         """n for ML, n - p for REML: what pwrss is divided by."""

@@ -1,4 +1,4 @@
-r"""Cholesky of a crossed design: eliminate the largest grouping factor exactly, the rest is a small dense matrix.
+r"""Cholesky of a crossed design: eliminate the largest grouping factor, what remains is small and dense.
 
 Place in the reading order: after :mod:`.sparse_kernels`; :mod:`.cholesky` wraps these kernels.
 
@@ -8,18 +8,19 @@ With the first term's coefficients leading,
           L = \begin{pmatrix} L_D & \\ W & L_S \end{pmatrix}, \qquad
           W = B L_D^{-T}, \quad L_S L_S' = S = C - W W',
 
-where D is block diagonal, one k x k block per level, so that L_D and W keep the sparsity of D and B: level g touches
-only the trailing variables R_g it was observed with. No permutation is needed. S is treated as dense (LAPACK).
+where D is block diagonal, one k x k block per level, so that L_D and W keep the sparsity of D and B: level g
+touches only the trailing variables R_g it was observed with. No permutation is needed. S is treated as
+dense (:func:`dense_factor`, or LAPACK if it is large).
 The inverse on the pattern of H follows by blocks: with V_g = W_g L_g^{-1} and Z_S = S^{-1},
 
 .. math:: Z_{R_g,g} = -Z_S[R_g,R_g]\,V_g, \qquad Z_{gg} = (L_g L_g')^{-1} - V_g' Z_{R_g,g} .
 
-Arrays: ``D`` (levels, k, k), upper triangles; ``W`` (k, sum |R_g|), transposed, where columns ``ptr[g]:ptr[g+1]``
-belong to level g and to the trailing variables ``rows`` of the same range; ``S`` (m, m), lower triangle. They hold
-H before the elimination and L after it.
+Arrays: ``D`` (levels, k, k), upper triangles; ``W`` (k, sum |R_g|), transposed, where columns
+``ptr[g]:ptr[g+1]`` belong to level g and to the trailing variables ``rows`` of the same range; ``S`` (m, m),
+lower triangle. They hold H before the elimination and L after it.
 
-Source: the block elimination of Bates, Alday, Kleinschmidt et al. in MixedModels.jl's documentation ("penalized least
-squares"); the inverse by blocks is the usual formula for partitioned matrices.
+Source: the block elimination of Bates, Alday, Kleinschmidt et al. in MixedModels.jl's documentation
+("penalized least squares"); the inverse by blocks is the usual formula for partitioned matrices.
 """
 
 from __future__ import annotations
@@ -27,6 +28,17 @@ from __future__ import annotations
 import numpy as np
 
 from refglmm._jit import inline, kernel
+
+
+@inline
+def _sort(rows, first, stop):
+    """Sort a short stretch that is nearly sorted already (several ascending columns of the same level)."""
+    for r in range(first + 1, stop):
+        i, t = rows[r], r
+        while t > first and rows[t - 1] > i:
+            rows[t] = rows[t - 1]
+            t -= 1
+        rows[t] = i
 
 
 @kernel
@@ -45,7 +57,7 @@ def trailing_rows(indptr, indices, n_leading, k):
                 mark[i] = g
                 rows[used] = i
                 used += 1
-        rows[ptr[g] : used].sort()
+        _sort(rows, ptr[g], used)
         ptr[g + 1] = used
     return ptr, rows[:used].copy()
 
@@ -76,7 +88,9 @@ def destinations(indptr, indices, n_leading, k, ptr, rows):
             if i >= n_leading:
                 where[p] = b * total + local[i - n_leading]
             elif i // k == g:
-                where[p] = j * k + i % k  # row b of the block: the upper triangle, which is the lower transposed
+                where[p] = (
+                    j * k + i % k
+                )  # row b of the block: the upper triangle, which is the lower transposed
             else:
                 return where, j
     for j in range(n_leading, n):
@@ -88,10 +102,10 @@ def destinations(indptr, indices, n_leading, k, ptr, rows):
 @inline
 def _scatter(values, indptr, indices, where, n_leading, D, W, S):
     """Write H into its three parts."""
-    D[:] = 0.0
-    W[:] = 0.0
-    S[:] = 0.0
     flat_D, flat_W, flat_S = D.reshape(D.size), W.reshape(W.size), S.reshape(S.size)
+    flat_D[:] = 0.0
+    flat_W[:] = 0.0
+    flat_S[:] = 0.0
     for p in range(indptr[n_leading]):
         if indices[p] < n_leading:
             flat_D[where[p]] = values[p]
@@ -103,7 +117,7 @@ def _scatter(values, indptr, indices, where, n_leading, D, W, S):
 
 @inline
 def _factor_blocks(D):
-    """Upper triangle of every D_g := R_g with R_g'R_g = D_g; return the column that is not positive, or -1."""
+    """Upper triangle of every D_g := R_g with R_g'R_g = D_g; return the failing column or -1."""
     n_levels, k = D.shape[0], D.shape[1]
     for g in range(n_levels):
         for a in range(k):
@@ -174,6 +188,43 @@ def eliminate(values, indptr, indices, where, ptr, rows, D, W, S):
         _forward_columns(D, ptr, W)
         _subtract_products(W, ptr, rows, S)
     return failed
+
+
+@kernel
+def dense_factor(S):
+    """Lower triangle of S := its Cholesky factor, column by column; return the failing column or -1."""
+    m = len(S)
+    column = np.empty(m)
+    for j in range(m):
+        if not 0.0 < S[j, j] < np.inf:
+            return j
+        S[j, j] = np.sqrt(S[j, j])
+        for i in range(j + 1, m):
+            S[i, j] /= S[j, j]
+            column[i] = S[i, j]
+        for i in range(j + 1, m):
+            l_ij = column[i]
+            for t in range(j + 1, i + 1):
+                S[i, t] -= l_ij * column[t]
+    return -1
+
+
+@kernel
+def dense_inverse(L):
+    """Lower triangle of (L L')^{-1}, from the rows y_i of L^{-1}: the sum of y_i y_i'."""
+    m = len(L)
+    Y, Z = np.zeros((m, m)), np.zeros((m, m))
+    for i in range(m):
+        for j in range(i):
+            for t in range(j + 1):
+                Y[i, t] -= L[i, j] * Y[j, t]
+        Y[i, i] = 1.0
+        for t in range(i + 1):
+            Y[i, t] /= L[i, i]
+        for a in range(i + 1):
+            for b in range(a + 1):
+                Z[a, b] += Y[i, a] * Y[i, b]
+    return Z
 
 
 @kernel

@@ -14,16 +14,16 @@ c the new column of C,
 .. math:: \begin{pmatrix} L_{11} & \\ l' & \lambda \end{pmatrix}:\qquad
           L_{11}\, l = c_{1:k-1}, \qquad \lambda = \sqrt{c_k - l'l} .
 
-*Selected inverse* (:func:`selected_inverse`; Takahashi's equations). Z = C^{-1} satisfies Z L = L^{-T}, hence,
-going from the last column to the first, for i > j in the pattern of L
+*Selected inverse* (:func:`selected_inverse`; Takahashi's equations). Z = C^{-1} satisfies Z L = L^{-T},
+hence, going from the last column to the first, for i > j in the pattern of L
 
 .. math:: Z_{ij} = -\sum_{k>j} Z_{ik} L_{kj} / L_{jj}, \qquad
           Z_{jj} = \frac{1}{L_{jj}^2} - \sum_{k>j} Z_{kj} L_{kj} / L_{jj} .
 
-Only entries inside the pattern of L appear on the right, because two members of column j of L are connected.
+Only entries inside the pattern of L appear on the right: two members of column j of L are connected.
 
-Source: Davis (2006), "Direct Methods for Sparse Linear Systems", chapters 3 and 4; Takahashi, Fagan, Chen (1973);
-Erisman, Tinney (1975), "On computing certain elements of the inverse of a sparse matrix".
+Source: Davis (2006), "Direct Methods for Sparse Linear Systems", chapters 3 and 4; Takahashi, Fagan, Chen
+(1973); Erisman, Tinney (1975), "On computing certain elements of the inverse of a sparse matrix".
 """
 
 from __future__ import annotations
@@ -225,7 +225,8 @@ def solve_backward(Lp, Li, Lx, perm, B):
     X = np.empty_like(B)
     x = np.empty(len(perm))
     for r in range(len(B)):
-        x[:] = B[r]
+        for j in range(len(perm)):
+            x[j] = B[r, j]
         _backward(Lp, Li, Lx, x)
         for j in range(len(perm)):
             X[r, perm[j]] = x[j]

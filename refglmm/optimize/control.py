@@ -40,8 +40,6 @@ class Control:
         fit singular.
     edge_tolerance : float
         A parameter within this distance of a bound is tried exactly on it (derivative-free optimisers).
-    record_pirls : bool
-        Keep every PIRLS iteration for ``fit.trace``.
     engine : {"auto", "cholmod", "builtin", "schur"}
         Sparse Cholesky engine.
     """
@@ -55,7 +53,6 @@ class Control:
     curvature: str = "observed"
     singular_tolerance: float = 1e-4
     edge_tolerance: float = 1e-5
-    record_pirls: bool = False
     engine: str = "auto"
 
     def __post_init__(self) -> None:

@@ -22,9 +22,10 @@ from refglmm.likelihood.lme4_walk import Lme4Walk
 from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.state import Mode
 from refglmm.optimize.control import Control
-from refglmm.optimize.derivative_free import Minimum, minimize_derivative_free
+from refglmm.optimize.derivative_free import minimize_derivative_free
 from refglmm.optimize.records import Certificate, Evaluation, Optimum, StageReport
-from refglmm.optimize.two_stage import boundary_names
+from refglmm.optimize.stage import try_edges
+from refglmm.optimize.finish import boundary_names
 
 FloatArray = NDArray[np.float64]
 
@@ -90,7 +91,8 @@ class Lme4Fit:
             f_tolerance=0.0,
             max_evaluations=self.control.max_evaluations,
         )
-        minimum = self._try_edges(function, minimum)
+        edge = np.full(problem.n_par, self.control.edge_tolerance)
+        minimum = try_edges(function, minimum, problem.par_lower, problem.par_upper, edge)
         self.reports.append(
             StageReport(
                 label,
@@ -104,19 +106,6 @@ class Lme4Fit:
             )
         )
         return minimum.x
-
-    def _try_edges(self, function: Callable[[FloatArray], float], minimum: Minimum) -> Minimum:
-        """A covariance parameter close to, but not on, a bound is tried on it and kept there if not worse."""
-        x, value = minimum.x, minimum.value
-        for j in range(self.problem.n_par):
-            for bound in (self.problem.par_lower[j], self.problem.par_upper[j]):
-                if 0 < abs(x[j] - bound) < self.control.edge_tolerance:
-                    trial = x.copy()
-                    trial[j] = bound
-                    trial_value = function(trial)
-                    if trial_value <= value:
-                        x, value = trial, trial_value
-        return Minimum(x, value, minimum.n_evaluations, 0, minimum.message, minimum.success)
 
     def run_stage_one(self, par: FloatArray, optimizer: str) -> FloatArray:
         """Theta alone; first radius min(.95, .2 max|par|), final radius 1e-6 of it."""
@@ -192,6 +181,7 @@ def fit_glmm_lme4(
         certificate=certificate,
         stages=tuple(fit.reports),
         trace=tuple(fit.trace),
+        pirls_trace=tuple(fit.walk.records),
     )
     return optimum, mode, fit.walk.sigma()
 

@@ -29,6 +29,9 @@ ARMIJO = 1e-4
 MAX_HALVINGS = 40
 #: Share of the steepest admissible curvature that a damped pair keeps (Powell's constant).
 DAMPING = 0.2
+#: A step covers at most this share of the way to a bound, unless the bound is closer than ``AT_BOUND``.
+TOWARDS_BOUND = 0.9
+AT_BOUND = 1e-6
 
 
 def free_coordinates(x: FloatArray, gradient: FloatArray, lower: FloatArray, upper: FloatArray) -> NDArray[np.bool_]:
@@ -42,6 +45,20 @@ def newton_direction(B: FloatArray, gradient: FloatArray, free: NDArray[np.bool_
     step = np.zeros(gradient.size)
     step[free] = -np.linalg.solve(B[np.ix_(free, free)], gradient[free])
     return step, -0.5 * float(step @ gradient)
+
+
+def shorten(
+    x: FloatArray, step: FloatArray, lower: FloatArray, upper: FloatArray, largest_step: FloatArray
+) -> FloatArray:
+    """Cut a step to the largest one allowed, and to a share of the way to any finite bound.
+
+    The share keeps one bold step from landing on a bound, where a correlation of one may be a poor stationary point.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        room = np.where(step > 0, upper - x, x - lower)
+        share = np.where((room > AT_BOUND) & np.isfinite(room), TOWARDS_BOUND * room, np.inf)
+        factor = np.min(np.where(step != 0, np.minimum(largest_step, share) / np.abs(step), np.inf))
+    return step * min(1.0, float(factor))
 
 
 def update_bfgs(B: FloatArray, step: FloatArray, change: FloatArray) -> FloatArray:
@@ -68,7 +85,7 @@ def minimize_newton(
     tolerance: float,
     max_evaluations: int,
     largest_step: FloatArray,
-) -> tuple[Minimum, FloatArray, FloatArray]:
+) -> tuple[Minimum, FloatArray]:
     """Minimise ``function`` inside a box with its exact gradient.
 
     Parameters
@@ -85,14 +102,13 @@ def minimize_newton(
     Returns
     -------
     minimum : Minimum
-    gradient : float array, at the minimum
     B : float array, the model of the Hessian at the end
     """
     x = np.clip(start, lower, upper)
     value, gradient = function(x)
     evaluations, B, first = 1, hessian.copy(), True
     if not np.isfinite(value):
-        return Minimum(x, value, 1, 1, "the objective is not finite at the start", False), gradient, B
+        return Minimum(x, value, 1, 1, "the objective is not finite at the start", False), B
     message, success = "maximum number of evaluations reached", False
     while evaluations < max_evaluations:
         free = free_coordinates(x, gradient, lower, upper)
@@ -100,9 +116,7 @@ def minimize_newton(
         if decrease < tolerance:
             message, success = f"predicted decrease {decrease:.2e}", True
             break
-        shrink = np.max(np.abs(step) / largest_step)
-        if shrink > 1.0:
-            step /= shrink
+        step = shorten(x, step, lower, upper, largest_step)
         new_x, new_value, new_gradient, used = _halve(function, x, value, gradient, step, lower, upper)
         evaluations += used
         if new_x is None:
@@ -114,7 +128,7 @@ def minimize_newton(
             first = False
         B = update_bfgs(B, moved, change)
         x, value, gradient = new_x, new_value, new_gradient
-    return Minimum(x, value, evaluations, evaluations, message, success), gradient, B
+    return Minimum(x, value, evaluations, evaluations, message, success), B
 
 
 def _halve(
@@ -147,21 +161,23 @@ def _rescale(B: FloatArray, step: FloatArray, change: FloatArray) -> FloatArray:
     return B * ratio if not 0.1 < ratio < 10.0 else B
 
 
-def difference_hessian(function: ValueAndGradient, x: FloatArray, steps: FloatArray) -> FloatArray:
-    """Hessian by central differences of the exact gradient, symmetrised.
+def difference_hessian(
+    function: ValueAndGradient, x: FloatArray, steps: FloatArray, lower: FloatArray, upper: FloatArray
+) -> FloatArray:
+    """Hessian by central differences of the exact gradient (one-sided at a bound), symmetrised.
 
     Parameters
     ----------
     function : callable, x -> (value, gradient)
     x : float array, shape (d,)
-    steps : float array, shape (d,)
+    steps, lower, upper : float array, shape (d,)
         Absolute step of each coordinate; about 1e-3 standard errors keeps both errors near 1e-7 relative.
     """
     d = x.size
     hessian = np.empty((d, d))
     for j in range(d):
         ahead, behind = x.copy(), x.copy()
-        ahead[j] += steps[j]
-        behind[j] -= steps[j]
+        ahead[j] = min(x[j] + steps[j], upper[j])
+        behind[j] = max(x[j] - steps[j], lower[j])
         hessian[j] = (function(ahead)[1] - function(behind)[1]) / (ahead[j] - behind[j])
     return 0.5 * (hessian + hessian.T)

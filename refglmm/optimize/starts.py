@@ -5,7 +5,7 @@ Place in the reading order: before ``two_stage``.
 lme4 starts every standard deviation at 1 (spec 3.2). That is a fair guess on the logit or log scale and for
 covariates of order one; for an identity or inverse link, or a covariate in the millions, it is outside anything
 reachable. Exact mode therefore starts the standard deviation of a column at ``spread / rms(column)``, where spread
-is 1 for scale-free links and the standard deviation of the starting linear predictor about its fit otherwise.
+is 1 for scale-free links and half the standard deviation of g(y) about the starting linear predictor otherwise.
 """
 
 from __future__ import annotations
@@ -72,10 +72,11 @@ def start_par(problem: Problem, eta: FloatArray) -> FloatArray:
     spread = 1.0
     if problem.family.link.name not in SCALE_FREE:
         with np.errstate(all="ignore"):
-            target = problem.family.link.link(problem.family.initial_mu(problem.y, problem.weights))
+            target = problem.family.link.link(problem.y)
         usable = np.isfinite(target)
-        spread = 0.5 * float(np.std(target[usable] - eta[usable])) if usable.any() else 1.0
-        spread = spread if spread > 0 else 1.0
+        residual = target[usable] - eta[usable]
+        spread = 0.5 * float(np.std(residual)) if residual.size else 1.0
+        spread = spread if spread > 1e-6 * float(np.max(np.abs(eta))) else 1.0
     return scaled_start(problem, spread)
 
 

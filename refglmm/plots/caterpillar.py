@@ -102,7 +102,7 @@ def plot_caterpillar(fit: FittedModel, group: str | None = None, *, ax: Any = No
     n_levels = frame["level"].nunique()
     parts = [frame.iloc[first : first + n_levels] for first in range(0, len(frame), n_levels)]
     height = float(np.clip(0.24 * n_levels, 2.2, 8.0))
-    width = 5.2 if len(parts) == 1 else 3.4
+    width = 5.4 if len(parts) == 1 else 3.4
     # Columns have units of their own: no common horizontal scale.
     panels, figure = panel_grid(len(parts), ax, width=width, height=height, share_x=False)
     for panel, part in zip(panels, parts, strict=True):
@@ -112,5 +112,5 @@ def plot_caterpillar(fit: FittedModel, group: str | None = None, *, ax: Any = No
     names = group if n_levels <= MAX_NAMES else f"{group}: {n_levels} levels"
     label_axes(panels, figure, SCALES.get(link, f"{link} scale"), names)
     if figure is not None:
-        title_figure(figure, f"Random effects of {group}: conditional modes and 95 % intervals")
+        title_figure(figure, f"Random effects of {group}, with 95 % intervals")
     return panels

@@ -19,7 +19,7 @@ Source: the glmer paper, sections on simple scalar models and on adaptive quadra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,6 @@ from refglmm.plots.style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from refglmm.fit.fitted import FittedModel
 
@@ -59,6 +58,7 @@ MAX_PANELS = 40
 Z_MAX = 3.75
 #: Grid for moments, wide enough for the heavier tail of a skewed integrand.
 WIDE = np.linspace(-8.0, 8.0, 321)
+X_LABEL = r"$z = (u - \tilde u_j)\,/\,s_j$"
 #: The ratio is drawn up to here; the normal density in the tails is too small for larger values to matter.
 RATIO_MAX = 5.0
 
@@ -209,34 +209,43 @@ def _draw_density(ax: Axes, profile: IntegrandProfile, row: int) -> None:
 
 def _draw_ratio(ax: Axes, profile: IntegrandProfile, row: int) -> None:
     """t(z) against Laplace's 1; the band marks where 95 % of the normal mass lies."""
-    ax.plot(profile.z, profile.ratio[row], label="t(z)", **CURVE)
+    ax.plot(profile.z, profile.ratio[row], label="t(z): integrand over normal density", **CURVE)
     ax.axhline(1.0, label="Laplace: t(z) = 1", **REFERENCE)
     ax.axvspan(-1.96, 1.96, label="95 % of the normal mass", **BAND)
 
 
-def _label_panel(ax: Axes, text: str) -> None:
-    ax.set_title(text, fontsize=MEDIUM, loc="left", pad=3)
-
-
-def _finish(panels: np.ndarray, figure: Figure | None, *, title: str, x: str, y: str) -> None:
-    """Axis labels, title and legend: once for a figure of our own, else on the Axes that were given."""
-    label_axes(panels, figure, x, y)
+def _draw_panels(
+    fit: FittedModel, groups: Sequence[Any] | None, ax: Any, draw: Callable[..., None], *, title: str, y: str
+) -> np.ndarray:
+    """One panel a group with its name; labels, title and legend once for a figure of our own."""
+    _check_scalar(fit)
+    levels = chosen_levels(fit, groups)
+    profile = integrand_profile(fit, np.linspace(-Z_MAX, Z_MAX, 301))
+    rows = profile.rows(levels)
+    panels, figure = panel_grid(len(rows), ax, width=2.1, height=1.7)
+    for panel, row in zip(panels, rows, strict=True):
+        draw(panel, profile, row)
+        tidy(panel)
+        panel.set_xlim(-Z_MAX, Z_MAX)
+        panel.set_title(f"{profile.group} {profile.levels[row]}", fontsize=MEDIUM, loc="left", pad=3)
+    shown = profile.ratio if draw is _draw_ratio else profile.density
+    for panel in panels:
+        panel.set_ylim(0.0, min(RATIO_MAX, 1.05 * float(shown[rows].max())))
+    label_axes(panels, figure, X_LABEL, y)
     handles, labels = panels[0].get_legend_handles_labels()
     if figure is None:
         panels[0].legend(handles, labels, fontsize=SMALL, frameon=False)
     else:
-        title_figure(figure, title)
+        title_figure(figure, title.format(group=profile.group))
         legend_below(figure, handles, labels, len(labels))
-
-
-X_LABEL = r"$z = (u - \tilde u_j)\,/\,s_j$"
+    return panels
 
 
 def plot_integrands(fit: FittedModel, groups: Sequence[Any] | None = None, *, ax: Any = None) -> np.ndarray:
     """Draw the integrand of each group's random-effect integral against the standard normal density.
 
-    Both have the same height at the mode and the same curvature there; where they differ, the Laplace
-    approximation errs.
+    Both have the same height at the mode, and z is scaled by the curvature that the Laplace approximation
+    uses there; where they differ, it errs.
 
     Parameters
     ----------
@@ -251,20 +260,8 @@ def plot_integrands(fit: FittedModel, groups: Sequence[Any] | None = None, *, ax
     -------
     array of Axes, shape (groups,)
     """
-    _check_scalar(fit)
-    levels = chosen_levels(fit, groups)
-    profile = integrand_profile(fit, np.linspace(-Z_MAX, Z_MAX, 301))
-    rows = profile.rows(levels)
-    panels, figure = panel_grid(len(rows), ax, width=2.1, height=1.7)
-    for panel, row in zip(panels, rows, strict=True):
-        _draw_density(panel, profile, row)
-        tidy(panel)
-        panel.set_xlim(-Z_MAX, Z_MAX)
-        panel.set_ylim(bottom=0.0)
-        _label_panel(panel, f"{profile.group} {profile.levels[row]}")
-    title = f"Integrand of the random effect of each {profile.group} against its normal approximation"
-    _finish(panels, figure, title=title, x=X_LABEL, y="density")
-    return panels
+    title = "Integrand of the random effect of each {group} against its normal approximation"
+    return _draw_panels(fit, groups, ax, _draw_density, title=title, y="density")
 
 
 def plot_ratio(fit: FittedModel, groups: Sequence[Any] | None = None, *, ax: Any = None) -> np.ndarray:
@@ -282,21 +279,8 @@ def plot_ratio(fit: FittedModel, groups: Sequence[Any] | None = None, *, ax: Any
     -------
     array of Axes, shape (groups,)
     """
-    _check_scalar(fit)
-    levels = chosen_levels(fit, groups)
-    profile = integrand_profile(fit, np.linspace(-Z_MAX, Z_MAX, 301))
-    rows = profile.rows(levels)
-    panels, figure = panel_grid(len(rows), ax, width=2.1, height=1.7)
-    highest = min(RATIO_MAX, 1.05 * float(profile.ratio[rows].max()))
-    for panel, row in zip(panels, rows, strict=True):
-        _draw_ratio(panel, profile, row)
-        tidy(panel)
-        panel.set_xlim(-Z_MAX, Z_MAX)
-        panel.set_ylim(0.0, highest)
-        _label_panel(panel, f"{profile.group} {profile.levels[row]}")
-    title = f"Integrand over its normal approximation, by {profile.group}: flat where Laplace is exact"
-    _finish(panels, figure, title=title, x=X_LABEL, y="t(z)")
-    return panels
+    title = "Integrand over its normal approximation, by {group}: flat where Laplace is exact"
+    return _draw_panels(fit, groups, ax, _draw_ratio, title=title, y="t(z)")
 
 
 def spread_groups(profile: IntegrandProfile, n: int) -> tuple[str, ...]:
@@ -323,9 +307,14 @@ def plot_departures(fit: FittedModel, groups: Sequence[Any] | None = None) -> np
     from matplotlib import pyplot
 
     _check_scalar(fit)
+    name = fit.design.terms[0].group
+    title = f"Integrands of some levels of {name}, and their ratio to the normal density"
     if groups is None:
         groups = spread_groups(integrand_profile(fit, WIDE), 5)
-    levels, name = chosen_levels(fit, groups), fit.design.terms[0].group
+        title = (
+            f"Integrands by {name}, from left-skewed to right-skewed, and their ratio to the normal density"
+        )
+    levels = chosen_levels(fit, groups)
     size = (2.2 * len(levels) + 0.6, 5.2)
     figure, grid = pyplot.subplots(
         2, len(levels), figsize=size, sharex=True, sharey="row", squeeze=False, layout="constrained"
@@ -338,9 +327,7 @@ def plot_departures(fit: FittedModel, groups: Sequence[Any] | None = None) -> np
         panel.set_title("", loc="left")
     for panel in grid.ravel():
         panel.label_outer()
-    title_figure(
-        figure, f"Integrands of {len(levels)} levels of {name} and their ratio to the normal density"
-    )
+    title_figure(figure, title)
     # Legends fill column by column: one row of it for each row of panels.
     upper, lower = (zip(*panel.get_legend_handles_labels(), strict=True) for panel in grid[:, 0])
     handles, labels = zip(*(entry for pair in zip(upper, lower, strict=True) for entry in pair), strict=True)

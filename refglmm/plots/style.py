@@ -7,6 +7,7 @@ Settings go to the Axes drawn on, never to matplotlib's global ``rcParams``.
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,8 +100,8 @@ def label_axes(panels: np.ndarray, figure: Figure | None, x: str, y: str) -> Non
 
 
 def title_figure(figure: Figure, text: str) -> None:
-    """The title, flush left."""
-    figure.suptitle(text, fontsize=LARGE, x=0.01, ha="left")
+    """The title, flush left, in as many lines as the width asks for (about ten letters an inch)."""
+    figure.suptitle(fill(text, int(10 * figure.get_figwidth())), fontsize=LARGE, x=0.01, ha="left")
 
 
 def legend_below(figure: Figure, handles: Any, labels: Any, columns: int) -> None:

@@ -248,6 +248,7 @@ def make_fit(design, frame, family, structures, optimum, mode, **changes):
         "data_name": "made_up",
         "call": {},
         "se_type": "hessian",
+        "problem": None,
     }
     if family is GAUSSIAN:
         n, p = design.X.shape

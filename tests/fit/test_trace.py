@@ -15,13 +15,15 @@ def test_one_row_an_evaluation_with_named_parameters(linear):
     assert frame["value"].tolist() == [190.0, case.value]
 
 
-def test_parameters_that_a_stage_does_not_vary_are_nan():
+def test_profiled_stages_have_no_beta_and_their_shapes_keep_their_place():
     records = (
-        Evaluation("first", 1, np.array([1.0]), 10.0, 3, 1),
-        Evaluation("second", 1, np.array([1.0, 2.0]), 9.0, 4, 0),
+        Evaluation("theta", 1, np.array([1.0, 7.0]), 10.0, 3, 1),
+        Evaluation("joint", 1, np.array([1.0, 2.0, 3.0, 7.0]), 9.0, 4, 0),
     )
-    frame = evaluations_frame(records, ("theta", "beta"))
-    assert frame["beta"].isna().tolist() == [True, False]
+    frame = evaluations_frame(records, ("theta",), ("a", "b"), ("log(phi)",))
+    assert frame["a"].isna().tolist() == [True, False]
+    assert frame["log(phi)"].tolist() == [7.0, 7.0]
+    assert frame.loc[1, ["theta", "a", "b"]].tolist() == [1.0, 2.0, 3.0]
     assert frame["pirls_halvings"].tolist() == [1, 0]
 
 

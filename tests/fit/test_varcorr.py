@@ -66,6 +66,12 @@ def test_unstructured_prints_the_lower_triangle():
     assert [line.count("0.25") for line in text.splitlines()] == [0, 0, 1, 2]
 
 
+def test_correlations_of_both_signs_align():
+    corr = np.array([[1.0, -0.5, 0.25], [-0.5, 1.0, -0.001], [0.25, -0.001, 1.0]])
+    lines = str(VarCorr((term("g", "us", [1.0, 2.0, 3.0], corr),), None)).splitlines()
+    assert [line[22:] for line in lines] == ["Corr", "", "-0.50", " 0.25  0.00"]
+
+
 def test_an_undefined_correlation_prints_as_nan():
     corr = np.array([[1.0, np.nan], [np.nan, 1.0]])
     assert "NaN" in str(VarCorr((term("g", "us", [0.0, 2.0], corr),), 1.0))

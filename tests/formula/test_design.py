@@ -1,4 +1,4 @@
-"""Designs: grouping factors, order of terms, checks, new data. Spec cases A7, A9, A10, A15 stand beside their tests."""
+"""Designs: grouping factors, order of terms, checks, new data."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_labels_are_unique_and_flist_holds_each_factor_once(d):
     assert list(design.flist) == ["g", "f"]
     assert list(design.flist["f"]) == list(d.f)
     assert design.term("g.1").columns == ("x",)
-    with pytest.raises(ArgumentError, match="no random term 'zz'; terms are g, g.1, g.2, f"):
+    with pytest.raises(ArgumentError, match=r"no random term 'zz'; terms are g, g\.1, g\.2, f"):
         design.term("zz")
 
 
@@ -153,6 +153,8 @@ def test_names_with_dots_spaces_and_accents(d):
     )  # fmt: skip
     assert design.terms[0].label == "my herd"
     np.testing.assert_array_equal(design.fixed_matrix(named), design.X)
+    design = design_of("y ~ `silly period` + (1|`my herd`)", named, contrasts={"silly period": "sum"})
+    assert design.names == ("(Intercept)", "`silly period`1", "`silly period`2")
 
 
 def test_contrast_matrix_of_the_users_own(d):
@@ -160,7 +162,9 @@ def test_contrast_matrix_of_the_users_own(d):
     design = design_of("y ~ f + (1|g)", d, contrasts={"f": own})
     assert design.names == ("(Intercept)", "f.low", "f.high")
     np.testing.assert_array_equal(design.X[:3, 1:], own)
-    np.testing.assert_array_equal(design_of("y ~ f + (f|g)", d, contrasts={"f": "sum"}).terms[0].Z[2], [1, 0, 1])
+    np.testing.assert_array_equal(
+        design_of("y ~ f + (f|g)", d, contrasts={"f": "sum"}).terms[0].Z[2], [1, 0, 1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,13 +194,19 @@ def test_a_fixed_factor_with_thousands_of_levels_is_refused():
 
 def sleep_like(subjects=18):
     s = np.repeat(np.arange(subjects), 2)
-    return {"y": np.sin(np.arange(2.0 * subjects)), "Days": np.tile([1.0, 9.0], subjects), "Subject": s, "obs": s * 0 + np.arange(2 * subjects)}  # fmt: skip
+    return {
+        "y": np.sin(np.arange(2.0 * subjects)),
+        "Days": np.tile([1.0, 9.0], subjects),
+        "Subject": s,
+        "obs": np.arange(2 * subjects),
+    }
 
 
 def test_as_many_effects_as_rows():
     """A9: 36 rows, 36 random effects."""
     text = "y ~ 1 + Days + (1 + Days|Subject)"
-    with pytest.raises(GroupingError, match=r"\(=36\) <= number of random effects \(=36\) for term \(1 \+ Days \| Subject\)"):  # fmt: skip
+    message = r"\(=36\) <= number of random effects \(=36\) for term \(1 \+ Days \| Subject\)"
+    with pytest.raises(GroupingError, match=message):
         design_of(text, sleep_like(), Checks(is_lmm=True))
     design_of(text, sleep_like(), Checks(is_lmm=False))
     design_of(text, sleep_like(), Checks(is_lmm=True, effects_vs_rows="ignore"))
@@ -240,7 +250,9 @@ def test_constant_response_and_no_random_effects(d):
 
 def test_dependent_columns_are_dropped_by_name(d):
     data = d.assign(twice=2 * d.x, both=d.x + d.z)
-    with pytest.warns(RankDeficiencyWarning, match="2 of 6 columns are redundant; dropping twice, both") as caught:
+    with pytest.warns(
+        RankDeficiencyWarning, match="2 of 6 columns are redundant; dropping twice, both"
+    ) as caught:
         design = design_of("y ~ x + twice + z + both + total.fruits + (1|g)", data)
     assert caught[0].message.facts["columns"] == ("twice", "both")
     assert design.names == ("(Intercept)", "x", "z", "total.fruits")
@@ -320,7 +332,10 @@ def test_double_bar_with_a_factor_says_what_it_does(d):
 
 # --- new data -----------------------------------------------------------------------------------------------
 
-STATEFUL = "y ~ scale(x) + poly(z, 2) + bs(x, df = 4) + ns(z, df = 2) + I(x - mean(x)) + f + offset(log(z)) + (scale(x) | g:f)"
+STATEFUL = (
+    "y ~ scale(x) + poly(z, 2) + bs(x, df = 4) + ns(z, df = 2) + I(x - mean(x)) + f + offset(log(z)) "
+    "+ (scale(x) | g:f)"
+)
 
 
 def test_stateful_transforms_remember_the_fit(d):
@@ -339,7 +354,9 @@ def test_fixed_matrix_in_newdata(d):
     np.testing.assert_array_equal(one, [[1, 1, 0, 2, 2, 0]])
     missing = design.fixed_matrix({"f": ["b", None, "a"], "x": [np.nan, 1.0, 1.0]})
     assert np.isnan(missing).any(axis=1).tolist() == [True, True, False]
-    with pytest.raises(DataError, match="factor 'f' has new levels 'q', 'r'; the fit had 'a', 'b', 'c'") as caught:
+    with pytest.raises(
+        DataError, match="factor 'f' has new levels 'q', 'r'; the fit had 'a', 'b', 'c'"
+    ) as caught:
         design.fixed_matrix({"f": ["q", "a", "r"], "x": [1.0, 1, 1]})
     assert caught.value.facts["levels"] == ("q", "r")
     with pytest.raises(DataError, match="newdata lacks the columns 'f', 'x'"):

@@ -45,9 +45,19 @@ def test_precedence_follows_r():
 
 @pytest.mark.parametrize(
     ("text", "position", "piece"),
-    [("a + * b", 4, "*"), ("f(a", 3, ""), ("a b", 2, "b"), ("a $ b", 2, "$"), ("(a", 2, ""), ("f(a,,b)", 4, ","),
-     ("a < b < c", 6, "<"), ("", 0, ""), ("2x", 0, "2"), ("`open", 0, "`")],
-)  # fmt: skip
+    [
+        ("a + * b", 4, "*"),
+        ("f(a", 3, ""),
+        ("a b", 2, "b"),
+        ("a $ b", 2, "$"),
+        ("(a", 2, ""),
+        ("f(a,,b)", 4, ","),
+        ("a < b < c", 6, "<"),
+        ("", 0, ""),
+        ("2x", 0, "2"),
+        ("`open", 0, "`"),
+    ],
+)
 def test_syntax_errors_name_piece_and_position(text, position, piece):
     with pytest.raises(FormulaError) as caught:
         parse_expression(text)

@@ -1,4 +1,4 @@
-"""Rows: input kinds, responses, weights, offset, subset, missing values. Spec numbers A2, A9, A14 stand beside tests."""
+"""Rows: input kinds, responses, weights, offset, subset, missing values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from refglmm.errors import ArgumentError, DataError, FormulaError, MissingValuesError, ResponseError, WeightsError
+from refglmm.errors import (
+    ArgumentError,
+    DataError,
+    FormulaError,
+    MissingValuesError,
+    ResponseError,
+    WeightsError,
+)
 from refglmm.formula import Checks, build_design, build_frame, parse
 
 QUIET = Checks(rank="drop", scale="ignore", levels_vs_rows="ignore", effects_vs_rows="ignore")
@@ -44,7 +51,9 @@ def test_all_forms_of_the_same_counts_agree(cattle):
         frame_of("cbind(cases, size - cases) ~ x + (1|herd)", cattle, True),
         frame_of("cases / size ~ x + (1|herd)", cattle, True, weights="size"),
         frame_of("I(cases / size) ~ x + (1|herd)", cattle, True, weights=cattle["size"]),
-        frame_of("p ~ x + (1|herd)", cattle.assign(p=cattle.cases / cattle["size"]), True, weights="1 * size"),
+        frame_of(
+            "p ~ x + (1|herd)", cattle.assign(p=cattle.cases / cattle["size"]), True, weights="1 * size"
+        ),
     ]
     for frame in forms:
         np.testing.assert_allclose(frame.y, cattle.cases / cattle["size"])
@@ -113,7 +122,10 @@ def test_formula_without_response(cattle):
 def test_family_check_is_called_with_the_final_response(cattle):
     seen = []
     frame = frame_of(
-        "cbind(cases, size - cases) ~ (1|herd)", cattle, True, check=lambda y, a: seen.append((y.copy(), a.copy()))
+        "cbind(cases, size - cases) ~ (1|herd)",
+        cattle,
+        True,
+        check=lambda y, a: seen.append((y.copy(), a.copy())),
     )
     np.testing.assert_array_equal(seen[0][0], frame.y)
     np.testing.assert_array_equal(seen[0][1], frame.weights)
@@ -191,7 +203,9 @@ def test_unused_columns_may_be_anything(cattle):
 
 
 def test_unknown_variable_is_named_with_a_suggestion(cattle):
-    with pytest.raises(DataError, match="'perod' is neither in the data nor in env; did you mean 'period'") as caught:
+    with pytest.raises(
+        DataError, match="'perod' is neither in the data nor in env; did you mean 'period'"
+    ) as caught:
         frame_of("x ~ perod + (1|herd)", cattle)
     assert caught.value.facts["variable"] == "perod"
     with pytest.raises(DataError, match="'zzz'"):
@@ -205,7 +219,11 @@ def test_the_callers_data_is_never_changed(cattle):
     saved = copy.deepcopy(columns)
     for data in (cattle, columns):
         frame = frame_of(
-            "cbind(cases, size - cases) ~ scale(x) * period + note + (x|herd)", data, True, weights=weights, offset="x"
+            "cbind(cases, size - cases) ~ scale(x) * period + note + (x|herd)",
+            data,
+            True,
+            weights=weights,
+            offset="x",
         )
         design = build_design(frame, control=QUIET)
         for array in (design.X, design.terms[0].Z, frame.y, frame.weights, frame.offset):
@@ -233,9 +251,13 @@ def test_frame_data_is_what_the_model_uses(cattle):
 
 def test_weights_series_is_matched_by_label(cattle):
     shuffled = pd.Series(range(1, 7), index=list("utsrqp"))
-    np.testing.assert_array_equal(frame_of("x ~ (1|herd)", cattle, weights=shuffled).weights, [6, 5, 4, 3, 2, 1])
+    np.testing.assert_array_equal(
+        frame_of("x ~ (1|herd)", cattle, weights=shuffled).weights, [6, 5, 4, 3, 2, 1]
+    )
     by_place = pd.Series(range(1, 7))
-    np.testing.assert_array_equal(frame_of("x ~ (1|herd)", cattle, weights=by_place).weights, [1, 2, 3, 4, 5, 6])
+    np.testing.assert_array_equal(
+        frame_of("x ~ (1|herd)", cattle, weights=by_place).weights, [1, 2, 3, 4, 5, 6]
+    )
 
 
 def test_offsets_add_up(cattle):
@@ -283,7 +305,9 @@ def test_subset(cattle, subset, labels):
 
 
 def test_subset_of_all_rows_changes_nothing(cattle):
-    everything, none = (frame_of("x ~ poly(cases, 2) + (1|herd)", cattle, subset=s) for s in ([True] * 6, None))
+    everything, none = (
+        frame_of("x ~ poly(cases, 2) + (1|herd)", cattle, subset=s) for s in ([True] * 6, None)
+    )
     np.testing.assert_array_equal(build_design(everything).X, build_design(none).X)
 
 
@@ -330,7 +354,7 @@ def test_na_action_fail_and_pass(cattle):
     with pytest.raises(MissingValuesError, match="'x' \\(first at row 'q'\\)"):
         frame_of("cases ~ x + (1|herd)", cattle, na_action="fail")
     assert frame_of("cases ~ x + (1|herd)", cattle, na_action="fail", subset=["p", "r"]).n == 2
-    with pytest.raises(ResponseError, match="NA/NaN/Inf in 'y'.*row 'q'"):
+    with pytest.raises(ResponseError, match=r"NA/NaN/Inf in 'y'.*row 'q'"):
         frame_of("x ~ (1|herd)", cattle, na_action="pass")
     with pytest.raises(MissingValuesError, match="in X: column x, first at row 'q'"):
         build_design(frame_of("cases ~ x + (1|herd)", cattle, na_action="pass"))
@@ -384,7 +408,10 @@ def test_further_formulas_share_the_rows(cattle):
     frame = frame_of("cases ~ x + (1|herd)", cattle, also=[inflation], offset="x")
     assert list(frame.index) == list("prstu")
     other = frame.with_formula(inflation)
-    assert build_design(other, control=replace(QUIET, constant_response="ignore")).names == ("(Intercept)", "noteb")
+    assert build_design(other, control=replace(QUIET, constant_response="ignore")).names == (
+        "(Intercept)",
+        "noteb",
+    )
     np.testing.assert_array_equal(other.offset, cattle["size"].drop("q"))
     with pytest.raises(FormulaError, match="not evaluated"):
         frame.with_formula(parse("~ sqrt(size)"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from refglmm.errors import FormulaError
-from refglmm.formula import Formula, RandomTerm, parse
+from refglmm.formula import Formula, RandomTerm, parse, update_formula
 
 
 @pytest.mark.parametrize(
@@ -127,3 +127,28 @@ def test_explosions_are_refused():
     assert isinstance(parse("y ~ a^1000000"), Formula)
     with pytest.raises(FormulaError, match="too deeply or too long"):
         parse("y ~ " + ":".join(f"x{i}" for i in range(20_000)))
+
+
+@pytest.mark.parametrize(
+    ("change", "expanded"),
+    [
+        (". ~ . + w", "log(y) ~ a * b + w + offset(t) + (x | g) + (1 | h)"),
+        ("~ . - a:b - (1 | h)", "log(y) ~ a * b - a:b + offset(t) + (x | g)"),
+        ("sqrt(.) ~ . - offset(t)", "sqrt(log(y)) ~ a * b + (x | g) + (1 | h)"),
+        ("z ~ 1 + (1 | g)", "z ~ 1 + (1 | g)"),
+        (". ~ .^2 + (1 | k/h)", "log(y) ~ (a * b)^2 + (1 | h:k) + (1 | k)"),
+    ],
+)
+def test_update(change, expanded):
+    old = parse("log(y) ~ a * b + offset(t) + (x | g) + (1 | h)")
+    new = update_formula(old, change)
+    assert new.expanded == expanded
+    assert parse(new.expanded) == new
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [(". + w", "an update is"), (3, "an update is"), ("~ . - (1 | q)", "not have it")]
+)
+def test_update_errors(change, message):
+    with pytest.raises(FormulaError, match=message):
+        update_formula(parse("y ~ x + (1 | g)"), change)
