@@ -20,7 +20,7 @@ EXPLAINED: dict[tuple[str, str], str] = {
     ),
     ("gad-negbin-custom", ""): (
         "GLMMadaptive stopped 0.087 log-likelihood units early on a flat ridge: an independent maximisation "
-        "of the same quadrature gives log L -9993.974978, sd 0.0528715, f12:f2B -0.4400921, f13:f2B -0.5857260"
+        "of the same quadrature gives log L -9993.974978, sd 0.0528715, and -0.4400921, -0.5857260 for these"
     ),
     ("figures 9 and 12: herdobs", "Wald/"): (
         "the herd variance is zero, where -2 log L is even in its square root: the standard errors are those "

@@ -4,8 +4,8 @@ Place in the reading order: after ``special``, before ``base``. Two views of the
 
 - :class:`Link`: vectorised numpy functions for everything outside the kernels (starting values, predictions,
   summaries). ``inverse`` and ``mu_eta`` are the mathematical functions; ``inverse_clamped`` and
-  ``mu_eta_clamped`` keep the result off the edge of the mean's range exactly as lme4 does (observed on version
-  1.1-31), which only the walk of ``mode="lme4"`` needs.
+  ``mu_eta_clamped`` keep the result off the edge of the mean's range exactly as lme4 does (observed on
+  version 1.1-31), which only the walk of ``mode="lme4"`` needs.
 - ``*_mean`` functions: scalar, for kernels, returning :math:`(\mu, \mu', \mu'', \mu''')`, and :func:`chain`,
   which joins them with the derivatives of a log density in mu:
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
 
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit import criteria
@@ -21,6 +20,8 @@ from refglmm.fit.residuals import conditional_family, residual_values
 from refglmm.fit.varcorr import split_par, term_factors
 
 if TYPE_CHECKING:
+    from scipy import sparse
+
     from refglmm.fit.fitted import FittedModel
 
 FloatArray = NDArray[np.float64]
@@ -77,6 +78,8 @@ def Lambda(fit: FittedModel) -> sparse.csc_array:
         values.append(np.tile(entries, levels))
         start += levels * k
     coordinates = (np.concatenate(rows), np.concatenate(cols))
+    from scipy import sparse
+
     return sparse.csc_array((np.concatenate(values), coordinates), shape=(start, start))
 
 

@@ -124,7 +124,11 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         shape = np.empty((4, n))
         for z_k, w_k in zip(self.rule.z, self.rule.w, strict=True):
             u = pirls.u + s * z_k
-            m = w_k * np.exp(0.5 * z_k * z_k + self._node(u) - g_mode)
+            g = self._node(u)
+            dead = g == -np.inf  # a node outside the link's domain counts nothing
+            if dead.any():
+                self._out[S, dead[index[:, 0]]] = 0.0
+            m = w_k * np.exp(0.5 * z_k * z_k + g - g_mode)
             group_scores(index, z, self._out[S], scores)
             slope = pirls.T[0] * scores - u
             self._mass += m
@@ -134,6 +138,8 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
             add_weighted(index, m, self._out[S], self._mean_score)
             for j in range(problem.n_phi):
                 problem.family.observe_shape(problem.y, self._eta, problem.weights, pirls.phi, j, shape)
+                if dead.any():
+                    shape[L_PHI, dead[index[:, 0]]] = 0.0
                 sums = np.empty(q)
                 group_sums(index, shape[L_PHI], sums)
                 self._mean_phi[j] += m * sums

@@ -220,28 +220,38 @@ class Pirls:
         """Newton with step-halving on g, over u alone or (``beta`` given) over (u, beta)."""
         joint = beta is not None
         value: float | None = None
+        before: tuple[Any, ...] | None = None  # where a step was taken without looking at g
         self._evaluate_at(u, beta, 3)
         previous = np.inf
         self.halvings = 0
         for iteration in range(1, MAX_ITERATIONS + 1):
-            step_u, step_beta, decrement = self._newton_step(u, joint)
+            step = self._newton_step(u, joint)
+            if step is None and before is None:
+                raise PirlsError(
+                    "the linear predictor leaves the domain of the link at the start of PIRLS; give start values "
+                    "(`start=`) or use another link",
+                    value=-np.inf,
+                )
+            if step is None:
+                u, beta, *step = before
+                value = self._evaluate_at(u, beta, 0)
+                decrement, certain = step[2], False
+            else:
+                decrement = step[2]
+                certain = decrement < CERTAIN and decrement < previous
             if decrement <= DECREMENT or (decrement < ROUNDING and decrement >= 0.25 * previous):
                 self._finish(u, value, iteration, decrement)
                 return
-            if decrement < CERTAIN and decrement < previous:
-                u, value, halvings = u + step_u, None, 0
-                beta = None if beta is None else beta + step_beta
+            before, halvings = None, 0
+            if certain:
+                before = (u, beta, *step)
+                u, value = u + step[0], None
+                beta = None if beta is None else beta + step[1]
                 self._evaluate_at(u, beta, 3)
             else:
                 if value is None:
                     value = self._evaluate_at(u, beta, 0)
-                if value == -np.inf:
-                    raise PirlsError(
-                        "the linear predictor leaves the domain of the link at the start of PIRLS; give start "
-                        "values (`start=`) or use another link",
-                        value=value,
-                    )
-                u, beta, value, halvings = self._halve(u, beta, step_u, step_beta, value, decrement)
+                u, beta, value, halvings = self._halve(u, beta, step[0], step[1], value, decrement)
             previous = decrement
             self.halvings += halvings
             if self.records is not None:
@@ -261,9 +271,11 @@ class Pirls:
             self.fixed += self.problem.offset
         return self.evaluate(u, order)
 
-    def _newton_step(self, u: FloatArray, joint: bool) -> tuple[FloatArray, FloatArray | None, float]:
-        """Step and Newton decrement; leaves the factor of H at u."""
+    def _newton_step(self, u: FloatArray, joint: bool) -> tuple[FloatArray, FloatArray | None, float] | None:
+        """Step and Newton decrement; leaves the factor of H at u. None where u is outside the link's domain."""
         self.gradient = self.score_u(u)
+        if not np.isfinite(self.gradient.sum()):
+            return None
         self.factorize()
         if not joint:
             step = self.factor.solve(self.gradient)

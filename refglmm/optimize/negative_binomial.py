@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from refglmm.families.negative_binomial import NegativeBinomial
 from refglmm.families.registry import get_family
@@ -36,6 +35,8 @@ def _with_family(problem: Problem, family: object) -> Problem:
 
 def size_given_means(problem: Problem, mu: FloatArray) -> float:
     """Maximum likelihood of the size for known means."""
+    from scipy.optimize import minimize_scalar
+
     family = problem.family
     eta = family.link.link(mu)
     out = np.empty((6, problem.n))
@@ -51,6 +52,8 @@ def fit_nb_lme4(
     problem: Problem, n_agq: int, control: Control, start: dict[str, FloatArray]
 ) -> tuple[Optimum, Mode, float]:
     """Fit with the size searched outside; ``Optimum.phi`` holds it, the Hessian does not know it."""
+    from scipy.optimize import minimize_scalar
+
     link = problem.family.link.name
     poisson = _with_family(problem, get_family("poisson", link))
     _, mode, _ = fit_glmm_lme4(poisson, n_agq, control, start)

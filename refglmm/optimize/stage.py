@@ -62,7 +62,7 @@ class Stage:
     free_lower : float array
         The box for "newton": where D is even in a parameter its sign is free, and zero is an interior point.
     hessian : float array
-        Model of the Hessian, updated by "newton".
+        Model of the Hessian; whoever knows a better one than the scales give sets it, and "newton" updates it.
     scale : float array
         Natural size of a change of each parameter.
     """
@@ -73,7 +73,6 @@ class Stage:
         objective: Objective,
         problem: Problem,
         start: FloatArray,
-        hessian: FloatArray,
         scale: FloatArray,
         control: Control,
     ) -> None:
@@ -83,7 +82,8 @@ class Stage:
             )
         self.problem, self.control = problem, control
         self.recorder = Recorder(label, objective)
-        self.start, self.hessian, self.scale = start, hessian, scale
+        self.start, self.scale = start, scale
+        self.hessian = np.diag(1.0 / scale**2)
         self.tolerance = control.tolerance
         n_other = start.size - problem.n_par
         unbounded = np.full(n_other, np.inf)

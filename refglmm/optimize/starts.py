@@ -114,3 +114,23 @@ def par_scale(problem: Problem, par: FloatArray, fallback: FloatArray) -> FloatA
 def fallback_sd(structure: Any, par: FloatArray) -> FloatArray:
     """Standard deviations of the columns at the start."""
     return structure.sd_corr(par)[0]
+
+
+def model_hessian(problem: Problem, factor: Any, par: FloatArray, scale: FloatArray) -> FloatArray:
+    r"""Model Hessian of D in (par, log phi), diagonal, from the factor of H at par.
+
+    In the Gaussian approximation with V = W^-1 + MM', a standard deviation sd of term t has
+    :math:`E[D''] = tr\{(V^{-1} dV)^2\} = 4/sd^2 \sum_j (1 - [H^{-1}]_{jj})^2` over the term's random effects (their
+    correlations left aside): each effect counts by how little it is shrunk.
+    """
+    inverse = factor.selected_inverse()[problem.layout.diagonal]
+    information, first = np.full(scale.size, float(problem.n)), 0
+    for structure, part, levels in zip(
+        problem.structures, problem.par_slices, problem.layout.levels, strict=True
+    ):
+        block = inverse[first : first + levels * structure.k].reshape(levels, structure.k)
+        kept = np.sum((1.0 - block) ** 2, axis=0)
+        columns = np.sqrt(np.sum(structure.d_factor(structure.interior(par[part])) ** 2, axis=2)) > 0
+        information[part] = 4.0 * np.array([kept[moved].mean() for moved in columns])
+        first += levels * structure.k
+    return np.diag(np.maximum(information, 1.0) / scale**2)

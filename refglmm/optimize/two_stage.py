@@ -23,7 +23,7 @@ from refglmm.optimize.control import Control
 from refglmm.optimize.finish import Endpoint, finish, judge
 from refglmm.optimize.records import Optimum
 from refglmm.optimize.stage import Stage
-from refglmm.optimize.starts import par_scale, scaled_start, start_fixed, start_par, start_shape
+from refglmm.optimize.starts import model_hessian, par_scale, scaled_start, start_fixed, start_par, start_shape
 
 FloatArray = NDArray[np.float64]
 
@@ -45,13 +45,6 @@ class GlmmStart:
         self.par = np.asarray(start.get("par", self.default_par), dtype=float)
 
 
-def model_hessian(problem: Problem, scale: FloatArray) -> FloatArray:
-    """First model Hessian of (par, log phi): a variance parameter of a term with q levels is known to 1/sqrt(2q)."""
-    levels = [np.full(s.n_par, float(m)) for s, m in zip(problem.structures, problem.layout.levels, strict=True)]
-    information = np.concatenate([*levels, np.full(scale.size - problem.n_par, float(problem.n))])
-    return np.diag(np.maximum(information / scale**2, 1e-12))
-
-
 def fit_glmm(
     problem: Problem, n_agq: int, control: Control, start: dict[str, FloatArray] | None = None
 ) -> tuple[Optimum, Mode]:
@@ -68,10 +61,11 @@ def fit_glmm(
     log_phi = np.log(first.phi[: problem.n_phi])
     scale = np.concatenate([par_scale(problem, first.par, first.default_par), np.ones(problem.n_phi)])
     outer = np.concatenate([first.par, log_phi])
-    model, stages = model_hessian(problem, scale), []
-    beta = first.beta
+    stages: list[Stage] = []
+    beta, model = first.beta, np.empty(0)
     if control.initial_step or n_agq == 0:
-        stage = Stage("n_agq=0", profiled, problem, outer, model, scale, control)
+        stage = Stage("n_agq=0", profiled, problem, outer, scale, control)
+        stage.hessian = model_hessian(problem, pirls.factor, first.par, scale)
         optimizer = control.optimizer[0 if n_agq else 1]
         if n_agq:
             stage.tolerance = max(HAND_OVER, control.tolerance)
@@ -87,7 +81,7 @@ def fit_glmm(
         else AdaptiveQuadratureObjective(pirls, n_agq, control.curvature)
     )
     psi = np.concatenate([outer[: problem.n_par], beta, outer[problem.n_par :]])
-    stage = _second_stage(problem, objective, psi, model, first, control)
+    stage = _second_stage(problem, objective, psi, model, scale, first, control)
     stages.append(stage)
     return _conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
 
@@ -97,6 +91,7 @@ def _second_stage(
     objective: LaplaceObjective,
     psi: FloatArray,
     model: FloatArray,
+    outer_scale: FloatArray,
     first: GlmmStart,
     control: Control,
 ) -> Stage:
@@ -104,6 +99,8 @@ def _second_stage(
     n_par, p = problem.n_par, problem.p
     rx = objective.mode(psi).rx
     information = rx.T @ rx
+    if not model.size:
+        model = model_hessian(problem, objective.pirls.factor, psi[:n_par], outer_scale)
     hessian = np.zeros((psi.size, psi.size))
     outer = np.r_[0:n_par, n_par + p : psi.size]
     hessian[np.ix_(outer, outer)] = model
@@ -115,7 +112,9 @@ def _second_stage(
             np.ones(problem.n_phi),
         ]
     )
-    return Stage(objective.name, objective, problem, psi, hessian, scale, control)
+    stage = Stage(objective.name, objective, problem, psi, scale, control)
+    stage.hessian = hessian
+    return stage
 
 
 def _conclude(problem: Problem, stages: list[Stage], point: Endpoint) -> tuple[Optimum, Mode]:
@@ -146,7 +145,8 @@ def fit_linear(
     default = scaled_start(problem, 1.0)
     par = np.asarray((start or {}).get("par", default), dtype=float)
     scale = par_scale(problem, par, default)
-    stage = Stage(objective.name, objective, problem, par, model_hessian(problem, scale), scale, control)
+    stage = Stage(objective.name, objective, problem, par, scale, control)
+    stage.hessian = model_hessian(problem, objective.factor, par, scale)
     point = finish(stage, stage.run(control.optimizer[1]), control.optimizer[1])
     optimum, mode = _conclude(problem, [stage], point)
     return optimum, mode, objective.sigma

@@ -183,7 +183,7 @@ def test_derivatives_are_finite_and_right_for_the_covariance_at_the_bounds(struc
     np.testing.assert_allclose(slope, (literal[1] - literal[0]) / 2e-3, rtol=1e-4, atol=1e-6)
 
 
-@correlated
+@every_structure
 def test_interior_leaves_inner_points_alone(structure):
     par = random_par(structure, 5)
     np.testing.assert_array_equal(structure.interior(par), par)

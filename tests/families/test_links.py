@@ -79,7 +79,7 @@ GUARDED = {
 @pytest.mark.golden
 @pytest.mark.parametrize("name", GUARDED)
 def test_guards_are_lme4s(name):
-    # glmFamily$new(family = binomial(name))$linkInv and $muEta at these eta; lme4 1.1-31, R 4.2
+    # glmFamily$new(family = binomial(name))$linkInv and $muEta at these eta; lme4 1.1-31, R 4.2.2
     link, eta = LINKS[name], np.array([-40.0, -31.0, -1.0, 40.0])
     mu, mu_eta = GUARDED[name]
     np.testing.assert_allclose(link.inverse_clamped(eta), mu, rtol=2e-12, atol=0)

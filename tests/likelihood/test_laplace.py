@@ -308,3 +308,38 @@ def test_a_term_whose_column_is_never_hit_by_weight():
         [make_structure("us", 1)], problem.y[keep], problem.weights[keep],
     )  # fmt: skip
     assert laplace(zero).value(psi) == pytest.approx(laplace(rest).value(psi), rel=1e-13)
+
+
+@every_case
+def test_mode_slope(case):
+    """du/dpsi by the implicit function theorem, against differences of the mode."""
+    problem, psi = simulated(case, DESIGN["diag3+us2"])
+    objective = laplace(problem)
+    objective.value_and_gradient(psi)
+    slope = objective.mode_slope(psi)
+    other = laplace(problem)
+    for j in range(psi.size):
+        h = 1e-3 * max(abs(psi[j]), 0.05)
+
+        def u(x, j=j):
+            there = psi.copy()
+            there[j] = x
+            other.value(there)
+            return other.u
+
+        expected = oracles.first_difference(u, psi[j], h)
+        np.testing.assert_allclose(slope[:, j], expected, rtol=1e-6, atol=1e-6 * np.max(np.abs(expected)))
+
+
+def test_predicted_modes_change_nothing_but_the_work():
+    problem, psi = simulated(BY_NAME["poisson-log"], DESIGN["crossed-us2+us1"])
+    objective = laplace(problem)
+    objective.value_and_gradient(psi)
+    near = psi * 1.01
+    plain, plain_gradient = laplace(problem).value_and_gradient(near)
+    objective.predict_modes(psi)
+    value, gradient = objective.value_and_gradient(near)
+    assert objective.pirls.iterations <= 3
+    objective.predict_modes(None)
+    assert value == pytest.approx(plain, rel=1e-14)
+    np.testing.assert_allclose(gradient, plain_gradient, rtol=1e-8, atol=1e-8)
