@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup demo test lint validate clean
+.PHONY: setup demo test lint validate bench clean
 
 setup:
 	@bash scripts/setup.sh
@@ -22,6 +22,12 @@ test: lint
 validate: setup
 	@$(PYTHON) -m validation
 
+# Beside lme4, glmmTMB, glmm and gpboost, as far as they are there; writes validation/bench/report.md.
+# BENCH_ARGS="--quick" for two repeats of the small models.
+bench: setup
+	@bash validation/bench/setup.sh
+	@$(PYTHON) -m validation.bench.run $(BENCH_ARGS)
+
 clean:
-	rm -rf .venv build dist refglmm.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-bench build dist refglmm.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find refglmm tests validation -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,7 +17,7 @@ class _WithFacts:
     """Message plus the facts (column, row, level, number) behind it."""
 
     def __init__(self, message: str, **facts: Any) -> None:
-        super().__init__(message)
+        Exception.__init__(self, message)  # type: ignore[arg-type]
         self.facts: dict[str, Any] = facts
 
 

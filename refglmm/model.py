@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from refglmm._threads import blas_threads
 from refglmm.covariance import make_structure
 from refglmm.errors import (
     ArgumentError,
@@ -165,7 +165,8 @@ class GLMM:
         settings = make_control(control, optimizer, self.mode_name)
         given = self._check_start(start)
         announce_compilation()
-        optimum, mode, sigma = self._estimate(int(n_agq), reml, settings, given)
+        with blas_threads(settings.threads):
+            optimum, mode, sigma = self._estimate(int(n_agq), reml, settings, given)
         fit = FittedModel(
             formula=self.frame.formula,
             frame=self.frame,
@@ -352,7 +353,7 @@ def _make_checks(checks: Mapping[str, str] | None, is_lmm: bool) -> Checks:
     for name in checks or {}:
         if name not in known:
             raise ArgumentError(f"unknown check {name!r}; known are {', '.join(sorted(known))}")
-    return replace(Checks(is_lmm=is_lmm), **dict(checks or {}))
+    return Checks(is_lmm=is_lmm, **dict(checks or {}))
 
 
 def _refuse_unknown(arguments: Mapping[str, Any], function: str) -> None:

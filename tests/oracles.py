@@ -1,12 +1,16 @@
 """Slow, literal versions of what the engines compute. They share no code with the kernels.
 
-Densities come from scipy.stats, derivatives from sixth-order differences, Z and Lambda are dense, integrals are
-scipy.integrate's. A term is a triple (codes, Z columns, number of levels); y of a binomial row is a proportion and
+Densities come from scipy.stats, derivatives from sixth-order differences, Z and Lambda are dense, integrals
+are
+scipy.integrate's. A term is a triple (codes, Z columns, number of levels); y of a binomial row is a
+proportion and
 its weight the number of trials; for counts the weight multiplies the log density; for the families with a
 dispersion the variance is phi V(mu) / weight.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 from scipy import integrate, special, stats
@@ -189,9 +193,14 @@ def integrated_deviance(family, link, y, a, phi, fixed, column, codes, levels):
         edges = centre + spread * np.array([-14.0, -6.0, -3.0, 0.0, 3.0, 6.0, 14.0])
         area = sum(
             integrate.quad(
-                lambda u, f=log_integrand, peak=peak: np.exp(f(u) - peak), lo, hi, epsabs=0, epsrel=1e-12, limit=200
+                lambda u, f=log_integrand, peak=peak: np.exp(f(u) - peak),
+                lo,
+                hi,
+                epsabs=0,
+                epsrel=1e-12,
+                limit=200,
             )[0]
-            for lo, hi in zip(edges[:-1], edges[1:], strict=True)
+            for lo, hi in itertools.pairwise(edges)
         )
         total += peak + np.log(area)
     return -2.0 * total
@@ -214,7 +223,7 @@ def generalised_least_squares(y, X, Z, Lambda, offset, weights):
 
 def profiled_deviance(y, X, Z, Lambda, offset, weights, reml):
     """ML deviance or REML criterion of a linear mixed model with beta and sigma profiled out, dense n x n."""
-    beta, V0, r = generalised_least_squares(y, X, Z, Lambda, offset, weights)
+    _, V0, r = generalised_least_squares(y, X, Z, Lambda, offset, weights)
     n, p = X.shape
     nu = n - p if reml else n
     sigma2 = r @ np.linalg.solve(V0, r) / nu

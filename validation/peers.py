@@ -202,7 +202,9 @@ def wald_intervals(model: str) -> dict[str, float]:
     fit = fitted(_FIGURE_FITS[model])
     out: dict[str, float] = {}
     for name, estimate in fit.fixef.items():
-        half = 1.959963984540054 * fit.se[name]
+        # the one singular fit was stored with the errors of the RX factor: lme4 1.1-31 has 0.72102 there
+        se = _rx_standard_error(fit, (name,)) if model == "herdobs" else fit.se[name]
+        half = 1.959963984540054 * se
         stored = name.removesuffix("_sd")
         out |= {
             f"{stored}/estimate": estimate,

@@ -128,6 +128,10 @@ class Structure(ABC):
     def is_singular(self, par: ArrayLike, tol: float = 1e-4) -> bool:
         """Whether Sigma is singular, or closer to it than ``tol``."""
 
+    def undetermined(self, par: ArrayLike, tol: float) -> NDArray[np.bool_]:
+        """Parameters without any effect on Sigma at ``par``, standard deviations below ``tol`` counting as zero."""
+        return np.zeros(self._checked(par, self.n_par, "par").size, dtype=bool)
+
     def interior(self, par: ArrayLike) -> FloatArray:
         """Return ``par`` moved to where T is differentiable; here everywhere."""
         return self._checked(par, self.n_par, "par")

@@ -107,6 +107,12 @@ class _Correlated(Structure):
         sd = np.broadcast_to(vector[: self._n_sd], self.k)
         return sd, float(vector[-1]) if self._has_rho else 0.0
 
+    def undetermined(self, par: ArrayLike, tol: float) -> NDArray[np.bool_]:
+        """The correlation, where fewer than two standard deviations are positive."""
+        sd, _ = self._split(par)
+        nothing = self._has_rho and np.sum(np.abs(sd) > tol) < 2
+        return self._joined(np.zeros(self._n_sd), float(nothing)).astype(bool)
+
     def interior(self, par: ArrayLike) -> FloatArray:
         """Return ``par`` with rho moved, if necessary, to distance ``EDGE`` from its bounds."""
         vector = self._checked(par, self.n_par, "par")

@@ -107,8 +107,10 @@ class Unstructured(_FactorEntries):
         return dT
 
     def fold(self, par: ArrayLike) -> FloatArray:
-        """Multiply each column of T by the sign of its diagonal entry."""
+        """Multiply each column of T by the sign of its diagonal entry; with a zero there, echelon form first."""
         T = self.factor(par)
+        if np.any(np.diagonal(T) == 0.0):
+            T = _echelon(T)
         flip = np.where(np.diagonal(T) < 0.0, -1.0, 1.0)
         return (T * flip)[self._theta_rows, self._theta_columns]
 
@@ -121,6 +123,24 @@ class Unstructured(_FactorEntries):
         corr = rows @ rows.T
         np.fill_diagonal(corr, 1.0)
         return sd, corr
+
+
+def _echelon(T: FloatArray) -> FloatArray:
+    """The factor with the same T T' whose rows reach only into as many columns as the rank so far.
+
+    With T_11 = 0 only T_21^2 + T_22^2 matters, a circle along which nothing changes; rotating the row into the
+    first free column removes it.
+    """
+    T, rank = T.copy(), 0
+    for i in range(T.shape[0]):
+        for j in range(rank + 1, i + 1):
+            length = np.hypot(T[i, rank], T[i, j])
+            if T[i, j] != 0.0:
+                c, s = T[i, rank] / length, T[i, j] / length
+                T[i:, rank], T[i:, j] = c * T[i:, rank] + s * T[i:, j], c * T[i:, j] - s * T[i:, rank]
+                T[i, rank], T[i, j] = length, 0.0
+        rank += bool(rank <= i and T[i, rank] != 0.0)
+    return T
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,14 @@ from numpy.typing import NDArray
 from refglmm.errors import FamilyError, NonIntegerWarning, NotAvailableError, ResponseError, warn
 from refglmm.families.kernel import array_kernel, shape_kernel
 from refglmm.families.links import DOMAINS, EPS, Link, get_link
+from refglmm.families.special import (
+    HALF_LOG_2PI,
+    LARGE,
+    NEAR,
+    SERIES_FROM,
+    log1p_minus_series,
+    stirling_series,
+)
 
 FloatArray = NDArray[np.float64]
 Point = Callable[..., Any]
@@ -232,10 +240,30 @@ def weighted(a: FloatArray, value: FloatArray) -> FloatArray:
         return np.where(a == 0.0, 0.0, a * value)
 
 
-def y_log_ratio(y: FloatArray, mu: FloatArray) -> FloatArray:
-    """Return y log(y / mu), which is 0 at y = 0."""
+def log_ratio_excess(y: FloatArray | float, mu: FloatArray) -> FloatArray:
+    """Return y log(mu / y) - (mu - y) <= 0, which is -mu at y = 0; no cancellation where mu is near y."""
     with np.errstate(all="ignore"):
-        return np.where(y == 0.0, 0.0, y * np.log(y / mu))
+        x = (mu - y) / y
+        excess = np.where(np.abs(x) <= NEAR, log1p_minus_series(x), np.log(mu / y) - x)
+        return np.where(y == 0.0, -mu, y * excess)
+
+
+def stirling_rest_array(k: FloatArray) -> FloatArray:
+    """Return delta(k) of ``special``, for arrays."""
+    from scipy.special import gammaln
+
+    with np.errstate(all="ignore"):
+        small = gammaln(k) - (k - 0.5) * np.log(k) + k - HALF_LOG_2PI
+        return np.where(k < SERIES_FROM, small, stirling_series(k))
+
+
+def count_base(y: FloatArray, a: FloatArray) -> FloatArray:
+    """Return -a log y!, or from LARGE on the log density a log Poisson(y; mu = y) of the saturated model."""
+    from scipy.special import gammaln
+
+    with np.errstate(all="ignore"):
+        saturated = -0.5 * np.log(y) - HALF_LOG_2PI - stirling_rest_array(y)
+    return weighted(a, np.where(y < LARGE, -gammaln(y + 1.0), saturated))
 
 
 def drawing_weight(a: FloatArray) -> FloatArray:

@@ -5,6 +5,9 @@ successes among a trials:
 
 .. math:: l = \log\binom{a}{ay} + a\{y\log p(\eta) + (1-y)\log q(\eta)\},\qquad q = 1 - p
 
+and for many trials, with :math:`s = yq - (1-y)p = y - p`, the saturated log density, which is the base measure,
+minus half the deviance, :math:`l = c + a\{y\,g(-s/y) + (1-y)\,g(s/(1-y))\}`, :math:`g(x) = \log(1 + x) - x`.
+
 Every link is written through :math:`\log p` and :math:`\log q` as functions of eta with three derivatives
 each, so that nothing is lost in either tail: at :math:`\eta = 40` under logit, p rounds to 1, yet
 :math:`\log q = -40` is exact. Since :math:`p'^2/(pq) = -(\log p)'(\log q)'`, the expected information needs
@@ -23,13 +26,13 @@ import numpy as np
 
 from refglmm._jit import inline
 from refglmm.errors import WeightsError
-from refglmm.families.base import EPS, Family, FloatArray, y_log_ratio
+from refglmm.families.base import EPS, Family, FloatArray, log_ratio_excess, stirling_rest_array
 from refglmm.families.links import NOTHING, OUTSIDE
-from refglmm.families.special import HALF_LOG_2PI
+from refglmm.families.special import HALF_LOG_2PI, LARGE, NEAR, log1p_minus_series
 
 _SQRT_HALF = math.sqrt(0.5)
-#: Below minus this, Phi comes from the continued fraction.
-_MILLS_FROM = 2.0
+#: Beyond this, the normal tail comes from the continued fraction; nearer, erfc costs dh four digits at most.
+_MILLS_FROM = 4.0
 
 
 @inline
@@ -39,13 +42,24 @@ def _times(k, x):
 
 
 @inline
-def _join(y, a, base, log_p, log_q):
-    """Observation from (log p, and three derivatives) and (log q, and three derivatives)."""
-    p0, p1, p2, p3 = log_p
-    q0, q1, q2, q3 = log_q
+def _log_density(y, a, p, q, log_p, log_q):
+    """Return l at weight one without the base measure; log_p may be 0 where y = 0, log_q where y = 1."""
+    n = 1.0 - y
+    if a < LARGE or y == 0.0 or y == 1.0:
+        return _times(y, log_p) + _times(n, log_q)
+    s = y * q - n * p
+    u, v = -s / y, s / n
+    of_p = log1p_minus_series(u) if abs(u) <= NEAR else log_p - np.log(y) - u
+    of_q = log1p_minus_series(v) if abs(v) <= NEAR else log_q - np.log(n) - v
+    return y * of_p + n * of_q
+
+
+@inline
+def _join(y, a, l0, p1, p2, p3, q1, q2, q3):
+    """Observation from l and the three derivatives of log p and of log q."""
     n = 1.0 - y
     return (
-        base + a * (_times(y, p0) + _times(n, q0)),
+        l0,
         a * (_times(y, p1) + _times(n, q1)),
         -a * (_times(y, p2) + _times(n, q2)),
         -a * _times(p1, q1),
@@ -62,42 +76,48 @@ def binomial_logit(y, eta, a, base, phi):
     e = np.exp(-abs(eta))
     small, large, rest = e / (1.0 + e), 1.0 / (1.0 + e), np.log1p(e)
     p, q = (large, small) if eta > 0.0 else (small, large)
-    n = 1.0 - y
-    l0 = base - a * (y * (max(-eta, 0.0) + rest) + n * (max(eta, 0.0) + rest))
+    l0 = base + a * _log_density(y, a, p, q, min(eta, 0.0) - rest, min(-eta, 0.0) - rest)
     w = a * p * q
     dw = w * (q - p)
-    return l0, a * (y * q - n * p), w, w, dw, dw
+    return l0, a * (y * q - (1.0 - y) * p), w, w, dw, dw
 
 
 @inline
-def _log_phi(x):
-    """Log of the normal distribution function and its first three derivatives, for any x."""
-    if x > -_MILLS_FROM:
-        tail = 0.5 * math.erfc(abs(x) * _SQRT_HALF)
-        log_cdf = np.log1p(-tail) if x > 0.0 else np.log(tail)
-        r = np.exp(-0.5 * x * x - HALF_LOG_2PI - log_cdf)
-        d = x + r
-        return log_cdf, r, -r * d, r * (d * d - 1.0 + r * d)
-    # x = -z. r = phi/Phi = z + 1/(z + 2/(z + 3/(z + ...))); the partial fractions d, e, f give the
-    # derivatives without the cancellation in r - z.
-    z = -x
+def _normal_tail(z):
+    """Tail t = Phi(-z), r = phi(z)/t with r' = r d, r'' = r c, and log t; z >= 0."""
+    if not z > _MILLS_FROM:
+        t = 0.5 * math.erfc(z * _SQRT_HALF)
+        r = np.exp(-0.5 * z * z - HALF_LOG_2PI) / t
+        d = r - z
+        return t, r, d, d * d - 1.0 + r * d, np.log(t)
+    # r = z + 1/(z + 2/(z + 3/(z + ...))); the partial fractions d, e, f give the derivatives without the
+    # cancellation in r - z.
     f = 0.0
     for k in range(10 + int(200.0 / (z * z)), 2, -1):
         f = k / (z + f)
     e = 2.0 / (z + f)
     d = 1.0 / (z + e)
     r = z + d
-    return -0.5 * z * z - HALF_LOG_2PI - np.log(r), r, -r * d, r * d * d * e * (f - e)
+    log_density = -0.5 * z * z - HALF_LOG_2PI
+    return np.exp(log_density) / r, r, d, d * d * e * (f - e), log_density - np.log(r)
 
 
 @inline
 def binomial_probit(y, eta, a, base, phi):
-    """Observation under the probit link, p = Phi(eta)."""
+    """Observation under the probit link, p = Phi(eta): the smaller of p and q from the tail, the other by it."""
     if a == 0.0:
         return NOTHING
-    p0, p1, p2, p3 = _log_phi(eta)
-    q0, q1, q2, q3 = _log_phi(-eta)
-    return _join(y, a, base, (p0, p1, p2, p3), (q0, -q1, q2, -q3))
+    z = abs(eta)
+    t, r, d, c, log_t = _normal_tail(z)
+    rest = 1.0 - t
+    m = r * t / rest
+    g = z + m
+    m2, m3 = -m * g, m * (g * g - 1.0 + m * g)
+    if eta > 0.0:
+        l0 = base + a * _log_density(y, a, rest, t, np.log1p(-t), log_t)
+        return _join(y, a, l0, m, m2, m3, -r, -r * d, -r * c)
+    l0 = base + a * _log_density(y, a, t, rest, log_t, np.log1p(-t))
+    return _join(y, a, l0, r, -r * d, r * c, -m, m2, -m3)
 
 
 @inline
@@ -117,15 +137,10 @@ def _mills_cloglog(t):
 
 @inline
 def _log_cloglog(eta, t):
-    """Log of p = 1 - exp(-t), t = exp(eta), and its first three derivatives in eta."""
+    """Log of p = 1 - exp(-t), t = exp(eta)."""
     if t < 1e-3:
-        log_p = eta - 0.5 * t + t * t / 24.0
-    elif t < 0.7:
-        log_p = np.log(-np.expm1(-t))
-    else:
-        log_p = np.log1p(-np.exp(-t))
-    r, c = _mills_cloglog(t)
-    return log_p, r, _times(r, c), _times(r, c * c - t - r * c)
+        return eta - 0.5 * t + t * t / 24.0
+    return np.log(-np.expm1(-t)) if t < 0.7 else np.log1p(-np.exp(-t))
 
 
 @inline
@@ -134,18 +149,18 @@ def binomial_cloglog(y, eta, a, base, phi):
     if a == 0.0:
         return NOTHING
     t = np.exp(eta)
-    return _join(y, a, base, _log_cloglog(eta, t), (-t, -t, -t, -t))
+    log_p = 0.0 if y == 0.0 else _log_cloglog(eta, t)
+    l0 = base + a * _log_density(y, a, -np.expm1(-t), np.exp(-t), log_p, -t)
+    r, c = _mills_cloglog(t)
+    return _join(y, a, l0, r, _times(r, c), _times(r, c * c - t - r * c), -t, -t, -t)
 
 
 @inline
-def _log_cauchy(eta):
-    """Log of p = 1/2 + arctan(eta)/pi and its first three derivatives."""
-    p = np.arctan2(1.0, -eta) / np.pi
-    g = 1.0 / (1.0 + eta * eta)
-    x = eta * g
+def _cauchy_derivatives(p, g, x):
+    """First three derivatives of log p, p = 1/2 + arctan(eta)/pi, g = 1/(1 + eta^2), x = eta g."""
     r1 = g / (np.pi * p)
     r2, r3 = -2.0 * x * r1, (6.0 * x * x - 2.0 * g * g) * r1
-    return np.log(p), r1, r2 - r1 * r1, r3 - 3.0 * r1 * r2 + 2.0 * r1**3
+    return r1, r2 - r1 * r1, r3 - 3.0 * r1 * r2 + 2.0 * r1**3
 
 
 @inline
@@ -153,9 +168,14 @@ def binomial_cauchit(y, eta, a, base, phi):
     """Observation under the cauchit link; not log-concave."""
     if a == 0.0:
         return NOTHING
-    p0, p1, p2, p3 = _log_cauchy(eta)
-    q0, q1, q2, q3 = _log_cauchy(-eta)
-    return _join(y, a, base, (p0, p1, p2, p3), (q0, -q1, q2, -q3))
+    tail = np.arctan2(1.0, abs(eta)) / np.pi
+    p, q = (1.0 - tail, tail) if eta > 0.0 else (tail, 1.0 - tail)
+    log_p = 0.0 if y == 0.0 else np.log(p)
+    log_q = 0.0 if y == 1.0 else np.log(q)
+    g = 1.0 / (1.0 + eta * eta)
+    p1, p2, p3 = _cauchy_derivatives(p, g, eta * g)
+    q1, q2, q3 = _cauchy_derivatives(q, g, -eta * g)
+    return _join(y, a, base + a * _log_density(y, a, p, q, log_p, log_q), p1, p2, p3, -q1, q2, -q3)
 
 
 @inline
@@ -168,8 +188,18 @@ def binomial_log(y, eta, a, base, phi):
     p = np.exp(eta)
     q = -np.expm1(eta)
     r = p / q
-    log_q = np.log1p(-p) if p < 0.5 else np.log(q)
-    return _join(y, a, base, (eta, 1.0, 0.0, 0.0), (log_q, -r, -r / q, -r * (1.0 + p) / (q * q)))
+    log_q = 0.0 if y == 1.0 else (np.log1p(-p) if p < 0.5 else np.log(q))
+    l0 = base + a * _log_density(y, a, p, q, eta, log_q)
+    return _join(y, a, l0, 1.0, 0.0, 0.0, -r, -r / q, -r * (1.0 + p) / (q * q))
+
+
+def _log_coefficient(k: FloatArray, a: FloatArray) -> FloatArray:
+    """Log of the binomial coefficient (a over k), continued to counts that are not whole; 0 at the ends."""
+    from scipy.special import betaln
+
+    inside = (k > 0.0) & (k < a)
+    kk, aa = np.where(inside, k, 1.0), np.where(inside, a, 2.0)
+    return np.where(inside, -np.log1p(aa) - betaln(kk + 1.0, aa - kk + 1.0), 0.0)
 
 
 class Binomial(Family):
@@ -194,13 +224,13 @@ class Binomial(Family):
     }
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
-        """Log of the binomial coefficient (a over a*y), continued to counts that are not whole."""
-        from scipy.special import betaln
-
-        k = a * y
-        inside = (k > 0.0) & (k < a)
-        kk, aa = np.where(inside, k, 1.0), np.where(inside, a, 2.0)
-        return np.where(inside, -np.log1p(aa) - betaln(kk + 1.0, aa - kk + 1.0), 0.0)
+        """Log of the binomial coefficient (a over a*y), or for large a the saturated log density."""
+        k, r = a * y, a * (1.0 - y)
+        large = (a >= LARGE) & (k > 0.0) & (r > 0.0)
+        with np.errstate(all="ignore"):
+            rest = stirling_rest_array(a) - stirling_rest_array(k) - stirling_rest_array(r)
+            saturated = rest - 0.5 * np.log(k * (1.0 - y)) - HALF_LOG_2PI
+        return np.where(large, saturated, _log_coefficient(k, a))
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """mu (1 - mu), at least eps."""
@@ -208,7 +238,7 @@ class Binomial(Family):
 
     def _deviance(self, y: FloatArray, mu: FloatArray) -> FloatArray:
         """2 {y log(y/mu) + (1-y) log((1-y)/(1-mu))}."""
-        return 2.0 * (y_log_ratio(y, mu) + y_log_ratio(1.0 - y, 1.0 - mu))
+        return -2.0 * (log_ratio_excess(y, mu) + log_ratio_excess(1.0 - y, 1.0 - mu))
 
     def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Shrunken towards one half: (a y + 1/2) / (a + 1)."""
@@ -226,7 +256,7 @@ class Binomial(Family):
         m, k, mu = m[used], k[used], mu[used]
         with np.errstate(all="ignore"):
             rows = np.where(k > 0, k * np.log(mu), 0.0) + np.where(m > k, (m - k) * np.log1p(-mu), 0.0)
-        return float(-2.0 * np.sum(self.base_measure(k / m, m) + rows))
+        return float(-2.0 * np.sum(_log_coefficient(k, m) + rows))
 
     def simulate(
         self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator

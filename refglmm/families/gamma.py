@@ -21,13 +21,7 @@ import numpy as np
 from refglmm._jit import inline
 from refglmm.families.base import Family, FloatArray, drawing_weight, weighted
 from refglmm.families.links import NOTHING, NOTHING_SHAPE, OUTSIDE, OUTSIDE_SHAPE
-from refglmm.families.special import HALF_LOG_2PI, expm1_minus, log_minus_digamma, stirling_rest
-
-
-@inline
-def _log_constant(k):
-    """Return k log k - k - log Gamma(k)."""
-    return 0.5 * np.log(k) - HALF_LOG_2PI - stirling_rest(k)
+from refglmm.families.special import expm1_minus, log_minus_digamma, log_stirling_constant
 
 
 @inline
@@ -36,9 +30,9 @@ def gamma_log(y, eta, a, base, phi):
     if a == 0.0:
         return NOTHING
     k = a / phi[0]
-    log_ratio = np.log(y) - eta
-    r = np.exp(log_ratio)
-    return base + _log_constant(k) - k * expm1_minus(log_ratio), k * (r - 1.0), k * r, k, -k * r, 0.0
+    r = y * np.exp(-eta)
+    l0 = base + log_stirling_constant(k) - k * expm1_minus(np.log(y) - eta, r)
+    return l0, k * (r - 1.0), k * r, k, -k * r, 0.0
 
 
 @inline
@@ -52,7 +46,7 @@ def gamma_inverse(y, eta, a, base, phi):
     mu = 1.0 / eta
     w = k * mu * mu
     dw = -2.0 * w * mu
-    return base + _log_constant(k) - k * expm1_minus(np.log(y * eta)), k * (mu - y), w, w, dw, dw
+    return base + log_stirling_constant(k) - k * expm1_minus(np.log(y * eta), y * eta), k * (mu - y), w, w, dw, dw
 
 
 @inline
@@ -65,7 +59,7 @@ def gamma_identity(y, eta, a, base, phi):
     k = a / phi[0]
     r, k2 = y / eta, k / (eta * eta)
     return (
-        base + _log_constant(k) - k * expm1_minus(np.log(r)),
+        base + log_stirling_constant(k) - k * expm1_minus(np.log(r), r),
         k / eta * (r - 1.0),
         k2 * (2.0 * r - 1.0),
         k2,
@@ -75,11 +69,11 @@ def gamma_identity(y, eta, a, base, phi):
 
 
 @inline
-def _shape(observation, log_ratio, a, phi):
-    """d/dphi: l depends on phi through k alone, and s, h, w are proportional to k."""
+def _shape(observation, log_ratio, ratio, a, phi):
+    """d/dphi: l depends on phi through k alone, and s, h, w are proportional to k; ratio = y/mu."""
     k = a / phi
     _, s, h, w, _, _ = observation
-    dl_dk = log_minus_digamma(k) - expm1_minus(log_ratio)
+    dl_dk = log_minus_digamma(k) - expm1_minus(log_ratio, ratio)
     return -k / phi * dl_dk, -s / phi, -h / phi, -w / phi
 
 
@@ -88,7 +82,7 @@ def gamma_log_shape(y, eta, a, phi, j):
     """Derivatives in phi under the log link."""
     if a == 0.0:
         return NOTHING_SHAPE
-    return _shape(gamma_log(y, eta, a, 0.0, phi), np.log(y) - eta, a, phi[0])
+    return _shape(gamma_log(y, eta, a, 0.0, phi), np.log(y) - eta, y * np.exp(-eta), a, phi[0])
 
 
 @inline
@@ -98,7 +92,7 @@ def gamma_inverse_shape(y, eta, a, phi, j):
         return NOTHING_SHAPE
     if eta <= 0.0:
         return OUTSIDE_SHAPE
-    return _shape(gamma_inverse(y, eta, a, 0.0, phi), np.log(y * eta), a, phi[0])
+    return _shape(gamma_inverse(y, eta, a, 0.0, phi), np.log(y * eta), y * eta, a, phi[0])
 
 
 @inline
@@ -108,7 +102,7 @@ def gamma_identity_shape(y, eta, a, phi, j):
         return NOTHING_SHAPE
     if eta <= 0.0:
         return OUTSIDE_SHAPE
-    return _shape(gamma_identity(y, eta, a, 0.0, phi), np.log(y / eta), a, phi[0])
+    return _shape(gamma_identity(y, eta, a, 0.0, phi), np.log(y / eta), y / eta, a, phi[0])
 
 
 class Gamma(Family):

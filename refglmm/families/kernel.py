@@ -20,8 +20,14 @@ and, for each shape parameter phi_j, the derivatives of l, s, h, w with respect 
 
 A family writes this once for a *single* observation (a ``point`` function, readable next to a textbook), and
 :func:`array_kernel` turns it into the loop that runs over the data. Which rows of ``out`` are filled is said
-by ``order``: 0 l; 1 l, s, h, w; 2 all six; 3 all but l. The compiler drops what an order does not need, and l is
-what costs most: its logarithm takes three quarters of the time of a Bernoulli pass.
+by ``order``: 0 l; 1 l, s, h, w; 2 all six; 3 all but l. The compiler drops what an order does not need, and l
+is what costs most: its logarithm takes half of the time of a Bernoulli pass. So that it can drop it, nothing
+that only l needs may call a function of the C library that sets global state (lgamma), nor loop without a count.
+
+Sums of l over a million rows steer line searches, so its error must be small against the *deviance* of a row,
+not against y log mu, which is 2e10 for a count of 1e9. Counts from ``special.LARGE`` on, and binomial rows of as
+many trials, therefore have as base measure the log density of the saturated model, from which the kernel
+subtracts half the deviance; the base measure of smaller ones is the textbook's.
 """
 
 from __future__ import annotations

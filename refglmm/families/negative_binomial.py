@@ -6,7 +6,15 @@ theta and :math:`P = \mu/(\theta + \mu)`, :math:`Q = 1 - P`:
 .. math:: l = a\Big\{\log\frac{\Gamma(\theta + y)}{\Gamma(\theta)\,\theta^y} - \log y! + y\log\mu
               - (\theta + y)\log(1 + \mu/\theta)\Big\},\qquad w = a\,\mu'^2 / (\mu + \mu^2/\theta)
 
-Each piece tends to its Poisson value, so size = 1e8 and the Poisson agree to 1e-8. The size is a shape
+Each piece tends to its Poisson value, so size = 1e8 and the Poisson agree to 1e-8. For large y, with
+:math:`n = \theta + y`, :math:`s = yQ - \theta P` and :math:`\delta` of ``special``, the saturated log density
+minus half the deviance,
+
+.. math:: l = c(y) + a\Big\{-\tfrac12\log\frac n\theta + \delta(n) - \delta(\theta)
+              + y\,g\Big({-\frac sy}\Big) + \theta\,g\Big(\frac s\theta\Big)\Big\},\qquad g(x) = \log(1 + x) - x,
+
+where c is the Poisson's saturated log density and :math:`1 - s/y`, :math:`1 + s/\theta` are P and Q over their
+values at :math:`\mu = y`. The size is a shape
 parameter, estimated with the rest, or known: ``NegativeBinomial(size=2.0)``. Kernels read it from
 ``phi[0]`` either way.
 
@@ -21,7 +29,7 @@ import numpy as np
 
 from refglmm._jit import inline
 from refglmm.errors import ArgumentError, NotAvailableError
-from refglmm.families.base import Family, FloatArray, weighted, y_log_ratio
+from refglmm.families.base import Family, FloatArray, count_base, log_ratio_excess, weighted
 from refglmm.families.links import (
     NOTHING,
     NOTHING_SHAPE,
@@ -33,21 +41,47 @@ from refglmm.families.links import (
     sqrt_mean,
 )
 from refglmm.families.special import (
-    log1p_exp,
+    LARGE,
+    NEAR,
+    digamma_growth,
     log1p_minus,
-    log_minus_digamma,
+    log1p_minus_series,
     log_rising,
+    stirling_rest,
 )
 
 
 @inline
+def _log_density(y, theta, s, log_mu, log_odds):
+    """Return l at weight one without the base measure; s = yQ - theta P, log_odds = log(1 + mu/theta)."""
+    n = theta + y
+    if y < LARGE:
+        return log_rising(theta, y) + y * log_mu - n * log_odds
+    growth = np.log1p(y / theta)
+    u, v = -s / y, s / theta
+    of_y = log1p_minus_series(u) if abs(u) <= NEAR else log_mu - np.log(y) + (growth - log_odds) - u
+    of_size = log1p_minus_series(v) if abs(v) <= NEAR else (growth - log_odds) - v
+    return stirling_rest(n) - stirling_rest(theta) - 0.5 * growth + y * of_y + theta * of_size
+
+
+@inline
 def _odds(eta, theta):
-    """Return P = mu/(theta + mu), Q = 1 - P and log(1 + mu/theta) under the log link."""
-    t = eta - np.log(theta)
-    e = np.exp(-abs(t))
-    small, large = e / (1.0 + e), 1.0 / (1.0 + e)
-    P, Q = (large, small) if t > 0.0 else (small, large)
-    return P, Q, log1p_exp(t)
+    """Return P = mu/(theta + mu) and Q = 1 - P under the log link, without overflow."""
+    e = np.exp(-abs(eta))
+    if eta > 0.0:
+        P = 1.0 / (1.0 + theta * e)
+        return P, theta * e * P
+    Q = 1.0 / (theta + e)
+    return e * Q, theta * Q
+
+
+@inline
+def _log_odds(eta, theta):
+    """Return log(1 + mu/theta) under the log link, without overflow."""
+    e = np.exp(-abs(eta))
+    if eta <= 0.0:
+        return np.log1p(e / theta)
+    return np.log1p(1.0 / (theta * e)) if theta * e > 1.0 else eta + np.log(e + 1.0 / theta)
 
 
 @inline
@@ -56,11 +90,12 @@ def negative_binomial_log(y, eta, a, base, phi):
     if a == 0.0:
         return NOTHING
     theta = phi[0]
-    P, Q, log_odds = _odds(eta, theta)
+    P, Q = _odds(eta, theta)
+    s = y * Q - theta * P
     h, w = a * (theta + y) * P * Q, a * theta * P
     return (
-        base + a * (log_rising(theta, y) + y * eta - (theta + y) * log_odds),
-        a * (y * Q - theta * P),
+        base + a * _log_density(y, theta, s, eta, _log_odds(eta, theta)),
+        a * s,
         h,
         w,
         h * (Q - P),
@@ -74,7 +109,7 @@ def _in_mean(y, mu, theta):
     v, n = theta + mu, theta + y
     info = theta / (mu * v)
     return (
-        log_rising(theta, y) + y * np.log(mu) - n * np.log1p(mu / theta),
+        _log_density(y, theta, theta * (y - mu) / v, np.log(mu), np.log1p(mu / theta)),
         info * (y - mu),
         n / (v * v) - y / (mu * mu),
         2.0 * (y / mu**3 - n / v**3),
@@ -106,7 +141,7 @@ def negative_binomial_identity(y, eta, a, base, phi):
 @inline
 def _dl_size(y, theta, relative):
     """dl/dtheta, with relative = (y - mu)/(theta + mu): three terms that vanish in the Poisson limit."""
-    return log1p_minus(relative) + log_minus_digamma(theta) - log_minus_digamma(theta + y)
+    return log1p_minus(relative) + digamma_growth(theta, y)
 
 
 @inline
@@ -115,7 +150,7 @@ def negative_binomial_log_shape(y, eta, a, phi, j):
     if a == 0.0:
         return NOTHING_SHAPE
     theta = phi[0]
-    P, Q, _ = _odds(eta, theta)
+    P, Q = _odds(eta, theta)
     s = y * Q - theta * P
     ds = P * s / theta
     dh = P * Q * (2.0 * P * (theta + y) - y) / theta
@@ -221,10 +256,8 @@ class NegativeBinomial(Family):
         return self.size
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
-        """-a log y!."""
-        from scipy.special import gammaln
-
-        return weighted(-a, gammaln(y + 1.0))
+        """-a log y!, or for large y the Poisson's saturated log density."""
+        return count_base(y, a)
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """Mu + mu^2/size."""
@@ -233,7 +266,8 @@ class NegativeBinomial(Family):
     def _deviance(self, y: FloatArray, mu: FloatArray) -> FloatArray:
         """2 {y log(y/mu) - (y + size) log((y + size)/(mu + size))}."""
         theta = self._theta
-        return 2.0 * (y_log_ratio(y, mu) - (y + theta) * np.log1p((y - mu) / (mu + theta)))
+        share = (y + theta) / (mu + theta)
+        return -2.0 * (log_ratio_excess(y, mu * share) + log_ratio_excess(theta, theta * share))
 
     def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Y, a zero replaced by 1/6."""

@@ -4,6 +4,9 @@ Place in the reading order: after ``binomial``. The prior weight multiplies the 
 
 .. math:: l = a\{y\log\mu - \mu - \log y!\}
 
+and for large y, with :math:`x = (\mu - y)/y`, the saturated log density, which is the base measure, minus half
+the deviance, :math:`l = c + a y\{\log(1 + x) - x\}`.
+
 Source: McCullagh and Nelder, chapter 6. y need not be whole: y! is Gamma(y + 1).
 """
 
@@ -14,8 +17,20 @@ from typing import ClassVar
 import numpy as np
 
 from refglmm._jit import inline
-from refglmm.families.base import Family, FloatArray, weighted, y_log_ratio
+from refglmm.families.base import Family, FloatArray, count_base, log_ratio_excess, weighted
 from refglmm.families.links import NOTHING, OUTSIDE
+from refglmm.families.special import LARGE, NEAR, log1p_minus_series
+
+
+@inline
+def _log_density(y, mu, log_mu):
+    """Return l at weight one without the base measure of ``count_base``."""
+    if y < LARGE:
+        return y * log_mu - mu
+    x = (mu - y) / y
+    if abs(x) <= NEAR:
+        return y * log1p_minus_series(x)
+    return y * (log_mu - np.log(y)) - (mu - y)
 
 
 @inline
@@ -25,7 +40,7 @@ def poisson_log(y, eta, a, base, phi):
         return NOTHING
     mu = np.exp(eta)
     w = a * mu
-    return base + a * (y * eta - mu), a * (y - mu), w, w, w, w
+    return base + a * _log_density(y, mu, eta), a * (y - mu), w, w, w, w
 
 
 @inline
@@ -37,7 +52,8 @@ def poisson_sqrt(y, eta, a, base, phi):
         return OUTSIDE
     r = 2.0 * y / eta
     h, dh = a * (r / eta + 2.0), -2.0 * a * r / (eta * eta)
-    return base + a * (2.0 * y * np.log(eta) - eta * eta), a * (r - 2.0 * eta), h, 4.0 * a, dh, 0.0
+    l0 = base + a * _log_density(y, eta * eta, 2.0 * np.log(eta))
+    return l0, a * (r - 2.0 * eta), h, 4.0 * a, dh, 0.0
 
 
 @inline
@@ -49,7 +65,8 @@ def poisson_identity(y, eta, a, base, phi):
         return OUTSIDE
     r = y / eta
     w = a / eta
-    return base + a * (y * np.log(eta) - eta), a * (r - 1.0), w * r, w, -2.0 * w * r / eta, -w / eta
+    l0 = base + a * _log_density(y, eta, np.log(eta))
+    return l0, a * (r - 1.0), w * r, w, -2.0 * w * r / eta, -w / eta
 
 
 class Poisson(Family):
@@ -64,10 +81,8 @@ class Poisson(Family):
     points: ClassVar = {"log": poisson_log, "sqrt": poisson_sqrt, "identity": poisson_identity}
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
-        """-a log y!."""
-        from scipy.special import gammaln
-
-        return weighted(-a, gammaln(y + 1.0))
+        """-a log y!, or for large y the saturated log density."""
+        return count_base(y, a)
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """Mu itself."""
@@ -75,7 +90,7 @@ class Poisson(Family):
 
     def _deviance(self, y: FloatArray, mu: FloatArray) -> FloatArray:
         """2 {y log(y/mu) - (y - mu)}."""
-        return 2.0 * (y_log_ratio(y, mu) - (y - mu))
+        return -2.0 * log_ratio_excess(y, mu)
 
     def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Y + 0.1, so that a zero has a logarithm."""
@@ -89,7 +104,8 @@ class Poisson(Family):
     def minus_two_log_density(self, y: FloatArray, mu: FloatArray, a: FloatArray, deviance: float) -> float:
         """-2 sum a log Pois(y; mu)."""
         with np.errstate(all="ignore"):
-            rows = np.where(y > 0, y * np.log(mu), 0.0) - mu
+            direct = np.where(y > 0, y * np.log(mu), 0.0) - mu
+        rows = np.where(y < LARGE, direct, log_ratio_excess(y, mu))
         return float(-2.0 * np.sum(self.base_measure(y, a) + weighted(a, rows)))
 
     def simulate(

@@ -22,14 +22,53 @@ HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 SERIES_FROM = 10.0
 
 
+#: Up to here log(1 + x) - x and exp(x) - 1 - x come from their series.
+NEAR = 0.1
+#: From this count (or number of trials) on, densities are written as the saturated one minus half the deviance:
+#: below, the rounding of y log mu is smaller than 1e-13.
+LARGE = 128.0
+
+
 @inline
-def stirling_rest(k):
-    """delta(k) = log Gamma(k) - (k - 1/2) log k + k - log(2 pi)/2, for k > 0."""
-    if k < SERIES_FROM:
-        return math.lgamma(k) - (k - 0.5) * np.log(k) + k - HALF_LOG_2PI
+def stirling_series(k):
+    """delta(k) = log Gamma(k) - (k - 1/2) log k + k - log(2 pi)/2 for k >= SERIES_FROM; scalar or array."""
     z = 1.0 / (k * k)
     tail = z * (1 / 1188 - z * (691 / 360360 - z / 156))
     return (1 / 12 - z * (1 / 360 - z * (1 / 1260 - z * (1 / 1680 - tail)))) / k
+
+
+@inline
+def _shift(k):
+    """Return up = k + steps >= SERIES_FROM, steps, and k (k+1) ... (up-1) / up^steps, for k < SERIES_FROM.
+
+    Then log Gamma(k) = log Gamma(up) - steps log(up) - log(ratio). math.lgamma would do, but the compiler cannot
+    drop it where only derivatives are wanted; a counted loop it can.
+    """
+    steps = math.ceil(SERIES_FROM - k)
+    up = k + steps
+    product, power = 1.0, 1.0
+    for j in range(steps):
+        product *= k + j
+        power *= up
+    return up, steps, product / power
+
+
+@inline
+def stirling_rest(k):
+    """delta(k) of :func:`stirling_series`, for any k > 0."""
+    if k >= SERIES_FROM:
+        return stirling_series(k)
+    up, steps, ratio = _shift(k)
+    return stirling_series(up) + (k - 0.5) * np.log(up / k) - np.log(ratio) - steps
+
+
+@inline
+def log_stirling_constant(k):
+    """Return k log k - k - log Gamma(k), for any k > 0."""
+    if k >= SERIES_FROM:
+        return 0.5 * np.log(k) - HALF_LOG_2PI - stirling_series(k)
+    up, steps, ratio = _shift(k)
+    return k * np.log(k / up) + np.log(ratio * np.sqrt(up)) - HALF_LOG_2PI - stirling_series(up) + steps
 
 
 @inline
@@ -43,18 +82,18 @@ def _log_minus_digamma_series(k):
 @inline
 def log_minus_digamma(k):
     """Return log k - digamma(k), which is positive and about 1/(2k); for k > 0."""
-    harmonic, up = 0.0, k
-    while up < SERIES_FROM:
-        harmonic += 1.0 / up
-        up += 1.0
+    if k >= SERIES_FROM:
+        return 0.5 / k + _log_minus_digamma_series(k)
+    steps = math.ceil(SERIES_FROM - k)
+    up, harmonic = k + steps, 0.0
+    for j in range(steps):
+        harmonic += 1.0 / (k + j)
     return harmonic - np.log(up / k) + 0.5 / up + _log_minus_digamma_series(up)
 
 
 @inline
-def log1p_minus(x):
-    """Return log(1 + x) - x without cancellation at small x; for x > -1."""
-    if abs(x) > 0.1:
-        return np.log1p(x) - x
+def log1p_minus_series(x):
+    """Return log(1 + x) - x for abs(x) <= NEAR; scalar or array."""
     # log((1 + r)/(1 - r)) = 2 (r + r^3/3 + r^5/5 + ...), and 2r - x = -r x
     r = x / (2.0 + x)
     z = r * r
@@ -63,26 +102,45 @@ def log1p_minus(x):
 
 
 @inline
-def expm1_minus(x):
-    """Return exp(x) - 1 - x without cancellation at small x."""
-    if abs(x) > 0.1:
-        return np.expm1(x) - x
+def log1p_minus(x):
+    """Return log(1 + x) - x without cancellation at small x; for x > -1."""
+    return log1p_minus_series(x) if abs(x) <= NEAR else np.log1p(x) - x
+
+
+@inline
+def expm1_minus(x, exp_x):
+    """Return exp(x) - 1 - x without cancellation at small x, given exp(x)."""
+    if abs(x) > NEAR:
+        return exp_x - 1.0 - x
     tail = x / 6 * (1 + x / 7 * (1 + x / 8 * (1 + x / 9)))
     return 0.5 * x * x * (1 + x / 3 * (1 + x / 4 * (1 + x / 5 * (1 + tail))))
 
 
 @inline
-def log1p_exp(x):
-    """Return log(1 + exp(x)) for any x."""
-    return max(x, 0.0) + np.log1p(np.exp(-abs(x)))
-
-
-@inline
 def log_rising(theta, y):
     r"""Return :math:`\log\{\Gamma(\theta + y) / \Gamma(\theta)\} - y\log\theta`, for any size theta."""
+    if y < 2.0 and (y == 0.0 or y == 1.0):
+        return 0.0
+    if y < SERIES_FROM and y == math.floor(y) and theta > 1e-30:
+        product, step = 1.0, 1.0 / theta
+        for j in range(1, int(y)):
+            product *= 1.0 + j * step
+        return np.log(product)
     x = y / theta
+    growth = np.log1p(x)
     if x < 0.5:
         leading = theta * ((1.0 + x) * log1p_minus(x) + x * x)
     else:
-        leading = (theta + y) * np.log1p(x) - y
-    return leading - 0.5 * np.log1p(x) + (stirling_rest(theta + y) - stirling_rest(theta))
+        leading = (theta + y) * growth - y
+    return leading - 0.5 * growth + (stirling_rest(theta + y) - stirling_rest(theta))
+
+
+@inline
+def digamma_growth(theta, y):
+    r"""Return :math:`\psi(\theta + y) - \psi(\theta) - \log(1 + y/\theta)`, for any size theta."""
+    if theta >= SERIES_FROM or y >= SERIES_FROM or y != math.floor(y):
+        return log_minus_digamma(theta) - log_minus_digamma(theta + y)
+    harmonic = 0.0
+    for j in range(int(y)):
+        harmonic += 1.0 / (theta + j)
+    return harmonic - np.log1p(y / theta)

@@ -13,7 +13,8 @@ Gradient. u~ moves with psi, but g is stationary there, so only log|H| feels it.
 
 .. math::
     dD/d\beta &= X' r \\
-    dD/d\theta_k &= e_k' r + 2\,tr(H^{-1} M_k' W M) + s' M_k a,\quad M_k = Z\,d\Lambda/d\theta_k,\; e_k = M_k \tilde u \\
+    dD/d\theta_k &= e_k' r + 2\,tr(H^{-1} M_k' W M) + s' M_k a,
+    \quad M_k = Z\,d\Lambda/d\theta_k,\; e_k = M_k \tilde u \\
     dD/d\phi &= -2\sum dl/d\phi + \sum v\, dW/d\phi + (M a)' ds/d\phi
 
 n_agq = 0 maximises g over (u, beta) together and keeps the same value. There beta moves with psi as well: c gets
@@ -31,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import NotPositiveDefiniteError, PirlsError
-from refglmm.families.kernel import H, H_PHI, L_PHI, S, S_PHI, W_PHI
+from refglmm.families.kernel import H_PHI, L_PHI, S_PHI, W_PHI, H, S
 from refglmm.likelihood import layout as rows
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.state import Mode

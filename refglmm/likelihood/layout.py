@@ -317,6 +317,32 @@ def level_outer(k, T_start, levels, g, u, out):
             position += m
 
 
+@kernel
+def predict(T, T_start, k, levels, u, fixed, index, z, b, eta):
+    """b = Lambda u and eta = fixed + Z b, filled in place: one call where a step needs both."""
+    lambda_times(T, T_start, k, levels, u, b)
+    linear_predictor(fixed, index, z, b, eta)
+
+
+@kernel
+def penalised_score(T, T_start, k, levels, u, index, z, s, work, gradient):
+    """M's - u, filled in place; ``work`` receives Z's."""
+    transpose_times(index, z, s, work)
+    lambda_transpose_times(T, T_start, k, levels, work, gradient)
+    for j in range(u.size):
+        gradient[j] -= u[j]
+
+
+@kernel
+def normal_matrix(
+    w, z, start, k, T, T_start, block_start, block_row, block_col, where, diagonal, C, H
+):
+    """C = Z'WZ and H = Lambda' C Lambda + I, filled in place."""
+    accumulate_blocks(w, z, start, k, C)
+    scale_blocks(C, block_start, block_row, block_col, k, T, T_start, where, H)
+    add_identity(H, diagonal)
+
+
 @dataclass(frozen=True)
 class RandomLayout:
     """Index arrays that tie rows, blocks and the CSC pattern of H together; built once per model.

@@ -105,6 +105,7 @@ class Lme4Walk:
         return out
 
     def factor_fixed(self, weights: FloatArray) -> None:
+        """RZX and RX for the given weights."""
         problem, lay = self.problem, self.problem.layout
         ZtWX, XtWX = np.empty((lay.q, problem.p)), np.empty((problem.p, problem.p))
         LtZtWX = np.empty_like(ZtWX)
@@ -125,8 +126,8 @@ class Lme4Walk:
         """Steps (a) to (e); solves beta jointly with u when ``beta`` is None."""
         problem = self.problem
         joint = beta is None
-        self.beta = np.zeros(problem.p) if joint else beta
-        u, pd_old = np.zeros(problem.q), np.finfo(float).max
+        self.beta = np.zeros(problem.p) if beta is None else beta
+        u, pd_old = np.zeros(problem.q), float(np.finfo(float).max)
         self.halvings, self.records = 0, []
         for iteration in range(1, MAX_ITERATIONS + 1):
             fixed = problem.offset if joint else problem.offset + problem.X @ self.beta
@@ -137,7 +138,7 @@ class Lme4Walk:
             u = self._solve(weights, z, joint)
             pd = self._move(u, self.beta)
             self.records.append({"iteration": iteration, "penalised_deviance": pd, "halvings": self.halvings})
-            if abs((pd_old - pd) / pd) < PD_TOLERANCE:
+            if abs(pd_old - pd) < PD_TOLERANCE * abs(pd):
                 break
             if not pd <= pd_old:
                 u, pd = self._halve(u_old, beta_old, u, pd_old)

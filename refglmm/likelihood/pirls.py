@@ -20,7 +20,8 @@ Source: Bates et al. (2015), section 3; the lme4 glmer paper, section "PIRLS".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from math import isfinite
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,12 @@ ROUNDING = 1e-9
 #: Below this decrement a full Newton step on g cannot overshoot (g is smooth at a scale of one), so its value is
 #: not looked at; should the next decrement not be smaller, the step is halved after all.
 CERTAIN = 1e-4
+#: Links on whose scale one unit is a natural spread whatever the units of the response.
+SCALE_FREE = ("logit", "probit", "cloglog", "cauchit", "log")
+#: Smallest eigenvalue of a singular Schur complement, relative to X'WX.
+DAMPING = 1e-10
+#: Largest change of eta in one joint step of (u, beta): exp(50) is as good as infinity.
+LARGEST_MOVE = 50.0
 MAX_ITERATIONS = 200
 MAX_HALVINGS = 30
 #: Share of the predicted increase that a step must bring (Armijo).
@@ -75,6 +82,21 @@ class StepRecord:
     curvature: str
 
 
+class Step(NamedTuple):
+    """A Newton step in u, and in beta where beta is solved for too, with its decrement."""
+
+    u: FloatArray
+    beta: FloatArray | None
+    decrement: float
+
+    def onward(
+        self, u: FloatArray, beta: FloatArray | None, length: float
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """The point that a share of the step leads to."""
+        new_beta = None if beta is None or self.beta is None else beta + length * self.beta
+        return u + length * self.u, new_beta
+
+
 class Pirls:
     """A problem together with the buffers and the factor that its PIRLS iterations reuse.
 
@@ -87,7 +109,7 @@ class Pirls:
         layout = problem.layout
         n, q, p = problem.n, problem.q, problem.p
         self.factor: Any = layout.make_factor(engine)
-        self.u, self.b, self.gradient = np.zeros(q), np.zeros(q), np.zeros(q)
+        self.u, self.b, self.zts, self.gradient = np.zeros(q), np.zeros(q), np.zeros(q), np.zeros(q)
         self.eta, self.fixed = np.zeros(n), np.zeros(n)
         self.out = np.zeros((6, n))
         self.C = np.zeros(layout.n_block_values)
@@ -129,14 +151,15 @@ class Pirls:
         ``order`` as in :mod:`refglmm.families.kernel`; 3 skips l, which most steps near the mode do not need, and
         the value returned is then meaningless.
         """
-        problem = self.problem
-        self.lambda_times(u, self.b)
-        rows.linear_predictor(self.fixed, problem.layout.index, problem.layout.z, self.b, self.eta)
+        problem, lay = self.problem, self.problem.layout
+        rows.predict(
+            self.T, lay.T_start, lay.k, lay.levels, u, self.fixed, lay.index, lay.z, self.b, self.eta
+        )
         total = problem.family.observe(
             problem.y, self.eta, problem.weights, problem.base, self.phi, order, self.out
         )
         value = total - 0.5 * float(u @ u)
-        return value if np.isfinite(value) else -np.inf
+        return value if isfinite(value) else -np.inf
 
     @property
     def value(self) -> float:
@@ -147,19 +170,30 @@ class Pirls:
 
     def score_u(self, u: FloatArray) -> FloatArray:
         """M's - u, the gradient of g."""
-        problem = self.problem
-        zts = np.empty(problem.q)
-        rows.transpose_times(problem.layout.index, problem.layout.z, self.out[S], zts)
-        return self.lambda_transpose_times(zts, self.gradient) - u
+        lay, gradient = self.problem.layout, np.empty(self.problem.q)
+        rows.penalised_score(
+            self.T, lay.T_start, lay.k, lay.levels, u, lay.index, lay.z, self.out[S], self.zts, gradient
+        )
+        return gradient
 
     def assemble(self, weights: FloatArray) -> None:
         """H = Lambda'Z'WZ Lambda + I into the buffer ``H`` (its blocks Z'WZ into ``C``)."""
         lay = self.problem.layout
-        rows.accumulate_blocks(weights, lay.z, lay.start, lay.k, self.C)
-        rows.scale_blocks(
-            self.C, lay.block_start, lay.block_row, lay.block_col, lay.k, self.T, lay.T_start, lay.where, self.H
+        rows.normal_matrix(
+            weights,
+            lay.z,
+            lay.start,
+            lay.k,
+            self.T,
+            lay.T_start,
+            lay.block_start,
+            lay.block_row,
+            lay.block_col,
+            lay.where,
+            lay.diagonal,
+            self.C,
+            self.H,
         )
-        rows.add_identity(self.H, lay.diagonal)
 
     def factorize(self) -> None:
         """Factor H with the observed information; with the expected one where that is not positive definite."""
@@ -178,13 +212,25 @@ class Pirls:
         rows.weighted_fixed_cross(lay.index, lay.z, weights, problem.X, self.ZtWX, self.XtWX)
         rows.lambda_transpose_matrix(self.T, lay.T_start, lay.k, lay.levels, self.ZtWX, self.LtZtWX)
         self.rzx = self.factor.solve_L(self.LtZtWX)
+        schur = self.XtWX - self.rzx.T @ self.rzx
         try:
-            self.rx = np.ascontiguousarray(np.linalg.cholesky(self.XtWX - self.rzx.T @ self.rzx).T)
-        except np.linalg.LinAlgError as error:
-            raise NotPositiveDefiniteError(
-                "the fixed-effects columns are collinear once weighted (separation, or predictors on very "
-                "different scales); rescale the predictors or drop one of them",
-            ) from error
+            self.rx = np.ascontiguousarray(np.linalg.cholesky(schur).T)
+        except np.linalg.LinAlgError:
+            self.rx = self._damped_root(schur)
+
+    def _damped_root(self, schur: FloatArray) -> FloatArray:
+        """RX where the columns are collinear once weighted (a coefficient runs away): a metric for the next step.
+
+        The objective does not contain RX, so damping changes the path, not the answer.
+        """
+        size = np.sqrt(np.maximum(np.diag(self.XtWX), 0.0))
+        size[size == 0] = 1.0
+        if not np.all(np.isfinite(schur)):
+            raise NotPositiveDefiniteError("X'WX is not finite: the linear predictor is outside the link's domain")
+        values, vectors = np.linalg.eigh(schur / np.outer(size, size))
+        root = np.sqrt(np.maximum(values, DAMPING))[:, None] * vectors.T * size
+        triangular = np.linalg.qr(root, mode="r")
+        return np.ascontiguousarray(np.where(np.diag(triangular) < 0, -1.0, 1.0)[:, None] * triangular)
 
     def solve_joint(self, g_u: FloatArray, g_beta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Solve the joint system of (u, beta) with the current factors."""
@@ -220,38 +266,35 @@ class Pirls:
         """Newton with step-halving on g, over u alone or (``beta`` given) over (u, beta)."""
         joint = beta is not None
         value: float | None = None
-        before: tuple[Any, ...] | None = None  # where a step was taken without looking at g
+        unchecked: tuple[FloatArray, FloatArray | None, Step] | None = None  # a step taken without looking at g
         self._evaluate_at(u, beta, 3)
         previous = np.inf
         self.halvings = 0
         for iteration in range(1, MAX_ITERATIONS + 1):
             step = self._newton_step(u, joint)
-            if step is None and before is None:
-                raise PirlsError(
-                    "the linear predictor leaves the domain of the link at the start of PIRLS; give start values "
-                    "(`start=`) or use another link",
-                    value=-np.inf,
-                )
+            certain = step is not None and step.decrement < min(CERTAIN, previous)
             if step is None:
-                u, beta, *step = before
-                value = self._evaluate_at(u, beta, 0)
-                decrement, certain = step[2], False
-            else:
-                decrement = step[2]
-                certain = decrement < CERTAIN and decrement < previous
+                if unchecked is None:
+                    raise PirlsError(
+                        "the linear predictor leaves the domain of the link at the start of PIRLS; give start values "
+                        "(`start=`) or use another link",
+                        value=-np.inf,
+                    )
+                u, beta, step = unchecked
+                value = None
+            decrement = step.decrement
             if decrement <= DECREMENT or (decrement < ROUNDING and decrement >= 0.25 * previous):
                 self._finish(u, value, iteration, decrement)
                 return
-            before, halvings = None, 0
+            unchecked, halvings = None, 0
             if certain:
-                before = (u, beta, *step)
-                u, value = u + step[0], None
-                beta = None if beta is None else beta + step[1]
+                unchecked, value = (u, beta, step), None
+                u, beta = step.onward(u, beta, 1.0)
                 self._evaluate_at(u, beta, 3)
             else:
                 if value is None:
                     value = self._evaluate_at(u, beta, 0)
-                u, beta, value, halvings = self._halve(u, beta, step[0], step[1], value, decrement)
+                u, beta, value, halvings = self._halve(u, beta, step, value)
             previous = decrement
             self.halvings += halvings
             if self.records is not None:
@@ -271,45 +314,48 @@ class Pirls:
             self.fixed += self.problem.offset
         return self.evaluate(u, order)
 
-    def _newton_step(self, u: FloatArray, joint: bool) -> tuple[FloatArray, FloatArray | None, float] | None:
-        """Step and Newton decrement; leaves the factor of H at u. None where u is outside the link's domain."""
+    def _newton_step(self, u: FloatArray, joint: bool) -> Step | None:
+        """Newton step; leaves the factor of H at u. None where u is outside the link's domain."""
         self.gradient = self.score_u(u)
-        if not np.isfinite(self.gradient.sum()):
+        if not isfinite(self.gradient.sum()):
             return None
         self.factorize()
         if not joint:
             step = self.factor.solve(self.gradient)
-            return step, None, float(step @ self.gradient)
+            return Step(step, None, float(step @ self.gradient))
         self.factor_fixed(self.out[H] if self.curvature == "observed" else self.out[W])
         g_beta = self.problem.X.T @ self.out[S]
         step_u, step_beta = self.solve_joint(self.gradient, g_beta)
-        return step_u, step_beta, float(step_u @ self.gradient + step_beta @ g_beta)
+        return Step(step_u, step_beta, float(step_u @ self.gradient + step_beta @ g_beta))
 
     def _halve(
-        self,
-        u: FloatArray,
-        beta: FloatArray | None,
-        step_u: FloatArray,
-        step_beta: FloatArray | None,
-        value: float,
-        decrement: float,
+        self, u: FloatArray, beta: FloatArray | None, step: Step, value: float
     ) -> tuple[FloatArray, FloatArray | None, float, int]:
         """Halve the step until g rises by a share of what Newton's model promises."""
-        length = 1.0
+        length = 1.0 if step.beta is None else self._cut(step.u, step.beta)
         slack = 1e-14 * (abs(value) + self.problem.n)  # rounding of a sum of n terms
         for halvings in range(MAX_HALVINGS):
-            new_u = u + length * step_u
-            new_beta = None if beta is None else beta + length * step_beta
+            new_u, new_beta = step.onward(u, beta, length)
             new_value = self._evaluate_at(new_u, new_beta, 2)
-            if new_value >= value + ARMIJO * length * decrement - slack:
+            if new_value >= value + ARMIJO * length * step.decrement - slack:
                 return new_u, new_beta, new_value, halvings
             length *= 0.5
         raise PirlsError(
-            f"step-halving failed to raise the penalised log density {value:.6g} (Newton decrement {decrement:.3g}); "
-            "rescale the predictors or try another link",
+            f"step-halving failed to raise the penalised log density {value:.6g} (Newton decrement "
+            f"{step.decrement:.3g}); rescale the predictors or try another link",
             value=value,
-            decrement=decrement,
+            decrement=step.decrement,
         )
+
+    def _cut(self, step_u: FloatArray, step_beta: FloatArray) -> float:
+        """Share of a joint step that moves no eta by more than ``LARGEST_MOVE`` (on links without units)."""
+        if self.problem.family.link.name not in SCALE_FREE:
+            return 1.0
+        move = self.problem.X @ step_beta
+        rows.linear_predictor(
+            move, self.problem.layout.index, self.problem.layout.z, self.lambda_times(step_u, self.b), self.eta
+        )
+        return min(1.0, LARGEST_MOVE / max(float(np.max(np.abs(self.eta), initial=0.0)), LARGEST_MOVE))
 
     def _finish(self, u: FloatArray, value: float | None, iteration: int, decrement: float) -> None:
         self.u, self._value, self.iterations = u, value, iteration

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ class Problem:
     def par_slices(self) -> tuple[slice, ...]:
         """Where each term's parameters stand in par."""
         ends = np.cumsum([0] + [structure.n_par for structure in self.structures])
-        return tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
 
     @cached_property
     def par_start(self) -> FloatArray:

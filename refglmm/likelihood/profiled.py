@@ -32,10 +32,16 @@ from scipy.linalg import solve_triangular
 from refglmm._jit import kernel
 from refglmm.errors import NotPositiveDefiniteError
 from refglmm.likelihood import layout as rows
+from refglmm.likelihood.pirls import solve_normal
 from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.state import Mode
 
 FloatArray = NDArray[np.float64]
+
+#: Share of y'Wy below which pwrss is computed from the residuals.
+CANCELLED = 1e-4
+#: Share of the size of the data below which pwrss is rounding.
+EXACT = 1e-26
 
 
 @kernel
@@ -84,7 +90,7 @@ class ProfiledLinear:
         root_w = np.sqrt(w)
         response = problem.y - problem.offset
         self.beta_ls = np.linalg.lstsq(root_w[:, None] * problem.X, root_w * response, rcond=None)[0]
-        residual = response - problem.X @ self.beta_ls
+        self.residual_ls = residual = response - problem.X @ self.beta_ls
         self.ytWy = float(residual @ (w * residual))
         self.XtWy = problem.X.T @ (w * residual)
         self.ZtWy = np.zeros(q)
@@ -131,16 +137,57 @@ class ProfiledLinear:
         rows.lambda_transpose_times(self.T, lay.T_start, lay.k, lay.levels, self.ZtWy, LtZtWy)
         self.rzx, c_u = self.factor.solve_L(LtZtWX), self.factor.solve_L(LtZtWy)
         try:
-            self.rx = np.linalg.cholesky(self.XtWX - self.rzx.T @ self.rzx).T
+            self.rx = np.ascontiguousarray(np.linalg.cholesky(self.XtWX - self.rzx.T @ self.rzx).T)
         except np.linalg.LinAlgError as error:
             raise NotPositiveDefiniteError("the fixed-effects columns are collinear; drop one of them") from error
-        c_beta = solve_triangular(self.rx, self.XtWy - self.rzx.T @ c_u, trans="T", check_finite=False)
+        self.beta_shift = solve_normal(self.rx, self.XtWy - self.rzx.T @ c_u)
+        c_beta = self.rx @ self.beta_shift
         self.pwrss = self.ytWy - float(c_u @ c_u) - float(c_beta @ c_beta)
-        self.beta_shift = solve_triangular(self.rx, c_beta, check_finite=False)
         self.u = self.factor.solve_Lt(c_u - self.rzx @ self.beta_shift)
+        self.ZtWr: FloatArray | None = None
+        if self.pwrss < CANCELLED * self.ytWy:
+            self._refine()
         self.logdet_L2 = self.factor.logdet()
         self.logdet_RX2 = 2.0 * float(np.log(np.diag(self.rx)).sum())
         return self.criterion(self.reml)
+
+    def _refine(self) -> None:
+        """One step of iterative refinement of (u, beta), and pwrss from the residuals themselves.
+
+        Where the random effects take up almost all of the variance, y'Wy minus what is explained cancels.
+        """
+        problem, weights = self.problem, self.problem.weights
+        residual = self._residual()
+        self.ZtWr = self._transpose_times(weights * residual)
+        lay, g_u = problem.layout, np.empty(problem.q)
+        rows.lambda_transpose_times(self.T, lay.T_start, lay.k, lay.levels, self.ZtWr, g_u)
+        c_u = self.factor.solve_L(g_u - self.u)
+        d_beta = solve_normal(self.rx, problem.X.T @ (weights * residual) - self.rzx.T @ c_u)
+        self.u = self.u + self.factor.solve_Lt(c_u - self.rzx @ d_beta)
+        self.beta_shift = self.beta_shift + d_beta
+        residual = self._residual()
+        self.ZtWr = self._transpose_times(weights * residual)
+        self.pwrss = float(residual @ (weights * residual)) + float(self.u @ self.u)
+
+    def _residual(self) -> FloatArray:
+        """y - o - X beta - Z Lambda u at the current (beta, u)."""
+        problem, lay = self.problem, self.problem.layout
+        b, fitted = np.empty(lay.q), np.empty(problem.n)
+        rows.lambda_times(self.T, lay.T_start, lay.k, lay.levels, self.u, b)
+        rows.linear_predictor(problem.X @ self.beta_shift, lay.index, lay.z, b, fitted)
+        return self.residual_ls - fitted
+
+    def _transpose_times(self, s: FloatArray) -> FloatArray:
+        """Z's."""
+        out = np.empty(self.problem.q)
+        rows.transpose_times(self.problem.layout.index, self.problem.layout.z, s, out)
+        return out
+
+    @property
+    def fits_exactly(self) -> bool:
+        """Whether nothing but rounding is left over at the last evaluation: the likelihood is then unbounded."""
+        size = float(np.sum(self.problem.weights * self.problem.y**2))
+        return self.pwrss <= EXACT * max(size, self.ytWy)
 
     def criterion(self, reml: bool) -> float:
         """ML deviance or REML criterion at the last evaluation (whichever of the two was optimised)."""
@@ -187,7 +234,9 @@ class ProfiledLinear:
         d_T = 2.0 * A
         b = np.empty(lay.q)
         rows.lambda_times(self.T, lay.T_start, lay.k, lay.levels, self.u, b)
-        ZtWr = self.ZtWy - self.ZtWX @ self.beta_shift - self._blocks_times(b)
+        ZtWr = self.ZtWr
+        if ZtWr is None:
+            ZtWr = self.ZtWy - self.ZtWX @ self.beta_shift - self._blocks_times(b)
         scaled = -2.0 * self.degrees / self.pwrss * ZtWr
         rows.level_outer(lay.k, lay.T_start, lay.levels, scaled, self.u, d_T)
         if self.reml:

@@ -19,7 +19,7 @@ _announced = False
 def announce_compilation() -> None:
     """Say once, on standard error, that kernels are being compiled, if numba's cache does not hold them yet."""
     global _announced
-    if _announced or numba.config.DISABLE_JIT:
+    if _announced or getattr(numba.config, "DISABLE_JIT", False):
         return
     _announced = True
     directory = accumulate_blocks.stats.cache_path

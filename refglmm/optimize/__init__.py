@@ -1,0 +1,1 @@
+"""Two-stage optimisation, and the certificate of the optimum."""

@@ -1,4 +1,4 @@
-r"""The certificate: is the reported point an optimum, and if not, which parameter says so?
+r"""The certificate of an optimum, and the parameter that speaks against it.
 
 Place in the reading order: after ``newton``.
 
@@ -25,7 +25,9 @@ TOLERANCE = 1e-8
 #: The same for fits that were optimised without gradients; spec of lme4, section 6.7: g'H^-1 g < 1e-6.
 DERIVATIVE_FREE_TOLERANCE = 5e-7
 #: Scaled eigenvalues below this mean that the data do not determine a direction.
-FLAT = 1e-9
+FLAT = 1e-7
+#: A unit change of a parameter that moves the objective by less than this moves nothing.
+NOTHING = 1e-6
 
 
 def unit_diagonal(hessian: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -46,6 +48,9 @@ def certify(
     boundary: Sequence[str],
     pirls_residual: float,
     tolerance: float = TOLERANCE,
+    held: NDArray[np.bool_] | None = None,
+    basis: FloatArray | None = None,
+    unit: FloatArray | None = None,
     notes: Sequence[str] = (),
 ) -> Certificate:
     """Judge a reported optimum.
@@ -56,6 +61,13 @@ def certify(
         Parameters with their labels, the derivatives there (None: not computed), and bounds.
     boundary : names of the covariance parameters that make the fit singular
     tolerance : predicted decrease that is still accepted
+    held : parameters that have no effect at x (the correlation of a variance that is zero)
+    basis : float array, shape (d, d)
+        Columns in whose coordinates eigenvalues are taken (block diagonal: covariance parameters, fixed effects,
+        shapes). With the inverse of RX for the fixed effects they do not change under X -> XA.
+    unit : float array, shape (d,)
+        A change of each parameter that matters. One that moves the objective by less than ``NOTHING`` means that
+        the data do not determine the parameter.
     notes : what the optimizer has to say (a limit reached, a fallback taken)
     """
     messages = list(notes)
@@ -66,13 +78,23 @@ def certify(
         gradient = None
     if gradient is not None:
         free = free_coordinates(x, gradient, lower, upper)
+        free &= ~held if held is not None else True
         gradient_norm = float(np.max(np.abs(gradient[free]), initial=0.0))
-        if hessian is not None:
-            scaled, scale = unit_diagonal(hessian[np.ix_(free, free)])
+        if hessian is not None and not np.all(np.isfinite(hessian[np.ix_(free, free)])):
+            messages.append("the Hessian is not finite at the reported optimum")
+        elif hessian is not None:
+            base = (np.eye(x.size) if basis is None else basis)[np.ix_(free, free)]
+            scaled, scale = unit_diagonal(base.T @ hessian[np.ix_(free, free)] @ base)
+            base = base * scale
             eigenvalues, vectors = np.linalg.eigh(scaled)
             free_names = [name for name, is_free in zip(names, free, strict=True) if is_free]
-            messages += _judge_eigenvalues(eigenvalues, vectors, np.diag(hessian)[free], free_names)
-            decrement = _decrement(eigenvalues, vectors, scale * gradient[free])
+            curvature = np.diag(hessian)[free]
+            steps = np.ones(curvature.size) if unit is None else unit[free]
+            messages += _undetermined(curvature, curvature * steps**2, unit is not None, free_names)
+            if not messages:
+                messages += _judge_eigenvalues(eigenvalues, base @ vectors / steps[:, None], free_names)
+            decrement = _decrement(eigenvalues, vectors, base.T @ gradient[free])
+            scale = 1.0 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
             if decrement > tolerance:
                 worst = int(np.argmax(np.abs(scale * gradient[free])))
                 messages.append(
@@ -99,20 +121,24 @@ def _decrement(eigenvalues: FloatArray, vectors: FloatArray, gradient: FloatArra
     return 0.5 * float(np.sum(component[curved] ** 2 / eigenvalues[curved]))
 
 
-def _judge_eigenvalues(
-    eigenvalues: FloatArray, vectors: FloatArray, diagonal: FloatArray, names: Sequence[str]
+def _undetermined(
+    curvature: FloatArray, per_unit: FloatArray, with_units: bool, names: Sequence[str]
 ) -> list[str]:
-    """Messages about directions without, or with negative, curvature; each names its largest component."""
-    messages = [
+    """Messages about parameters in which the objective has no curvature at all."""
+    least = NOTHING if with_units else 0.0
+    return [
         f"the objective has no curvature in {name} (second derivative {value:.3g}): the data do not determine it"
-        for name, value in zip(names, diagonal, strict=True)
-        if value <= 0
+        for name, value, moved in zip(names, curvature, per_unit, strict=True)
+        if moved <= least
     ]
-    if messages:
-        return messages
-    for value, vector in zip(eigenvalues, vectors.T, strict=True):
+
+
+def _judge_eigenvalues(eigenvalues: FloatArray, directions: FloatArray, names: Sequence[str]) -> list[str]:
+    """Messages about directions without, or with negative, curvature; each names its largest component."""
+    messages = []
+    for value, direction in zip(eigenvalues, directions.T, strict=True):
         if value < FLAT:
-            name = names[int(np.argmax(np.abs(vector)))]
+            name = names[int(np.argmax(np.abs(direction)))]
             kind = "negative" if value < -FLAT else "almost no"
             messages.append(
                 f"{kind} curvature in the direction of {name} (scaled eigenvalue {value:.3g}): "

@@ -42,6 +42,8 @@ class Control:
         A parameter within this distance of a bound is tried exactly on it (derivative-free optimisers).
     engine : {"auto", "cholmod", "builtin", "schur"}
         Sparse Cholesky engine.
+    threads : int
+        BLAS threads during the fit.
     """
 
     optimizer: tuple[str, str] = ("newton", "newton")
@@ -54,6 +56,7 @@ class Control:
     singular_tolerance: float = 1e-4
     edge_tolerance: float = 1e-5
     engine: str = "auto"
+    threads: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
@@ -64,8 +67,8 @@ class Control:
             raise ArgumentError(f"curvature must be 'observed' or 'expected', not {self.curvature!r}")
         if self.derivatives not in (True, False, "auto"):
             raise ArgumentError(f"derivatives must be True, False or 'auto', not {self.derivatives!r}")
-        if not self.tolerance > 0 or not self.max_evaluations > 0:
-            raise ArgumentError("tolerance and max_evaluations must be positive")
+        if not self.tolerance > 0 or not self.max_evaluations > 0 or not self.threads > 0:
+            raise ArgumentError("tolerance, max_evaluations and threads must be positive")
         if self.engine not in ("auto", "cholmod", "builtin", "schur"):
             raise ArgumentError(f"unknown engine {self.engine!r}; choose auto, cholmod, builtin or schur")
 

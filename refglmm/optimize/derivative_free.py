@@ -82,7 +82,7 @@ def minimize_derivative_free(
         nonlocal best_x, best_value, count
         count += 1
         value = function(x.copy())
-        if value < best_value:
+        if np.isfinite(value) and value < best_value:
             best_x, best_value = x.copy(), value
         return value if np.isfinite(value) else HUGE
 
@@ -91,7 +91,7 @@ def minimize_derivative_free(
     optimizer.set_min_objective(objective)
     optimizer.set_lower_bounds(lower)
     optimizer.set_upper_bounds(upper)
-    optimizer.set_initial_step(first_step)
+    optimizer.set_initial_step(np.minimum(first_step, 0.5 * (upper - lower)))  # BOBYQA insists
     optimizer.set_xtol_abs(x_tolerance)
     optimizer.set_ftol_abs(f_tolerance)
     optimizer.set_maxeval(max_evaluations)
@@ -101,7 +101,7 @@ def minimize_derivative_free(
         success, message = _MESSAGES.get(optimizer.last_optimize_result(), (False, "unknown NLopt code"))
     except nlopt.RoundoffLimited:
         success, message = True, "stopped at the limit of rounding"
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, nlopt.invalid_argument) as error:
         raise OptimizationError(f"{method} could not run: {error}") from error
     if not np.isfinite(best_value):
         raise OptimizationError(

@@ -3,7 +3,8 @@ r"""From where an optimiser stopped to a certified optimum.
 Place in the reading order: after ``stage``, before ``two_stage``.
 
 1. The Hessian by differences of the exact gradient (it is needed for standard errors anyway).
-2. Negative curvature? The point is a saddle (a zero variance is always stationary): step along it and search again.
+2. Lower nearby? A zero variance is always stationary, and may be a saddle or a poor local optimum: look along negative
+   curvature and off the edge, and search again from what is lower.
 3. Newton steps on that Hessian until they promise nothing more.
 4. A variance that is zero for all practical purposes is set to zero.
 5. The certificate.
@@ -11,7 +12,7 @@ Place in the reading order: after ``stage``, before ``two_stage``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,11 @@ MAX_NEWTON_STEPS = 4
 #: A step that promised more than this (deviance units) is worth another Hessian.
 NEW_HESSIAN = 1e-4
 #: Predicted decrease below which no further step is taken.
-POLISHED = 1e-11
-MAX_ESCAPES = 2
+POLISHED = 1e-15
+#: Rounds of Hessian, way out and snapping; each ends at a point that is no worse.
+MAX_ROUNDS = 4
+#: A large standard deviation, in units of the default start.
+FAR = 3.0
 #: A rise of the objective that setting a tiny variance to zero may cost.
 NEGLIGIBLE = 1e-9
 
@@ -43,33 +47,45 @@ class Endpoint:
     x: FloatArray
     value: float
     gradient: FloatArray
-    hessian: FloatArray | None
+    hessian: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
+
+    @property
+    def known_hessian(self) -> FloatArray | None:
+        """The Hessian, or None where it was not computed."""
+        return self.hessian if self.hessian.size else None
 
 
 def finish(stage: Stage, x: FloatArray, optimizer: str) -> Endpoint:
     """Polish the point where ``optimizer`` stopped."""
-    value, gradient = stage.objective.value_and_gradient(x)
-    point = Endpoint(x, value, gradient, None)
+    point = _evaluate(stage, x)
     if stage.control.derivatives is False:
         return point
-    point.hessian = _hessian(stage, point)
-    for _ in range(MAX_ESCAPES if optimizer == "newton" else 0):
-        way_out = _escape(stage, point)
-        if way_out is None:
-            break
-        x = stage.run(optimizer, way_out)
-        value, gradient = stage.objective.value_and_gradient(x)
-        point = Endpoint(x, value, gradient, None)
+    look_around = optimizer == "newton"
+    for _ in range(MAX_ROUNDS):
         point.hessian = _hessian(stage, point)
-    point = _newton_steps(stage, point)
-    return _snap_to_zero(stage, point)
+        way_out = _way_out(stage, point, optimizer) if look_around else None
+        look_around = way_out is not None
+        if way_out is not None:
+            point = _evaluate(stage, way_out)
+            continue
+        point = _newton_steps(stage, point)
+        simpler = _snap_to_zero(stage, point)
+        if simpler is None:
+            break
+        point = simpler
+    return point
+
+
+def _evaluate(stage: Stage, x: FloatArray) -> Endpoint:
+    value, gradient = stage.objective.value_and_gradient(x)
+    return Endpoint(x, value, gradient)
 
 
 def _hessian(stage: Stage, point: Endpoint) -> FloatArray:
     """Differences with steps that are a small share of a standard error."""
     with np.errstate(divide="ignore"):
-        se = np.sqrt(2.0 / np.maximum(np.diag(stage.hessian), 0.0))
-    steps = HESSIAN_STEP * np.minimum(se, stage.scale)
+        se = np.sqrt(2.0 / np.maximum(np.diag(stage.basis.T @ stage.hessian @ stage.basis), 0.0))
+    steps = stage.basis * (HESSIAN_STEP * np.minimum(se, 1.0))
     objective = stage.objective
     if hasattr(objective, "mode_slope"):
         objective.predict_modes(point.x)
@@ -79,29 +95,81 @@ def _hessian(stage: Stage, point: Endpoint) -> FloatArray:
     return hessian
 
 
+def held(stage: Stage, par: FloatArray) -> NDArray[np.bool_]:
+    """Coordinates that have no effect at par: the correlation of standard deviations that are zero."""
+    problem, tolerance = stage.problem, stage.control.edge_tolerance
+    mask = np.zeros(stage.scale.size, dtype=bool)
+    for structure, part in zip(problem.structures, problem.par_slices, strict=True):
+        mask[part] = structure.undetermined(par[part], tolerance * float(np.max(stage.scale[part])))
+    return mask
+
+
 def _inside(stage: Stage, x: FloatArray) -> NDArray[np.bool_]:
-    return (x > stage.free_lower) & (x < stage.upper)
+    return (x > stage.free_lower) & (x < stage.upper) & ~held(stage, x[: stage.problem.n_par])
 
 
-def _escape(stage: Stage, point: Endpoint) -> FloatArray | None:
-    """A lower point along the direction of most negative curvature, or None where there is none."""
+def _way_out(stage: Stage, point: Endpoint, optimizer: str) -> FloatArray | None:
+    """Where a search ends that starts from the best of the trial points around; None unless that is lower."""
+    trials = [
+        *_along_negative_curvature(stage, point),
+        *_off_the_edge(stage, point),
+        *_from_afar(stage, point),
+    ]
+    values = [stage.objective.value(trial) for trial in trials]
+    if not trials or not np.isfinite(min(values)):
+        return None
+    hessian = stage.hessian
+    x = stage.run(optimizer, trials[int(np.argmin(values))])
+    if stage.objective.value(x) < point.value - NEGLIGIBLE:
+        return x
+    stage.hessian = hessian
+    return None
+
+
+def _along_negative_curvature(stage: Stage, point: Endpoint) -> list[FloatArray]:
+    """Both ways along the direction of most negative curvature; nothing where there is none."""
     inside = _inside(stage, point.x)
     block = point.hessian[np.ix_(inside, inside)]
     if not block.size or not np.all(np.isfinite(block)):
-        return None
+        return []
     weights = stage.scale[inside]
     values, vectors = np.linalg.eigh(block * np.outer(weights, weights))
     if values[0] >= -FLAT * max(1.0, values[-1]):
-        return None
+        return []
     direction = np.zeros(point.x.size)
     direction[inside] = weights * vectors[:, 0]
-    best, best_value = None, point.value - NEGLIGIBLE
-    for length in (1.0, -1.0, 0.3, -0.3, 0.1, -0.1):
-        trial = np.clip(point.x + length * direction, stage.free_lower, stage.upper)
-        value = stage.objective.value(trial)
-        if value < best_value:
-            best, best_value = trial, value
-    return best
+    lengths = (1.0, -1.0, 0.3, -0.3, 0.1, -0.1)
+    return [np.clip(point.x + length * direction, stage.free_lower, stage.upper) for length in lengths]
+
+
+def _off_the_edge(stage: Stage, point: Endpoint) -> list[FloatArray]:
+    """Where a standard deviation of a correlated structure is zero: the same with it raised, for several correlations.
+
+    Such a zero can be a poor local optimum, because which way is up depends on the correlation.
+    """
+    problem, trials = stage.problem, []
+    for part in problem.par_slices:
+        bounded = np.flatnonzero(np.isfinite(stage.upper[part])) + part.start
+        at_zero = np.flatnonzero(np.abs(point.x[part]) < stage.control.edge_tolerance * stage.scale[part])
+        for zero in set(at_zero + part.start) - set(bounded) if bounded.size else ():
+            for size in (0.3, 1.0):
+                for share in (0.25, 0.5, 0.75):
+                    trial = point.x.copy()
+                    trial[zero] = size * stage.scale[zero]
+                    trial[bounded] = stage.lower[bounded] + share * (stage.upper - stage.lower)[bounded]
+                    trials.append(trial)
+    return trials
+
+
+def _from_afar(stage: Stage, point: Endpoint) -> list[FloatArray]:
+    """A large standard deviation where one of a GLMM is zero: sparse data can have a second optimum there."""
+    zero = np.flatnonzero(np.abs(point.x) < stage.control.edge_tolerance * stage.scale)
+    zero = zero[stage.lower[zero] == 0.0]
+    if not zero.size or not hasattr(stage.objective, "pirls"):
+        return []
+    trial = point.x.copy()
+    trial[zero] = FAR * stage.scale[zero]
+    return [trial]
 
 
 def _newton_steps(stage: Stage, point: Endpoint) -> Endpoint:
@@ -111,11 +179,13 @@ def _newton_steps(stage: Stage, point: Endpoint) -> Endpoint:
         block = point.hessian[np.ix_(inside, inside)]
         if not block.size or not np.all(np.isfinite(block)):
             break
-        scaled, scale = unit_diagonal(block)
+        basis = stage.basis[np.ix_(inside, inside)]
+        scaled, scale = unit_diagonal(basis.T @ block @ basis)
         if np.linalg.eigvalsh(scaled)[0] <= FLAT:
             break
+        basis = basis * scale
         step = np.zeros(point.x.size)
-        step[inside] = -scale * np.linalg.solve(scaled, scale * point.gradient[inside])
+        step[inside] = -basis @ np.linalg.solve(scaled, basis.T @ point.gradient[inside])
         decrease = -0.5 * float(step @ point.gradient)
         if decrease < POLISHED:
             break
@@ -129,18 +199,16 @@ def _newton_steps(stage: Stage, point: Endpoint) -> Endpoint:
     return point
 
 
-def _snap_to_zero(stage: Stage, point: Endpoint) -> Endpoint:
-    """Set standard deviations that are zero for all practical purposes to zero."""
+def _snap_to_zero(stage: Stage, point: Endpoint) -> Endpoint | None:
+    """The point with standard deviations that are zero for all practical purposes at zero; None if there are none."""
     x = point.x.copy()
-    tiny = np.isneginf(stage.free_lower) & (stage.lower == 0.0) & (x != 0.0)
-    tiny &= np.abs(x) < stage.control.edge_tolerance * stage.scale
-    if not tiny.any():
-        return point
+    tiny = (stage.lower == 0.0) & (x != 0.0) & (np.abs(x) < stage.control.edge_tolerance * stage.scale)
     x[tiny] = 0.0
-    value, gradient = stage.objective.value_and_gradient(x)
-    if value > point.value + NEGLIGIBLE:
-        return point
-    return Endpoint(x, value, gradient, point.hessian)
+    x = stage.fold(x)
+    if np.array_equal(x, point.x):
+        return None
+    simpler = _evaluate(stage, x)
+    return simpler if simpler.value <= point.value + NEGLIGIBLE else None
 
 
 def boundary_names(problem: Problem, par: FloatArray, tolerance: float) -> tuple[str, ...]:
@@ -157,16 +225,19 @@ def boundary_names(problem: Problem, par: FloatArray, tolerance: float) -> tuple
 def judge(stage: Stage, point: Endpoint, pirls_residual: float) -> Certificate:
     """The certificate of a finished point; an optimiser's own complaint counts only where there is no Hessian."""
     report = stage.reports[-1]
-    notes = [] if report.success or point.hessian is not None else [f"{report.optimizer}: {report.message}"]
+    notes = [] if report.success or point.hessian.size else [f"{report.optimizer}: {report.message}"]
     problem = stage.problem
     return certify(
         stage.objective.names,
         point.x,
         point.gradient,
-        point.hessian,
+        point.known_hessian,
         stage.free_lower,
         stage.upper,
         boundary=boundary_names(problem, point.x[: problem.n_par], stage.control.singular_tolerance),
         pirls_residual=pirls_residual,
+        held=held(stage, point.x[: problem.n_par]),
+        basis=stage.basis,
+        unit=stage.unit,
         notes=notes,
     )

@@ -23,9 +23,9 @@ from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.state import Mode
 from refglmm.optimize.control import Control
 from refglmm.optimize.derivative_free import minimize_derivative_free
+from refglmm.optimize.finish import boundary_names
 from refglmm.optimize.records import Certificate, Evaluation, Optimum, StageReport
 from refglmm.optimize.stage import try_edges
-from refglmm.optimize.finish import boundary_names
 
 FloatArray = NDArray[np.float64]
 
@@ -152,7 +152,8 @@ def fit_glmm_lme4(
         fit.walk.fix_start()
     if n_agq == 0:
         value, psi = fit.walk.stage_one(par), par
-        names, function = problem.par_names, fit.walk.stage_one
+        names = problem.par_names
+        function: Callable[[FloatArray], float] = fit.stage_one_value
     else:
         psi = fit.run_stage_two(par, beta, control.optimizer[1])
         par, beta = psi[: problem.n_par], psi[problem.n_par :]
@@ -286,8 +287,10 @@ def _mode(fit: Lme4Fit) -> Mode:
     weights = walk.working_weights
     walk.factor_fixed(weights)
     out = np.empty((6, problem.n))
-    phi = problem.family.initial_shape(problem.y, walk.mu, problem.weights) if problem.n_phi else problem.family.fixed_shape
-    problem.family.observe(problem.y, walk.eta, problem.weights, problem.base, np.asarray(phi, dtype=float), 1, out)
+    phi = problem.family.fixed_shape
+    if problem.n_phi:  # lme4 has no such parameter: the moment estimate stands in
+        phi = np.asarray(problem.family.initial_shape(problem.y, walk.mu, problem.weights), dtype=float)
+    problem.family.observe(problem.y, walk.eta, problem.weights, problem.base, phi, 1, out)
     b = np.empty(lay.q)
     rows.lambda_times(walk.T, lay.T_start, lay.k, lay.levels, walk.u, b)
     score, gradient = np.empty(lay.q), np.empty(lay.q)

@@ -162,22 +162,27 @@ def _rescale(B: FloatArray, step: FloatArray, change: FloatArray) -> FloatArray:
 
 
 def difference_hessian(
-    function: ValueAndGradient, x: FloatArray, steps: FloatArray, lower: FloatArray, upper: FloatArray
+    function: ValueAndGradient, x: FloatArray, basis: FloatArray, lower: FloatArray, upper: FloatArray
 ) -> FloatArray:
-    """Hessian by central differences of the exact gradient (one-sided at a bound), symmetrised.
+    """Hessian by central differences of the exact gradient (one-sided at a bound), symmetrised in ``basis``.
 
     Parameters
     ----------
     function : callable, x -> (value, gradient)
-    x : float array, shape (d,)
-    steps, lower, upper : float array, shape (d,)
-        Absolute step of each coordinate; about 1e-3 standard errors keeps both errors near 1e-7 relative.
+    x, lower, upper : float array, shape (d,)
+    basis : float array, shape (d, d)
+        Its columns are the steps; about 1e-3 standard errors keeps both errors near 1e-7 relative. Steps along the
+        columns of the inverse of RX make the result independent of how the fixed effects are parametrised.
     """
     d = x.size
-    hessian = np.empty((d, d))
+    product = np.empty((d, d))  # H basis
     for j in range(d):
-        ahead, behind = x.copy(), x.copy()
-        ahead[j] = min(x[j] + steps[j], upper[j])
-        behind[j] = max(x[j] - steps[j], lower[j])
-        hessian[j] = (function(ahead)[1] - function(behind)[1]) / (ahead[j] - behind[j])
-    return 0.5 * (hessian + hessian.T)
+        ahead = np.clip(x + basis[:, j], lower, upper)
+        behind = np.clip(x - basis[:, j], lower, upper)
+        moved = float((ahead - behind) @ basis[:, j]) / float(basis[:, j] @ basis[:, j])
+        product[:, j] = (function(ahead)[1] - function(behind)[1]) / moved
+    if not np.all(np.isfinite(product)):
+        return np.full((d, d), np.nan)
+    middle = basis.T @ product
+    back = np.linalg.inv(basis)
+    return back.T @ (0.5 * (middle + middle.T)) @ back

@@ -1,11 +1,12 @@
-"""Complete and quasi-complete separation: coefficients without a finite estimate.
+r"""Complete and quasi-complete separation: coefficients without a finite estimate.
 
 Place in the reading order: after ``certificate``.
 
-Where a linear combination of the columns splits successes from failures, the likelihood keeps rising as its
-coefficient grows; optimisers stop somewhere on the plateau with a huge estimate and a meaningless standard error
-(Hauck and Donner 1977). A column is named when its contribution to eta exceeds 10 over its range and its standard
-error exceeds 10 over the same range: a well-determined coefficient of that size has a small error.
+A direction d along which the likelihood never falls makes the estimate run away. For links whose mean reaches the
+edge of its range only at infinity this is decidable exactly (Albert and Anderson 1984; Konis 2007): with the response
+of row i at the lower edge (no success, no count) x_i'd <= 0 is needed, at the upper edge (only successes) x_i'd >= 0,
+in between x_i'd = 0. A linear programme finds such a d or shows that there is none. It runs only where an estimate
+looks suspicious, so that ordinary fits do not pay for it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from refglmm.likelihood.pirls import SCALE_FREE
 from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.state import Mode
 
@@ -20,18 +22,65 @@ FloatArray = NDArray[np.float64]
 
 #: Size, in units of the linear predictor, beyond which a probability or a rate is numerically zero.
 LARGE = 10.0
+#: Smallest advance along a direction that counts (rows have root-mean-square length one).
+ADVANCE = 1e-6
 
 
 def separated_columns(problem: Problem, mode: Mode, beta: FloatArray) -> tuple[str, ...]:
-    """Names of the fixed-effects columns whose coefficients run away.
-
-    Only families whose mean has a bound that no finite eta reaches can separate: binomial and counts.
-    """
-    if not problem.p or problem.family.has_scale:
+    """Names of the fixed-effects columns whose coefficients run away; empty where there is no separation."""
+    family = problem.family
+    if not problem.p or family.has_scale or family.link.name not in SCALE_FREE:
         return ()
-    X = problem.X
-    extent = np.where(np.ptp(X, axis=0) > 0, np.ptp(X, axis=0), np.abs(X).max(axis=0))
-    with np.errstate(all="ignore"):
-        se = np.sqrt(np.diag(np.linalg.pinv(mode.rx.T @ mode.rx)))
-    flagged = (np.abs(beta) * extent > LARGE) & (se * extent > LARGE)
-    return tuple(name for name, flag in zip(problem.beta_names, flagged, strict=True) if flag)
+    extent = column_extent(problem.X)
+    if not suspicious(mode, beta, extent):
+        return ()
+    direction = separating_direction(problem.X, problem.y, problem.weights, family.is_binomial)
+    if direction is None:
+        return ()
+    size = np.abs(direction) * extent
+    return tuple(
+        name for name, s in zip(problem.beta_names, size, strict=True) if s > ADVANCE * size.max()
+    )
+
+
+def column_extent(X: FloatArray) -> FloatArray:
+    """Range of each column; the size of a constant one."""
+    spread = np.ptp(X, axis=0)
+    return np.where(spread > 0, spread, np.abs(X).max(axis=0))
+
+
+def suspicious(mode: Mode, beta: FloatArray, extent: FloatArray) -> bool:
+    """Whether a coefficient, or its standard error, is enormous over the range of its column."""
+    pivots = np.abs(np.diag(mode.rx))
+    if not np.all(pivots > 0):
+        return True
+    se = np.linalg.norm(np.linalg.inv(mode.rx), axis=1)
+    return bool(np.any(np.abs(beta) * extent > LARGE) or np.any(se * extent > LARGE))
+
+
+def separating_direction(
+    X: FloatArray, y: FloatArray, weights: FloatArray, is_binomial: bool
+) -> FloatArray | None:
+    """A direction along which no row's likelihood falls and some row's rises for ever, or None."""
+    from scipy.optimize import linprog
+
+    used = weights > 0
+    side = np.where(y == 0, -1.0, np.where((y == 1) & is_binomial, 1.0, 0.0))[used]
+    size = np.abs(X[used]).max(axis=0)
+    Q, R = np.linalg.qr(X[used] / np.where(size > 0, size, 1.0))
+    rows = np.unique(np.column_stack([side, Q * np.sqrt(len(Q))]), axis=0)
+    side, Q = rows[:, 0], rows[:, 1:]
+    forward = side[side != 0, None] * Q[side != 0]
+    fixed = Q[side == 0]
+    found = linprog(
+        -forward.sum(axis=0),
+        A_ub=-forward,
+        b_ub=np.zeros(len(forward)),
+        A_eq=fixed if len(fixed) else None,
+        b_eq=np.zeros(len(fixed)) if len(fixed) else None,
+        bounds=(-1, 1),
+        method="highs",
+    )
+    if found.status != 0 or not np.any(forward @ found.x > ADVANCE):
+        return None
+    return np.linalg.solve(R, found.x) / np.where(size > 0, size, 1.0)

@@ -65,6 +65,10 @@ class Stage:
         Model of the Hessian; whoever knows a better one than the scales give sets it, and "newton" updates it.
     scale : float array
         Natural size of a change of each parameter.
+    basis : float array, shape (d, d)
+        Coordinates in which the parameters are on a par: ``scale`` for (par, log phi), the inverse of RX for beta.
+    unit : float array
+        A change of each parameter that matters: ``scale``, and for beta what moves eta by one over a column's range.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Stage:
         self.recorder = Recorder(label, objective)
         self.start, self.scale = start, scale
         self.hessian = np.diag(1.0 / scale**2)
+        self.basis, self.unit = np.diag(scale), scale
         self.tolerance = control.tolerance
         n_other = start.size - problem.n_par
         unbounded = np.full(n_other, np.inf)

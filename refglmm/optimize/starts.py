@@ -16,13 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import DataError
+from refglmm.likelihood.pirls import SCALE_FREE
 from refglmm.likelihood.problem import Problem
 
 FloatArray = NDArray[np.float64]
-
-#: Links on whose scale one unit is a natural spread whatever the units of the response.
-SCALE_FREE = ("logit", "probit", "cloglog", "cauchit", "log")
-
 
 def start_fixed(problem: Problem) -> tuple[FloatArray, FloatArray]:
     """Beta and eta to start from: the best of least squares on g(mu0), a constant, and zero.

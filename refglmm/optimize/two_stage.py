@@ -10,6 +10,8 @@ and its differences at the reported point.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,8 @@ FloatArray = NDArray[np.float64]
 
 #: Predicted decrease at which stage 1 hands over; stage 2 moves on from there by more than this.
 HAND_OVER = 1e-3
+#: A start outside the link's domain is pulled in by this factor, at most so many times.
+SHRINK, MAX_SHRINKAGES = 0.3, 8
 
 
 class GlmmStart:
@@ -64,8 +68,10 @@ def fit_glmm(
     stages: list[Stage] = []
     beta, model = first.beta, np.empty(0)
     if control.initial_step or n_agq == 0:
+        if "par" not in (start or {}):
+            outer[: problem.n_par] = _reachable(profiled, outer)
         stage = Stage("n_agq=0", profiled, problem, outer, scale, control)
-        stage.hessian = model_hessian(problem, pirls.factor, first.par, scale)
+        stage.hessian = model_hessian(problem, pirls.factor, outer[: problem.n_par], scale)
         optimizer = control.optimizer[0 if n_agq else 1]
         if n_agq:
             stage.tolerance = max(HAND_OVER, control.tolerance)
@@ -84,6 +90,18 @@ def fit_glmm(
     stage = _second_stage(problem, objective, psi, model, scale, first, control)
     stages.append(stage)
     return _conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
+
+
+def _reachable(profiled: ProfiledObjective, outer: FloatArray) -> FloatArray:
+    """Shrink the starting standard deviations until the mode lies inside the link's domain."""
+    problem = profiled.problem
+    par = outer[: problem.n_par].copy()
+    deviations = problem.par_lower == 0.0
+    for _ in range(MAX_SHRINKAGES):
+        if np.isfinite(profiled.value(np.concatenate([par, outer[problem.n_par :]]))):
+            break
+        par[deviations] *= SHRINK
+    return par
 
 
 def _second_stage(
@@ -114,6 +132,12 @@ def _second_stage(
     )
     stage = Stage(objective.name, objective, problem, psi, scale, control)
     stage.hessian = hessian
+    beta = slice(n_par, n_par + p)
+    stage.basis[beta, beta] = np.linalg.inv(rx)
+    extent = np.max(np.abs(problem.X - problem.X[0]), axis=0, initial=0.0)
+    size = np.max(np.abs(problem.X), axis=0, initial=0.0)
+    stage.unit = stage.unit.copy()
+    stage.unit[beta] = 1.0 / np.where(extent > 0, extent, size)
     return stage
 
 
@@ -128,7 +152,7 @@ def _conclude(problem: Problem, stages: list[Stage], point: Endpoint) -> tuple[O
         beta=beta,
         phi=phi[: problem.n_phi],
         value=point.value,
-        hessian=point.hessian,
+        hessian=point.known_hessian,
         gradient=point.gradient,
         certificate=judge(stages[-1], point, mode.residual),
         stages=tuple(report for stage in stages for report in stage.reports),
@@ -149,4 +173,8 @@ def fit_linear(
     stage.hessian = model_hessian(problem, objective.factor, par, scale)
     point = finish(stage, stage.run(control.optimizer[1]), control.optimizer[1])
     optimum, mode = _conclude(problem, [stage], point)
+    if objective.fits_exactly:
+        note = "the model fits the data exactly (no residual is left), so the likelihood has no maximum"
+        certificate = replace(optimum.certificate, converged=False, messages=(note,))
+        optimum = replace(optimum, certificate=certificate)
     return optimum, mode, objective.sigma

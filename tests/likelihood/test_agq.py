@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import oracles
 import pytest
-from problems import BY_NAME, CASES, DESIGN, assert_gradient, build, intercepts, laplace, quadrature, simulated
+from problems import (
+    BY_NAME,
+    CASES,
+    DESIGN,
+    assert_gradient,
+    build,
+    intercepts,
+    laplace,
+    quadrature,
+    simulated,
+)
 
 from refglmm.covariance import make_structure
 from refglmm.errors import ArgumentError, NotAvailableError
@@ -19,7 +31,15 @@ def brute(problem, psi, case, terms):
     codes, columns, levels = terms[0]
     fixed = problem.offset + problem.X @ beta
     return oracles.integrated_deviance(
-        case.family, case.link, problem.y, problem.weights, case.phi, fixed, par[0] * columns[:, 0], codes, levels
+        case.family,
+        case.link,
+        problem.y,
+        problem.weights,
+        case.phi,
+        fixed,
+        par[0] * columns[:, 0],
+        codes,
+        levels,
     )
 
 
@@ -38,7 +58,7 @@ def test_the_error_falls_with_the_number_of_nodes(name):
     exact = brute(problem, psi, case, terms)
     errors = [abs(quadrature(problem, k).value(psi) - exact) for k in (1, 7, 15, 31)]
     assert errors[0] > 1e-2  # or there would be nothing to see
-    assert all(after < 0.02 * before for before, after in zip(errors[:-1], errors[1:], strict=True))
+    assert all(after < 0.02 * before for before, after in itertools.pairwise(errors))
     assert errors[-1] < 1e-8
 
 
@@ -95,7 +115,9 @@ def test_even_in_the_sign_of_theta(k):
     psi[0] *= -1.0
     mirrored, slope = objective.value_and_gradient(psi)
     assert mirrored == pytest.approx(value, rel=1e-13)
-    np.testing.assert_allclose(slope, gradient * np.where(np.arange(psi.size) == 0, -1, 1), rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(
+        slope, gradient * np.where(np.arange(psi.size) == 0, -1, 1), rtol=1e-8, atol=1e-9
+    )
 
 
 def test_at_zero_variance_every_order_is_the_glm():
@@ -109,7 +131,9 @@ def test_at_zero_variance_every_order_is_the_glm():
 
 @pytest.mark.parametrize("name", ["poisson-identity", "gamma-inverse", "inverse_gaussian-identity"])
 def test_nodes_outside_the_domain_count_nothing(name):
-    """With many nodes and a wide spread some fall where the mean would be negative: density 0, gradient finite."""
+    """With many nodes and a wide spread some fall where the mean would be negative: density 0, gradient
+    finite.
+    """
     case = BY_NAME[name]
     problem, psi, _ = intercepts(case, sd=case.intercept / 2.5)
     objective = quadrature(problem, 25)
@@ -126,7 +150,8 @@ def test_groups_of_extreme_data_do_not_overflow():
     codes = np.repeat(np.arange(4), 5)
     y = np.where(codes < 2, 1.0, 0.0)
     problem = build(
-        get_family("binomial"), np.ones((20, 1)), [(codes, np.ones((20, 1)), 4)], [make_structure("us", 1)], y,
+        get_family("binomial"), np.ones((20, 1)), [(codes, np.ones((20, 1)), 4)], [make_structure("us", 1)],
+y,
         np.full(20, 1000.0),
     )  # fmt: skip
     value, gradient = quadrature(problem, 100).value_and_gradient(np.array([8.0, 0.0]))

@@ -150,7 +150,17 @@ def unscaled(dense):
     inverse = dense.on_pattern(np.linalg.inv(dense.H_dense()))
     S, A = np.zeros(lay.n_block_values), np.zeros(lay.T_size)
     rows.unscale_blocks(
-        inverse, lay.block_start, lay.block_row, lay.block_col, lay.k, dense.T, lay.T_start, lay.where, dense.C, S, A
+        inverse,
+        lay.block_start,
+        lay.block_row,
+        lay.block_col,
+        lay.k,
+        dense.T,
+        lay.T_start,
+        lay.where,
+        dense.C,
+        S,
+        A,
     )
     return S, A, split_factors(dense.design.structures, dense.design.par(0.9))
 

@@ -46,7 +46,7 @@ def after_stage_one(cbpp):
     return walk
 
 
-# -- a literal emulation --------------------------------------------------------------------------------------
+# -- a literal emulation -------------------------------------------------------------------------------------
 
 MU_ETA = {
     "logit": lambda eta: np.exp(-eta) / (1 + np.exp(-eta)) ** 2,
@@ -75,13 +75,16 @@ def unit_deviances(family, y, mu, a):
     def log_ratio(top, bottom):
         return np.where(top > 0, top * np.log(np.where(top > 0, top, 1.0) / bottom), 0.0)
 
-    return a * {
-        "binomial": lambda: 2 * (log_ratio(y, mu) + log_ratio(1 - y, 1 - mu)),
-        "poisson": lambda: 2 * (log_ratio(y, mu) - (y - mu)),
-        "gamma": lambda: -2 * (np.log(y / mu) - (y - mu) / mu),
-        "inverse_gaussian": lambda: (y - mu) ** 2 / (mu**2 * y),
-        "gaussian": lambda: (y - mu) ** 2,
-    }[family]()
+    return (
+        a
+        * {
+            "binomial": lambda: 2 * (log_ratio(y, mu) + log_ratio(1 - y, 1 - mu)),
+            "poisson": lambda: 2 * (log_ratio(y, mu) - (y - mu)),
+            "gamma": lambda: -2 * (np.log(y / mu) - (y - mu) / mu),
+            "inverse_gaussian": lambda: (y - mu) ** 2 / (mu**2 * y),
+            "gaussian": lambda: (y - mu) ** 2,
+        }[family]()
+    )
 
 
 def absolute(family, y, mu, a):
@@ -98,7 +101,9 @@ def absolute(family, y, mu, a):
 
 
 def emulate(case, problem, M, beta, eta):
-    """Steps (a) to (e) with dense matrices, beta fixed or (None) solved jointly; returns value, u, beta, eta."""
+    """Steps (a) to (e) with dense matrices, beta fixed or (None) solved jointly; returns value, u, beta,
+    eta.
+    """
     y, a, X, q = problem.y, problem.weights, problem.X, M.shape[1]
     joint = beta is None
     fixed = problem.offset + (0.0 if joint else X @ beta)
@@ -133,7 +138,15 @@ def emulate(case, problem, M, beta, eta):
     return logdet + u @ u + absolute(case.family, y, mu, a), u, solution[q:], eta
 
 
-EMULATED = ["binomial-logit", "binomial-cloglog", "poisson-log", "gamma-log", "gamma-inverse", "inverse_gaussian-log", "gaussian-log"]  # fmt: skip
+EMULATED = [
+    "binomial-logit",
+    "binomial-cloglog",
+    "poisson-log",
+    "gamma-log",
+    "gamma-inverse",
+    "inverse_gaussian-log",
+    "gaussian-log",
+]
 
 
 @pytest.mark.parametrize("design", [DESIGN["crossed-us2+us1"], DESIGN["cs3"]], ids=str)
@@ -175,7 +188,7 @@ def test_halving_against_the_emulation():
     np.testing.assert_allclose(walk.u, u, atol=1e-9)
 
 
-# -- lme4's own numbers ---------------------------------------------------------------------------------------
+# -- lme4's own numbers --------------------------------------------------------------------------------------
 
 
 @pytest.mark.golden
@@ -224,11 +237,13 @@ def test_quadrature_with_one_node_is_laplace_relative(after_stage_one):
     relative = walk.quadrature(theta, BETA_1, 1)
     laplace = walk.stage_two(theta, BETA_1)
     problem = walk.problem
-    saturated = -2 * stats.binom.logpmf(np.round(problem.y * problem.weights), problem.weights, problem.y).sum()
+    saturated = (
+        -2 * stats.binom.logpmf(np.round(problem.y * problem.weights), problem.weights, problem.y).sum()
+    )
     assert laplace - relative == pytest.approx(saturated, rel=1e-12)
 
 
-# -- what the walk promises -----------------------------------------------------------------------------------
+# -- what the walk promises ----------------------------------------------------------------------------------
 
 
 def test_the_objective_does_not_remember(after_stage_one):
@@ -244,7 +259,10 @@ def test_the_early_stop_is_visible(after_stage_one):
     walk, theta = after_stage_one, np.array([1.0])
     value = walk.stage_two(theta, -np.ones(4))
     objective = laplace(walk.problem)
-    exact, mode = objective.value(np.append(theta, -np.ones(4))), objective.mode(np.append(theta, -np.ones(4)))
+    exact, mode = (
+        objective.value(np.append(theta, -np.ones(4))),
+        objective.mode(np.append(theta, -np.ones(4))),
+    )
     assert 1e-10 < np.max(np.abs(walk.u - mode.u)) < 1e-3
     assert 1e-6 < abs(walk.logdet_L2 - mode.logdet_L2) < 1e-2
     assert 1e-6 < abs(value - exact) < 1e-2

@@ -28,7 +28,11 @@ def linear(design, seed=4, weights=True):
     )
     w = rng.uniform(0.4, 2.5, design.n) if weights else np.ones(design.n)
     offset = rng.uniform(-1, 1, design.n)
-    y = offset + design.X @ [2.0, -1.0] + 1.5 * (M @ rng.standard_normal(M.shape[1]) + rng.normal(size=design.n) / np.sqrt(w))
+    y = (
+        offset
+        + design.X @ [2.0, -1.0]
+        + 1.5 * (M @ rng.standard_normal(M.shape[1]) + rng.normal(size=design.n) / np.sqrt(w))
+    )
     return build(get_family("gaussian"), design.X, design.terms, design.structures, y, w, offset), par
 
 
@@ -43,7 +47,9 @@ def dense(problem, design, par, reml):
 def test_value_against_the_dense_oracle(design, reml):
     """n x n covariance matrix, generalised least squares, no profiling formula shared."""
     problem, par = linear(design)
-    assert ProfiledLinear(problem, reml).value(par) == pytest.approx(dense(problem, design, par, reml), rel=1e-11)
+    assert ProfiledLinear(problem, reml).value(par) == pytest.approx(
+        dense(problem, design, par, reml), rel=1e-11
+    )
 
 
 @every_design
@@ -53,7 +59,9 @@ def test_gradient(design, reml):
     objective = ProfiledLinear(problem, reml)
     _, gradient = objective.value_and_gradient(par)
     expected = oracles.gradient_5_point(objective.value, par, 1e-3 * np.abs(par))
-    np.testing.assert_allclose(gradient * par, expected * par, rtol=1e-7, atol=1e-7 * np.max(np.abs(expected * par)))
+    np.testing.assert_allclose(
+        gradient * par, expected * par, rtol=1e-7, atol=1e-7 * np.max(np.abs(expected * par))
+    )
 
 
 @every_design
@@ -107,7 +115,7 @@ def test_the_other_criterion_at_the_same_parameters():
     assert reml.criterion(False) == pytest.approx(value, rel=1e-14)
 
 
-# -- published values -----------------------------------------------------------------------------------------
+# -- published values ----------------------------------------------------------------------------------------
 
 
 def dyestuff(column="Yield", name="Dyestuff"):
@@ -115,7 +123,9 @@ def dyestuff(column="Yield", name="Dyestuff"):
     codes = data["Batch"].cat.codes.to_numpy()
     y = data[column].to_numpy(float)
     terms = [(codes, np.ones((y.size, 1)), 6)]
-    return build(get_family("gaussian"), np.ones((y.size, 1)), terms, [make_structure("us", 1)], y, np.ones(y.size))
+    return build(
+        get_family("gaussian"), np.ones((y.size, 1)), terms, [make_structure("us", 1)], y, np.ones(y.size)
+    )
 
 
 @pytest.mark.golden
@@ -135,7 +145,7 @@ def test_dyestuff_optimum():
     assert abs(gradient[0]) < 1e-4  # lme4 stops within 1e-5 of its optimum
 
 
-# -- invariances ----------------------------------------------------------------------------------------------
+# -- invariances ---------------------------------------------------------------------------------------------
 
 
 @ml_and_reml
@@ -184,11 +194,15 @@ def test_even_in_the_sign_of_a_column(name):
 
 
 def test_a_huge_mean_costs_no_digits():
-    """y shifted by 1e8: the residual of least squares is what enters, so pwrss keeps what y itself has left."""
+    """y shifted by 1e8: the residual of least squares is what enters, so pwrss keeps what y itself has
+    left.
+    """
     problem, par = linear(DESIGN["nested"])
     shifted = replace(problem, y=problem.y + 1e8)
     rounded = replace(problem, y=shifted.y - 1e8)  # the same rounding of y, without the shift
-    assert ProfiledLinear(shifted, False).value(par) == pytest.approx(ProfiledLinear(rounded, False).value(par), rel=1e-9)
+    assert ProfiledLinear(shifted, False).value(par) == pytest.approx(
+        ProfiledLinear(rounded, False).value(par), rel=1e-9
+    )
 
 
 def test_collinear_columns_are_an_infinite_deviance():
@@ -209,4 +223,6 @@ def test_without_fixed_effects():
     value_reml, gradient_reml = reml.value_and_gradient(par)
     assert value == value_reml
     np.testing.assert_array_equal(gradient, gradient_reml)
-    np.testing.assert_allclose(gradient, oracles.gradient_5_point(ml.value, par, 1e-3 * par), rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(
+        gradient, oracles.gradient_5_point(ml.value, par, 1e-3 * par), rtol=1e-7, atol=1e-8
+    )

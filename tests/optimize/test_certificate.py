@@ -26,7 +26,9 @@ def test_an_optimum_is_certified():
     assert not certificate.singular
     assert certificate.messages == ()
     assert certificate.gradient_norm == 1e-6
-    assert certificate.newton_decrement == pytest.approx(0.5e-12 * np.ones(3) @ np.linalg.solve(H, np.ones(3)))
+    assert certificate.newton_decrement == pytest.approx(
+        0.5e-12 * np.ones(3) @ np.linalg.solve(H, np.ones(3))
+    )
     assert certificate.newton_decrement < TOLERANCE
     np.testing.assert_allclose(certificate.eigenvalues, np.linalg.eigvalsh(unit_diagonal(H)[0]))
     assert str(certificate).startswith("converged\n")
@@ -144,7 +146,14 @@ def test_a_hessian_that_is_not_finite_is_a_failure():
 
 def test_a_model_without_free_parameters_is_converged():
     certificate = certify(
-        (), np.empty(0), np.empty(0), np.empty((0, 0)), np.empty(0), np.empty(0), boundary=(), pirls_residual=0.0
+        (),
+        np.empty(0),
+        np.empty(0),
+        np.empty((0, 0)),
+        np.empty(0),
+        np.empty(0),
+        boundary=(),
+        pirls_residual=0.0,
     )
     assert certificate.converged
     assert certificate.newton_decrement == 0.0

@@ -41,9 +41,7 @@ def quadratic(A, centre):
 def rosenbrock(x):
     """Minimum 0 at (1, 1); its valley bends."""
     value = 100.0 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
-    return value, np.array(
-        [-400.0 * x[0] * (x[1] - x[0] ** 2) - 2 * (1 - x[0]), 200.0 * (x[1] - x[0] ** 2)]
-    )
+    return value, np.array([-400.0 * x[0] * (x[1] - x[0] ** 2) - 2 * (1 - x[0]), 200.0 * (x[1] - x[0] ** 2)])
 
 
 def test_quadratic_with_its_own_hessian_takes_one_step():
@@ -80,9 +78,7 @@ def test_steps_do_not_depend_on_the_units_of_a_coordinate(scale):
         return value, gradient * S
 
     plain, _ = run(rosenbrock, [-1.2, 1.0])
-    other, _ = run(
-        scaled, np.array([-1.2, 1.0]) / S, hessian=np.diag(S**2), largest_step=10.0 / S
-    )
+    other, _ = run(scaled, np.array([-1.2, 1.0]) / S, hessian=np.diag(S**2), largest_step=10.0 / S)
     np.testing.assert_allclose(other.x * S, plain.x, rtol=1e-4)
     assert abs(other.n_evaluations - plain.n_evaluations) <= 5
 
@@ -205,16 +201,20 @@ def test_the_same_run_twice_is_bit_equal():
     two, B2 = run(rosenbrock, [-1.2, 1.0])
     np.testing.assert_array_equal(one.x, two.x)
     np.testing.assert_array_equal(B1, B2)
-    assert one == one.__class__(one.x, two.value, two.n_evaluations, two.n_gradients, two.message, two.success)
+    assert one == one.__class__(
+        one.x, two.value, two.n_evaluations, two.n_gradients, two.message, two.success
+    )
 
 
-# -- the pieces -----------------------------------------------------------------------------------------------
+# -- the pieces ----------------------------------------------------------------------------------------------
 
 
 def test_free_coordinates():
     x, lower, upper = np.array([0.0, 0.0, 1.0, 1.0, 0.5]), np.zeros(5), np.ones(5)
     gradient = np.array([1.0, -1.0, -1.0, 1.0, 3.0])
-    np.testing.assert_array_equal(free_coordinates(x, gradient, lower, upper), [False, True, False, True, True])
+    np.testing.assert_array_equal(
+        free_coordinates(x, gradient, lower, upper), [False, True, False, True, True]
+    )
 
 
 def test_newton_direction_over_the_free_coordinates():
@@ -227,7 +227,9 @@ def test_newton_direction_over_the_free_coordinates():
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=100, deadline=None)
 def test_bfgs_update_stays_positive_definite(seed):
-    """Damping keeps it so even for pairs with negative curvature; undamped pairs satisfy the secant equation."""
+    """Damping keeps it so even for pairs with negative curvature; undamped pairs satisfy the secant
+    equation.
+    """
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(3, 3))
     B = root @ root.T + 0.05 * np.eye(3)
@@ -249,7 +251,7 @@ def test_bfgs_update_ignores_a_step_of_zero():
 def test_difference_hessian():
     """Of rosenbrock at (1, 1): [[802, -400], [-400, 200]]; analytic."""
     unbounded = np.full(2, INF)
-    found = difference_hessian(rosenbrock, np.ones(2), np.full(2, 1e-4), -unbounded, unbounded)
+    found = difference_hessian(rosenbrock, np.ones(2), 1e-4 * np.eye(2), -unbounded, unbounded)
     np.testing.assert_allclose(found, [[802.0, -400.0], [-400.0, 200.0]], rtol=1e-6)
 
 
@@ -258,5 +260,5 @@ def test_difference_hessian_is_one_sided_at_a_bound():
         assert x[0] <= 1.0
         return rosenbrock(x)
 
-    found = difference_hessian(function, np.ones(2), np.full(2, 1e-5), np.full(2, -INF), np.array([1.0, INF]))
+    found = difference_hessian(function, np.ones(2), 1e-5 * np.eye(2), np.full(2, -INF), np.array([1.0, INF]))
     np.testing.assert_allclose(found, [[802.0, -400.0], [-400.0, 200.0]], rtol=1e-4)

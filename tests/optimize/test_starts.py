@@ -1,0 +1,110 @@
+"""Starting values: inside the domain, on the scale of the data, whatever the units."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from problems import BY_NAME, CASES, DESIGN, DESIGNS, build, intercepts, simulated
+
+from refglmm.covariance import make_structure
+from refglmm.errors import DataError
+from refglmm.families.registry import get_family
+from refglmm.optimize.starts import par_scale, scaled_start, start_fixed, start_par, start_shape
+
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+@every_case
+def test_the_start_has_a_finite_density(case):
+    problem, _, _ = intercepts(case)
+    beta, eta = start_fixed(problem)
+    np.testing.assert_allclose(eta, problem.offset + problem.X @ beta, rtol=1e-14)
+    assert np.all(problem.family.link.valid_eta(eta))
+    phi = start_shape(problem, eta)
+    out = np.empty((6, problem.n))
+    assert np.isfinite(problem.family.observe(problem.y, eta, problem.weights, problem.base, phi, 0, out))
+    assert phi.shape == (problem.n_phi,)
+    assert np.all(phi > 0)
+
+
+def test_an_exact_fit_is_found_by_least_squares():
+    """y on the line: g(mu0) = eta exactly for the gaussian, so beta is the line."""
+    x = np.linspace(0, 1, 10)
+    problem = build(
+        get_family("gaussian"), np.column_stack([np.ones(10), x]), [(np.repeat([0, 1], 5), np.ones((10, 1)),
+2)],
+        [make_structure("us", 1)], 3.0 + 2.0 * x + 1.0, np.ones(10), np.ones(10),
+    )  # fmt: skip
+    beta, _ = start_fixed(problem)
+    np.testing.assert_allclose(beta, [3.0, 2.0], rtol=1e-12)
+
+
+def test_the_offset_is_part_of_the_target():
+    problem, _, _ = intercepts(BY_NAME["poisson-log"])
+    shifted = replace(problem, offset=np.full(problem.n, 2.0))
+    one, two = start_fixed(problem)[0], start_fixed(shifted)[0]
+    np.testing.assert_allclose(two, one - [2.0, 0.0], atol=1e-10)
+
+
+def test_no_valid_start_is_an_error_with_advice():
+    problem, _, _ = intercepts(BY_NAME["poisson-identity"])
+    hopeless = replace(problem, X=np.empty((problem.n, 0)), beta_names=(), offset=np.full(problem.n, -1.0))
+    with pytest.raises(DataError, match=r"identity link of the poisson family .* give `start="):
+        start_fixed(hopeless)
+
+
+def test_scale_free_links_start_at_one():
+    """lme4's start: every standard deviation 1 (columns of ones)."""
+    problem, _, _ = intercepts(BY_NAME["binomial-logit"])
+    _, eta = start_fixed(problem)
+    np.testing.assert_array_equal(start_par(problem, eta), [1.0])
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_other_links_start_on_the_scale_of_the_response(unit):
+    """Gamma with identity link, y in any units: the start moves with them."""
+    problem, _, _ = intercepts(BY_NAME["gamma-identity"])
+    scaled = problem.with_response(problem.y * unit)
+    start = start_par(scaled, start_fixed(scaled)[1])
+    plain = start_par(problem, start_fixed(problem)[1])
+    assert start[0] == pytest.approx(plain[0] * unit, rel=1e-6)
+    assert 0 < plain[0] < np.std(problem.y)
+
+
+def test_a_column_in_millions_starts_at_a_millionth():
+    design = DESIGN["same-factor-twice"]
+    problem, _ = simulated(BY_NAME["poisson-log"], design)
+    terms = [design.terms[0], (design.terms[1][0], design.terms[1][1] * 1e6, 8)]
+    scaled = build(problem.family, problem.X, terms, problem.structures, problem.y, problem.weights)
+    plain, other = scaled_start(problem, 1.0), scaled_start(scaled, 1.0)
+    np.testing.assert_allclose(other, plain * [1.0, 1e-6], rtol=1e-12)
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=str)
+def test_starts_and_scales_fit_every_structure(design):
+    """Standard deviations positive, correlations at zero, inside the bounds; scales positive and finite."""
+    problem, _ = simulated(BY_NAME["binomial-logit"], design)
+    start = scaled_start(problem, 0.7)
+    assert np.all(start >= problem.par_lower)
+    assert np.all(start <= problem.par_upper)
+    deviations = problem.par_lower == 0.0
+    assert np.all(start[deviations] > 0)
+    assert np.all(start[~deviations] == 0)
+    for par in (start, 0.0 * start):
+        scale = par_scale(problem, par, start)
+        assert np.all(np.isfinite(scale))
+        assert np.all(scale > 0)
+    # a standard deviation's natural change is its own size
+    for structure, part in zip(problem.structures, problem.par_slices, strict=True):
+        if structure.name == "diag":
+            np.testing.assert_allclose(par_scale(problem, start, start)[part], start[part])
+
+
+def test_a_column_of_zeros_is_survived():
+    problem, _ = simulated(BY_NAME["binomial-logit"], DESIGN["nested"])
+    design = DESIGN["nested"]
+    terms = [(design.terms[0][0], np.zeros((design.n, 1)), 12), design.terms[1]]
+    zero = build(problem.family, problem.X, terms, problem.structures, problem.y, problem.weights)
+    np.testing.assert_array_equal(scaled_start(zero, 1.0), [1.0, 1.0])
