@@ -284,9 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     int
         0 if every figure was reproduced, else 1.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m refglmm.demo", description="Published models, fitted again."
-    )
+    parser = argparse.ArgumentParser(prog="python -m refglmm.demo", description="Published models, fitted again.")
     parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for the pictures")
     folder = parser.parse_args(arguments).out
     try:

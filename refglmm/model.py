@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,8 @@ class GLMM:
         reml: bool = False,
         optimizer: str | tuple[str, str] | None = None,
         start: Any = None,
+        etastart: Any = None,
+        mustart: Any = None,
         control: Control | Mapping[str, Any] | None = None,
         se: str = "hessian",
     ) -> FittedModel:
@@ -149,6 +152,8 @@ class GLMM:
             "newton", "bobyqa" or "nelder_mead" for (first, second) stage.
         start : array or mapping, optional
             Covariance parameters, or a mapping with any of "par" (or "theta"), "beta", "phi".
+        etastart, mustart : array of shape (n,), optional
+            Linear predictor, or mean, to start from (GLMMs).
         control : Control or mapping, optional
             See :class:`refglmm.optimize.control.Control`.
         se : {"hessian", "rx"}
@@ -164,9 +169,12 @@ class GLMM:
             raise ArgumentError(f"se must be 'hessian' or 'rx', not {se!r}")
         settings = make_control(control, optimizer, self.mode_name)
         given = self._check_start(start)
+        if etastart is not None or mustart is not None:
+            given["eta"] = self._start_eta(etastart, mustart)
         announce_compilation()
         with blas_threads(settings.threads):
             optimum, mode, sigma = self._estimate(int(n_agq), reml, settings, given)
+        optimum, separated = self._judge_separation(optimum, mode)
         fit = FittedModel(
             formula=self.frame.formula,
             frame=self.frame,
@@ -185,12 +193,10 @@ class GLMM:
             se_type=se,
             problem=self.problem,
         )
-        self._warn(optimum, mode)
+        self._warn(optimum, separated)
         return fit
 
-    def _estimate(
-        self, n_agq: int, reml: bool, control: Control, start: dict[str, Any]
-    ) -> tuple[Optimum, Mode, float]:
+    def _estimate(self, n_agq: int, reml: bool, control: Control, start: dict[str, Any]) -> tuple[Optimum, Mode, float]:
         """Fit on the columns as they are, or on rescaled ones; returns sigma too."""
         if not self.autoscale:
             return self._run(self.problem, n_agq, reml, control, start)
@@ -244,27 +250,47 @@ class GLMM:
             given[name] = array
         return given
 
-    def _warn(self, optimum: Optimum, mode: Mode) -> None:
-        """Say, once each, what is wrong with this optimum."""
-        certificate = optimum.certificate
+    def _judge_separation(self, optimum: Optimum, mode: Mode) -> tuple[Optimum, tuple[str, ...]]:
+        """Withdraw the certificate of estimates that run away; also their columns."""
         separated = separated_columns(self.problem, mode, optimum.beta)
         if separated:
-            warn(
-                SeparationWarning(
-                    f"complete or quasi-complete separation in {', '.join(separated)}: the estimates run away and "
-                    "their standard errors mean nothing; drop or merge the level, or use a prior",
-                    columns=separated,
-                ))
+            message = (
+                f"complete or quasi-complete separation in {', '.join(separated)}: the estimates run away and their "
+                "standard errors mean nothing; drop or merge the level, or use a prior"
+            )
+            certificate = replace(optimum.certificate, converged=False, messages=(message,))
+            optimum = replace(optimum, certificate=certificate)
+        return optimum, separated
+
+    def _start_eta(self, etastart: Any, mustart: Any) -> np.ndarray:
+        """The linear predictor that ``etastart`` or ``mustart`` asks for, checked against the link's domain."""
+        if etastart is not None and mustart is not None:
+            raise ArgumentError("give etastart or mustart, not both")
+        name, given = ("etastart", etastart) if etastart is not None else ("mustart", mustart)
+        values = np.asarray(given, dtype=float)
+        if values.shape != (self.problem.n,):
+            raise ArgumentError(f"{name} must have length {self.problem.n}, not shape {values.shape}")
+        with np.errstate(all="ignore"):
+            eta = values if name == "etastart" else self.family.link.link(values)
+        if not np.all(np.isfinite(eta)) or not np.all(self.family.link.valid_eta(eta)):
+            raise ArgumentError(f"{name} leaves the domain of the {self.family.link.name} link")
+        return eta
+
+    def _warn(self, optimum: Optimum, separated: tuple[str, ...]) -> None:
+        """Say, once each, what is wrong with this optimum."""
+        certificate = optimum.certificate
+        if separated:
+            warn(SeparationWarning(certificate.messages[0], columns=separated))
         if certificate.singular:
             warn(
                 SingularFitWarning(
                     f"boundary (singular) fit: {', '.join(certificate.boundary)} at the edge; consider a simpler "
                     "random-effects structure",
                     boundary=certificate.boundary,
-                ))
+                )
+            )
         if certificate.messages and not separated:
-            warn(
-                ConvergenceWarning("; ".join(certificate.messages), certificate=certificate))
+            warn(ConvergenceWarning("; ".join(certificate.messages), certificate=certificate))
 
 
 def glmer(
@@ -276,6 +302,8 @@ def glmer(
     mode: str = "exact",
     optimizer: str | tuple[str, str] | None = None,
     start: Any = None,
+    etastart: Any = None,
+    mustart: Any = None,
     control: Control | Mapping[str, Any] | None = None,
     se: str = "hessian",
     **model_arguments: Any,
@@ -287,7 +315,7 @@ def glmer(
     formula, data, family, mode, **model_arguments
         See :class:`GLMM` (``link``, ``weights``, ``offset``, ``subset``, ``na_action``, ``contrasts``, ``env``,
         ``double_bar``, ``checks``, ``data_name``).
-    n_agq, optimizer, start, control, se
+    n_agq, optimizer, start, etastart, mustart, control, se
         See :meth:`GLMM.fit`.
 
     Returns
@@ -309,9 +337,18 @@ def glmer(
             FamilyWarning(
                 "a gaussian family with identity link is a linear mixed model and is fitted as one; "
                 "call lmer() to say so"
-            ))
+            )
+        )
         n_agq = 1
-    return model.fit(n_agq=n_agq, optimizer=optimizer, start=start, control=control, se=se)
+    return model.fit(
+        n_agq=n_agq,
+        optimizer=optimizer,
+        start=start,
+        etastart=etastart,
+        mustart=mustart,
+        control=control,
+        se=se,
+    )
 
 
 def lmer(

@@ -102,9 +102,7 @@ class Rows:
 
 def first_difference(f, x, h):
     """Sixth-order central difference, elementwise."""
-    return (
-        45 * (f(x + h) - f(x - h)) - 9 * (f(x + 2 * h) - f(x - 2 * h)) + (f(x + 3 * h) - f(x - 3 * h))
-    ) / (60 * h)
+    return (45 * (f(x + h) - f(x - h)) - 9 * (f(x + 2 * h) - f(x - 2 * h)) + (f(x + 3 * h) - f(x - 3 * h))) / (60 * h)
 
 
 def gradient_5_point(f, x, steps):

@@ -162,9 +162,7 @@ def build(family, X, terms, structures, y, a, offset=None):
         y=np.ascontiguousarray(y, dtype=float),
         weights=np.ascontiguousarray(a, dtype=float),
         offset=np.zeros(n) if offset is None else np.asarray(offset, dtype=float),
-        base=np.ascontiguousarray(
-            family.base_measure(np.asarray(y, float), np.asarray(a, float)), dtype=float
-        ),
+        base=np.ascontiguousarray(family.base_measure(np.asarray(y, float), np.asarray(a, float)), dtype=float),
         X=np.ascontiguousarray(X, dtype=float),
         layout=build_layout([t[0] for t in terms], [t[1] for t in terms], [t[2] for t in terms], n),
         structures=tuple(structures),

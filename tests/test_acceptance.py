@@ -94,9 +94,7 @@ def test_a1_deviance(exact, compat):
 def test_a1_full_set_exact(exact):
     """Dense emulation with the inner problem solved to rounding."""
     assert exact.theta.iloc[0] == pytest.approx(0.6422614464, abs=1e-7)
-    np.testing.assert_allclose(
-        exact.fixef, [-1.3985320989, -0.9923327977, -1.1286720939, -1.5803138810], atol=2e-7
-    )
+    np.testing.assert_allclose(exact.fixef, [-1.3985320989, -0.9923327977, -1.1286720939, -1.5803138810], atol=2e-7)
     np.testing.assert_allclose(exact.se, [0.2324718619, 0.3066422283, 0.3266375544, 0.4274360647], rtol=2e-6)
     with pytest.warns(VcovWarning, match="RX and Hessian"):
         rx = np.sqrt(np.diag(exact.vcov("rx")))
@@ -109,9 +107,7 @@ def test_a1_full_set_exact(exact):
 def test_a1_full_set_compat(compat):
     """lme4 2.1-0."""
     assert compat.theta.iloc[0] == pytest.approx(0.6420699277, abs=2e-5)
-    np.testing.assert_allclose(
-        compat.fixef, [-1.3983428645, -0.9919249750, -1.1282162159, -1.5797454136], atol=5e-5
-    )
+    np.testing.assert_allclose(compat.fixef, [-1.3983428645, -0.9919249750, -1.1282162159, -1.5797454136], atol=5e-5)
     np.testing.assert_allclose(compat.se, [0.2312140, 0.3031506, 0.3228302, 0.4220492], rtol=2e-4)
     assert compat.aic == pytest.approx(194.0531328, abs=1e-6)
     assert compat.bic == pytest.approx(204.17989, abs=1e-5)
@@ -251,9 +247,7 @@ def test_a9_too_many_random_effects(two_days):
     with pytest.raises(GroupingError, match=r"\(=36\) <= .*\(=36\).*Days \| Subject"):
         rg.lmer(formula, two_days)
     model = rg.GLMM(formula, two_days, checks={"effects_vs_rows": "ignore"})
-    with pytest.warns(
-        ConvergenceWarning, match="not uniquely determined|do not determine"
-    ):  # and that is why
+    with pytest.warns(ConvergenceWarning, match="not uniquely determined|do not determine"):  # and that is why
         assert np.isfinite(model.fit().loglik)
     with pytest.warns(CheckWarning, match=r"\(=36\)"):
         rg.GLMM(formula, two_days, checks={"effects_vs_rows": "warning"})
@@ -336,9 +330,7 @@ def test_a10_a_nested_factor_with_a_level_a_row_is_set_up_in_seconds():
     labels = pd.Categorical(np.arange(n).astype(str))
     data = pd.DataFrame({"y": np.arange(n) % 7.0, "f1": labels, "f2": labels})
     began = time.perf_counter()
-    model = rg.GLMM(
-        "y ~ 1 + (1 | f1/f2)", data, checks={"levels_vs_rows": "ignore", "effects_vs_rows": "ignore"}
-    )
+    model = rg.GLMM("y ~ 1 + (1 | f1/f2)", data, checks={"levels_vs_rows": "ignore", "effects_vs_rows": "ignore"})
     assert time.perf_counter() - began < 20
     assert model.design.Zt().shape == (20_000, 10_000)
     assert model.design.Zt().nnz == 20_000
@@ -478,9 +470,7 @@ def test_a15_derivatives(cbpp, compat):
     off = rg.glmer(CBPP, cbpp, "binomial", mode="lme4", control={"derivatives_max_n": 55})
     assert off.optimum.hessian is None
     assert off.convergence.messages == ()
-    forced = rg.glmer(
-        CBPP, cbpp, "binomial", mode="lme4", control={"derivatives_max_n": 55, "derivatives": True}
-    )
+    forced = rg.glmer(CBPP, cbpp, "binomial", mode="lme4", control={"derivatives_max_n": 55, "derivatives": True})
     assert forced.optimum.hessian is not None
     assert forced.convergence.messages == ()
 
@@ -511,9 +501,7 @@ def test_a15_ar1_glmm(mode, cbpp):
     """lme4 2.1-0: logLik -94.23056, par 1.157292, .022686, beta -2.520501, df 3; its vcov crashes, ours
     does not.
     """
-    fit = rg.glmer(
-        "incidence / size ~ 1 + ar1(0 + period | herd)", cbpp, "binomial", weights="size", mode=mode
-    )
+    fit = rg.glmer("incidence / size ~ 1 + ar1(0 + period | herd)", cbpp, "binomial", weights="size", mode=mode)
     assert fit.loglik == pytest.approx(-94.23056, abs=2e-3)
     np.testing.assert_allclose(fit.par, [1.157292, 0.022686], atol=3e-3)
     assert fit.fixef.iloc[0] == pytest.approx(-2.520501, abs=3e-3)

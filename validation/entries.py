@@ -108,9 +108,7 @@ GAD_NEGBIN = Fit("y ~ f1 * f2 + (1 | g)", "gad_negbin", family="nb", n_agq=11)
 GAD_ORDINAL = Fit("y_new ~ cohort + sex + time + (1 | id)", "gad_ordinal", n_agq=11)
 GAD_ORDINAL_GM = GAD_ORDINAL.but(formula="y_new ~ cohort * sex + time + (1 | id)")
 
-TICKS = Fit(
-    "TICKS ~ YEAR + HEIGHT + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION)", "grouseticks", family="poisson"
-)
+TICKS = Fit("TICKS ~ YEAR + HEIGHT + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION)", "grouseticks", family="poisson")
 TICKS_CH = TICKS.but(formula="TICKS ~ 1 + YEAR + ch + (1 | INDEX) + (1 | BROOD) + (1 | LOCATION)")
 MMEC = Fit("deaths ~ 1 + uvb + (1 | region) + offset(log(expected))", "mmec", family="poisson", n_agq=11)
 VERBAGG = Fit("r2 ~ 1 + Anger + Gender + btype + situ + (1 | id) + (1 | item)", "VerbAgg")
@@ -120,9 +118,7 @@ EPIL2 = Fit("y ~ Base*trt + Age + Visit + (Visit | subject)", "epil2", family="n
 TOENAIL = Fit("outcome ~ time * treatment + (1 | patientID)", "toenail", mode="lme4")
 TOENAIL_VISIT = TOENAIL.but(formula="outcome ~ treatment * visit + (1 | patientID)", n_agq=20)
 CULCITA = Fit("predation ~ ttt + (1 | block)", "culcita", mode="lme4")
-GOPHER = Fit(
-    "shells ~ prev + offset(log(Area)) + factor(year) + (1 | Site)", "gopherdat2", "poisson", mode="lme4"
-)
+GOPHER = Fit("shells ~ prev + offset(log(Area)) + factor(year) + (1 | Site)", "gopherdat2", "poisson", mode="lme4")
 SHRINKAGE = Fit("total.fruits ~ 1 + (1 | gen)", "Arabidopsis_clipped", family="poisson", mode="lme4")
 
 SLEEP_REML = Fit("Reaction ~ Days + (Days | Subject)", "sleepstudy", reml=True)
@@ -154,8 +150,7 @@ def allfit_sd() -> dict[str, float]:
         "nloptwrap.NLOPT_LN_BOBYQA": ("bobyqa", "bobyqa"),
     }
     return {
-        f"sdcor herd.(Intercept)/{name}": sd(fitted(GM1_LME4.but(optimizer=pair)), ())
-        for name, pair in ours.items()
+        f"sdcor herd.(Intercept)/{name}": sd(fitted(GM1_LME4.but(optimizer=pair)), ()) for name, pair in ours.items()
     }
 
 
@@ -287,9 +282,7 @@ def modes_by_level(fit: Fit, group: str, columns: int = 1) -> Callable[[], dict[
         effects = fitted(fit).ranef(cond_var=False)[group]
         if columns == 1:
             return {str(level): float(row.iloc[0]) for level, row in effects.iterrows()}
-        return {
-            f"{level}/{j}": float(row.iloc[j]) for level, row in effects.iterrows() for j in range(columns)
-        }
+        return {f"{level}/{j}": float(row.iloc[j]) for level, row in effects.iterrows() for j in range(columns)}
 
     return numbers
 

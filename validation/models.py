@@ -203,9 +203,7 @@ READERS: dict[str, Reader] = {
     "sum_u_squared": lambda m, _: m.conditional.penalty,
     "logdet_LL": lambda m, _: m.conditional.logdet_L2,
     "sum_deviance_residuals": lambda m, _: m.conditional.deviance,
-    "deviance_without_constant": lambda m, _: (
-        m.conditional.penalty + m.conditional.logdet_L2 + m.conditional.deviance
-    ),
+    "deviance_without_constant": lambda m, _: m.conditional.penalty + m.conditional.logdet_L2 + m.conditional.deviance,
 }
 
 #: Which kind of quantity a key holds (the kinds of ``tolerance``); counts have none.

@@ -172,15 +172,9 @@ _FIGURE_FITS = {
     "ic": Fit(f"{_CM} + livch1 + livch2 + livch3 + (1 | district)", "Contraception", mode="lme4"),
     "bc": Fit(f"{_CM} + ch1 + (1 | district)", "Contraception", mode="lme4"),
     "bc_int": Fit(f"{_CM} + ch1 + age_s:ch1 + (1 | district)", "Contraception", mode="lme4"),
-    "bc_int_dist_urb_var": Fit(
-        f"{_CM} + ch1 + age_s:ch1 + (1 + urban1 | district)", "Contraception", mode="lme4"
-    ),
-    "bc_int_dist_urb_nest": Fit(
-        f"{_CM} + ch1 + age_s:ch1 + (1 | district/urban)", "Contraception", mode="lme4"
-    ),
-    "bc_int_dist_urb_cross": Fit(
-        f"{_CM} + ch1 + age_s:ch1 + (1 | urban:district)", "Contraception", mode="lme4"
-    ),
+    "bc_int_dist_urb_var": Fit(f"{_CM} + ch1 + age_s:ch1 + (1 + urban1 | district)", "Contraception", mode="lme4"),
+    "bc_int_dist_urb_nest": Fit(f"{_CM} + ch1 + age_s:ch1 + (1 | district/urban)", "Contraception", mode="lme4"),
+    "bc_int_dist_urb_cross": Fit(f"{_CM} + ch1 + age_s:ch1 + (1 | urban:district)", "Contraception", mode="lme4"),
 }
 
 
@@ -190,9 +184,7 @@ def figure_rows() -> dict[str, dict[str, Any]]:
     models: dict[str, dict[str, Any]] = {}
     with (FOLDER / "glmer_paper_ci.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            numbers = {
-                key: Decimal(row[key]) for key in ("estimate", "lower", "upper") if row[key] not in ("", "NA")
-            }
+            numbers = {key: Decimal(row[key]) for key in ("estimate", "lower", "upper") if row[key] not in ("", "NA")}
             models.setdefault(row["model"], {}).setdefault(row["method"], {})[row["parameter"]] = numbers
     return models
 

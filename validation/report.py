@@ -106,7 +106,5 @@ def render(published: Sequence[Record], peers: Sequence[Record], versions: str) 
         out += ["### Every failing number of these", "", *table(HEADER, map(comparison_row, failing))]
     left = [r for r in every if isinstance(r, Left) and r.count]
     out += ["## Not compared", ""]
-    out += table(
-        ("entry", "where", "numbers", "why"), ([r.entry, r.at, str(r.count), r.reason] for r in left)
-    )
+    out += table(("entry", "where", "numbers", "why"), ([r.entry, r.at, str(r.count), r.reason] for r in left))
     return "\n".join(out)

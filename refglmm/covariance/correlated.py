@@ -199,9 +199,7 @@ class _Correlated(Structure):
         return sd.copy(), self._correlation(rho)
 
 
-def _first_entries_by_columns(
-    k: int, n_columns: int, rows_each: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _first_entries_by_columns(k: int, n_columns: int, rows_each: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Entries of the lower triangle in the first columns, at most ``rows_each`` of each column."""
     rows, columns = lower_triangle_by_columns(k)
     keep = (columns < n_columns) & (rows < columns + rows_each)

@@ -87,9 +87,7 @@ class Unstructured(_FactorEntries):
         """Refuse ``hom``, which has no meaning here."""
         super().__post_init__()
         if self.hom:
-            raise ArgumentError(
-                "us(...) has no homogeneous form; use cs(...) or diag(...) with hom", k=self.k
-            )
+            raise ArgumentError("us(...) has no homogeneous form; use cs(...) or diag(...) with hom", k=self.k)
 
     def _theta_entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return lower_triangle_by_columns(self.k)

@@ -26,7 +26,7 @@ from refglmm.families.special import (
     LARGE,
     NEAR,
     SERIES_FROM,
-    log1p_minus_series,
+    near_excess,
     stirling_series,
 )
 
@@ -35,6 +35,7 @@ Point = Callable[..., Any]
 
 #: A count is whole if it is this close to an integer (R's tolerance for binomial counts; ours for all).
 WHOLE = 1e-3
+TINY = float(np.finfo(np.float64).tiny)
 
 # One kernel object for each point function, for the life of the process: numba compiles an object once.
 _array_kernel = lru_cache(maxsize=None)(array_kernel)
@@ -197,9 +198,7 @@ class Family:
         """Minus twice the conditional log likelihood as lme4 keeps its books (spec of lme4, section 5.7)."""
         raise NotImplementedError
 
-    def simulate(
-        self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator
-    ) -> FloatArray:
+    def simulate(self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Draw a response for each mean, on the scale of y."""
         raise NotImplementedError
 
@@ -243,9 +242,9 @@ def weighted(a: FloatArray, value: FloatArray) -> FloatArray:
 def log_ratio_excess(y: FloatArray | float, mu: FloatArray) -> FloatArray:
     """Return y log(mu / y) - (mu - y) <= 0, which is -mu at y = 0; no cancellation where mu is near y."""
     with np.errstate(all="ignore"):
-        x = (mu - y) / y
-        excess = np.where(np.abs(x) <= NEAR, log1p_minus_series(x), np.log(mu / y) - x)
-        return np.where(y == 0.0, -mu, y * excess)
+        d = mu - y
+        far = np.where(y == 0.0, 0.0, y * np.log(mu / y)) - d
+        return np.where(np.abs(d) <= NEAR * y, near_excess(np.maximum(y, TINY), d), far)
 
 
 def stirling_rest_array(k: FloatArray) -> FloatArray:

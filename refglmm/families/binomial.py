@@ -24,14 +24,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from refglmm._jit import inline
 from refglmm.errors import WeightsError
 from refglmm.families.base import EPS, Family, FloatArray, log_ratio_excess, stirling_rest_array
+from refglmm.families.kernel import inline
 from refglmm.families.links import NOTHING, OUTSIDE
-from refglmm.families.special import HALF_LOG_2PI, LARGE, NEAR, log1p_minus_series
+from refglmm.families.special import HALF_LOG_2PI, LARGE, NEAR, near_excess
 
 _SQRT_HALF = math.sqrt(0.5)
-#: Beyond this, the normal tail comes from the continued fraction; nearer, erfc costs dh four digits at most.
+#: Beyond this, the normal tail comes from the continued fraction; nearer, cancellation costs dh three digits.
 _MILLS_FROM = 4.0
 
 
@@ -47,11 +47,17 @@ def _log_density(y, a, p, q, log_p, log_q):
     n = 1.0 - y
     if a < LARGE or y == 0.0 or y == 1.0:
         return _times(y, log_p) + _times(n, log_q)
+    return _large_log_density(y, p, q, log_p, log_q)
+
+
+@inline
+def _large_log_density(y, p, q, log_p, log_q):
+    """Return minus half the deviance of a row of weight one, for 0 < y < 1."""
+    n = 1.0 - y
     s = y * q - n * p
-    u, v = -s / y, s / n
-    of_p = log1p_minus_series(u) if abs(u) <= NEAR else log_p - np.log(y) - u
-    of_q = log1p_minus_series(v) if abs(v) <= NEAR else log_q - np.log(n) - v
-    return y * of_p + n * of_q
+    of_p = near_excess(y, -s) if abs(s) <= NEAR * y else y * (log_p - np.log(y)) + s
+    of_q = near_excess(n, s) if abs(s) <= NEAR * n else n * (log_q - np.log(n)) - s
+    return of_p + of_q
 
 
 @inline
@@ -76,10 +82,14 @@ def binomial_logit(y, eta, a, base, phi):
     e = np.exp(-abs(eta))
     small, large, rest = e / (1.0 + e), 1.0 / (1.0 + e), np.log1p(e)
     p, q = (large, small) if eta > 0.0 else (small, large)
-    l0 = base + a * _log_density(y, a, p, q, min(eta, 0.0) - rest, min(-eta, 0.0) - rest)
+    n, log_p, log_q = 1.0 - y, min(eta, 0.0) - rest, min(-eta, 0.0) - rest
+    if a < LARGE or y == 0.0 or y == 1.0:
+        l0 = y * log_p + n * log_q
+    else:
+        l0 = _large_log_density(y, p, q, log_p, log_q)
     w = a * p * q
     dw = w * (q - p)
-    return l0, a * (y * q - (1.0 - y) * p), w, w, dw, dw
+    return base + a * l0, a * (y * q - n * p), w, w, dw, dw
 
 
 @inline
@@ -258,9 +268,7 @@ class Binomial(Family):
             rows = np.where(k > 0, k * np.log(mu), 0.0) + np.where(m > k, (m - k) * np.log1p(-mu), 0.0)
         return float(-2.0 * np.sum(_log_coefficient(k, m) + rows))
 
-    def simulate(
-        self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator
-    ) -> FloatArray:
+    def simulate(self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Proportions of a trials; needs whole a."""
         trials = np.round(a)
         if np.any(np.abs(trials - a) > 1e-8 * np.maximum(1.0, a)):

@@ -18,8 +18,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from refglmm._jit import inline
 from refglmm.families.base import Family, FloatArray, drawing_weight, weighted
+from refglmm.families.kernel import inline
 from refglmm.families.links import NOTHING, NOTHING_SHAPE, OUTSIDE, OUTSIDE_SHAPE
 from refglmm.families.special import expm1_minus, log_minus_digamma, log_stirling_constant
 
@@ -155,9 +155,7 @@ class Gamma(Family):
             rows = k * np.log(k * y / mu) - k * y / mu - np.log(y) - gammaln(k)
         return float(-2.0 * np.sum(weighted(a, rows)) + 2.0)
 
-    def simulate(
-        self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator
-    ) -> FloatArray:
+    def simulate(self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Gamma with shape a/phi and mean mu."""
         k = drawing_weight(a) / phi[0]
         return rng.gamma(k, mu / k)

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from refglmm._jit import inline
 from refglmm.families.base import Family, FloatArray, drawing_weight
+from refglmm.families.kernel import inline
 from refglmm.families.links import (
     NOTHING,
     NOTHING_SHAPE,
@@ -166,8 +166,6 @@ class Gaussian(Family):
         n, used = y.size, a > 0
         return float(n * (np.log(2.0 * np.pi * deviance / n) + 1.0) + 2.0 - np.sum(np.log(a[used])))
 
-    def simulate(
-        self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator
-    ) -> FloatArray:
+    def simulate(self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Normal with variance phi/a."""
         return rng.normal(mu, np.sqrt(phi[0] / drawing_weight(a)))

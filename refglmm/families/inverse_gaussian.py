@@ -17,8 +17,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from refglmm._jit import inline
 from refglmm.families.base import Family, FloatArray, drawing_weight, weighted
+from refglmm.families.kernel import inline
 from refglmm.families.links import NOTHING, NOTHING_SHAPE, OUTSIDE, OUTSIDE_SHAPE
 
 
@@ -186,8 +186,6 @@ class InverseGaussian(Family):
         constant = total * (np.log(2.0 * np.pi * deviance / total) + 1.0)
         return float(constant + 3.0 * np.sum(weighted(a, np.log(y))) + 2.0)
 
-    def simulate(
-        self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator
-    ) -> FloatArray:
+    def simulate(self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Inverse Gaussian (Wald) with mean mu and scale a/phi."""
         return rng.wald(mu, drawing_weight(a) / phi[0])

@@ -22,7 +22,8 @@ A family writes this once for a *single* observation (a ``point`` function, read
 :func:`array_kernel` turns it into the loop that runs over the data. Which rows of ``out`` are filled is said
 by ``order``: 0 l; 1 l, s, h, w; 2 all six; 3 all but l. The compiler drops what an order does not need, and l
 is what costs most: its logarithm takes half of the time of a Bernoulli pass. So that it can drop it, nothing
-that only l needs may call a function of the C library that sets global state (lgamma), nor loop without a count.
+that only l needs may call a function of the C library that sets global state (lgamma), nor loop without a
+count.
 
 Sums of l over a million rows steer line searches, so its error must be small against the *deviance* of a row,
 not against y log mu, which is 2e10 for a count of 1e9. Counts from ``special.LARGE`` on, and binomial rows of as
@@ -35,7 +36,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from numba.extending import register_jitable
+
 from refglmm._jit import kernel
+
+#: Marks point functions and their helpers: plain Python functions that are compiled into their caller. Forced,
+#: because the compiler drops what an order does not need only from code that it has before it, and by its own
+#: judgement it leaves long functions as calls.
+inline = register_jitable(forceinline=True)
 
 #: Rows of the ``out`` array that an observation kernel fills.
 L, S, H, W, DH, DW = range(6)
@@ -50,7 +58,7 @@ def array_kernel(point: Callable[..., Any]) -> Any:
     ----------
     point : function ``(y, eta, a, base, phi) -> (l, s, h, w, dh, dw)``
         Scalars in, scalars out, except ``phi``, a float array of the shape parameters. Must be marked
-        :func:`refglmm._jit.inline` and importable by name (numba's cache looks it up there).
+        :data:`inline` and importable by name (numba's cache looks it up there).
 
     Returns
     -------

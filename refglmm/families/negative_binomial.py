@@ -27,9 +27,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from refglmm._jit import inline
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.families.base import Family, FloatArray, count_base, log_ratio_excess, weighted
+from refglmm.families.kernel import inline
 from refglmm.families.links import (
     NOTHING,
     NOTHING_SHAPE,
@@ -45,8 +45,8 @@ from refglmm.families.special import (
     NEAR,
     digamma_growth,
     log1p_minus,
-    log1p_minus_series,
     log_rising,
+    near_excess,
     stirling_rest,
 )
 
@@ -58,10 +58,10 @@ def _log_density(y, theta, s, log_mu, log_odds):
     if y < LARGE:
         return log_rising(theta, y) + y * log_mu - n * log_odds
     growth = np.log1p(y / theta)
-    u, v = -s / y, s / theta
-    of_y = log1p_minus_series(u) if abs(u) <= NEAR else log_mu - np.log(y) + (growth - log_odds) - u
-    of_size = log1p_minus_series(v) if abs(v) <= NEAR else (growth - log_odds) - v
-    return stirling_rest(n) - stirling_rest(theta) - 0.5 * growth + y * of_y + theta * of_size
+    log_ratio = growth - log_odds
+    of_y = near_excess(y, -s) if abs(s) <= NEAR * y else y * (log_mu - np.log(y) + log_ratio) + s
+    of_size = near_excess(theta, s) if abs(s) <= NEAR * theta else theta * log_ratio - s
+    return stirling_rest(n) - stirling_rest(theta) - 0.5 * growth + of_y + of_size
 
 
 @inline
@@ -222,9 +222,7 @@ class NegativeBinomial(Family):
     def __init__(self, link: str | Link | None = None, size: float | None = None) -> None:
         super().__init__(link)
         if size is not None and not 0.0 < float(size) < np.inf:
-            raise ArgumentError(
-                f"the size of a negative binomial must be positive and finite, not {size!r}", size=size
-            )
+            raise ArgumentError(f"the size of a negative binomial must be positive and finite, not {size!r}", size=size)
         self._set("size", None if size is None else float(size))
         self._set("shape_names", ("size",) if size is None else ())
 
@@ -297,9 +295,7 @@ class NegativeBinomial(Family):
         rows += gammaln(y + theta) - gammaln(theta) - gammaln(y + 1.0)
         return float(-2.0 * np.sum(weighted(a, rows)))
 
-    def simulate(
-        self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator
-    ) -> FloatArray:
+    def simulate(self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Counts; the weight, which repeats a row, plays no part in drawing it."""
         theta = self.size if self.size is not None else float(phi[0])
         return rng.negative_binomial(theta, theta / (theta + mu)).astype(np.float64)

@@ -16,10 +16,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from refglmm._jit import inline
 from refglmm.families.base import Family, FloatArray, count_base, log_ratio_excess, weighted
+from refglmm.families.kernel import inline
 from refglmm.families.links import NOTHING, OUTSIDE
-from refglmm.families.special import LARGE, NEAR, log1p_minus_series
+from refglmm.families.special import LARGE, NEAR, near_excess
 
 
 @inline
@@ -27,10 +27,10 @@ def _log_density(y, mu, log_mu):
     """Return l at weight one without the base measure of ``count_base``."""
     if y < LARGE:
         return y * log_mu - mu
-    x = (mu - y) / y
-    if abs(x) <= NEAR:
-        return y * log1p_minus_series(x)
-    return y * (log_mu - np.log(y)) - (mu - y)
+    d = mu - y
+    if abs(d) <= NEAR * y:
+        return near_excess(y, d)
+    return y * (log_mu - np.log(y)) - d
 
 
 @inline
@@ -108,8 +108,6 @@ class Poisson(Family):
         rows = np.where(y < LARGE, direct, log_ratio_excess(y, mu))
         return float(-2.0 * np.sum(self.base_measure(y, a) + weighted(a, rows)))
 
-    def simulate(
-        self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator
-    ) -> FloatArray:
+    def simulate(self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Counts; the weight, which repeats a row, plays no part in drawing it."""
         return rng.poisson(mu).astype(np.float64)

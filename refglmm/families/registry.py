@@ -22,8 +22,7 @@ from refglmm.families.poisson import Poisson
 
 #: The built-in families under the name they carry.
 FAMILIES: dict[str, type[Family]] = {
-    family.name: family
-    for family in (Binomial, Bernoulli, Poisson, Gamma, InverseGaussian, Gaussian, NegativeBinomial)
+    family.name: family for family in (Binomial, Bernoulli, Poisson, Gamma, InverseGaussian, Gaussian, NegativeBinomial)
 }
 
 #: Other spellings, compared without case, spaces, dots, dashes and underscores.
@@ -39,9 +38,7 @@ _ALSO = {
 }
 
 # name, or name(link), name(link = "log"), name(2.5), name(size = 2.5)
-_CALL = re.compile(
-    r"\s*(?P<name>[\w. -]+?)\s*(?:\(\s*(?:(?P<key>\w+)\s*=)?\s*(?P<argument>[^()=]*?)\s*\))?\s*"
-)
+_CALL = re.compile(r"\s*(?P<name>[\w. -]+?)\s*(?:\(\s*(?:(?P<key>\w+)\s*=)?\s*(?P<argument>[^()=]*?)\s*\))?\s*")
 
 
 def _plain(name: str) -> str:
@@ -112,8 +109,7 @@ def get_family(family: Any, link: str | Link | None = None) -> Family:
         return family(link)
     if not isinstance(family, Family):
         raise FamilyError(
-            f"a family is a name or a family object, not {type(family).__name__}; "
-            f"there are {', '.join(FAMILIES)}",
+            f"a family is a name or a family object, not {type(family).__name__}; there are {', '.join(FAMILIES)}",
             family=family,
         )
     if link is not None and (link.name if isinstance(link, Link) else link) != family.link.name:

@@ -24,10 +24,10 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refglmm._jit import inline, pure
+from refglmm._jit import pure
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.families.base import Family, FloatArray, Point, weighted
-from refglmm.families.kernel import DH, DW, H, L, S, W, array_kernel, shape_kernel
+from refglmm.families.kernel import DH, DW, H, L, S, W, array_kernel, inline, shape_kernel
 from refglmm.families.links import Link, get_link
 
 _STENCIL = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
@@ -228,16 +228,13 @@ class UserFamily(Family):
         """-2 times the sum of l, where no shape parameter is estimated."""
         if self.shape_names:
             raise NotAvailableError(
-                f"mode='lme4' cannot estimate {', '.join(self.shape_names)} of the {self.name} family; "
-                "use mode='exact'"
+                f"mode='lme4' cannot estimate {', '.join(self.shape_names)} of the {self.name} family; use mode='exact'"
             )
         out = np.empty((6, y.size))
         base = self.base_measure(y, a)
         return -2.0 * float(self.observe(y, self.link.link(mu), a, base, self.fixed_shape, 0, out))
 
-    def simulate(
-        self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator
-    ) -> FloatArray:
+    def simulate(self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Draw a response by the author's function."""
         if self._simulate is None:
             raise NotAvailableError(f"the {self.name} family was given no simulate function")

@@ -53,9 +53,7 @@ def ml_deviance(fit: FittedModel) -> float:
     """-2 log L (ML) of a linear mixed model at its estimates of par, whatever criterion they minimise."""
     weights = fit.frame.weights[fit.frame.weights > 0]  # a row of weight zero is no observation
     n = weights.size
-    return float(
-        fit.conditional.logdet_L2 - np.sum(np.log(weights)) + n * (1.0 + np.log(2.0 * np.pi * pwrss(fit) / n))
-    )
+    return float(fit.conditional.logdet_L2 - np.sum(np.log(weights)) + n * (1.0 + np.log(2.0 * np.pi * pwrss(fit) / n)))
 
 
 def deviance(fit: FittedModel) -> float:
@@ -69,8 +67,7 @@ def reml_criterion(fit: FittedModel) -> float:
     """REML criterion at the estimates."""
     if not fit.reml:
         raise NotAvailableError(
-            "this model was not fitted by REML and has no REML criterion; use minus_two_loglik, "
-            "or lmer(..., reml=True)"
+            "this model was not fitted by REML and has no REML criterion; use minus_two_loglik, or lmer(..., reml=True)"
         )
     return float(fit.optimum.value)
 

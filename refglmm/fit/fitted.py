@@ -104,9 +104,7 @@ class FittedModel:
     @property
     def fixef(self) -> pd.Series:
         """Fixed effects by name."""
-        return pd.Series(
-            np.array(self.optimum.beta, dtype=float), index=list(self.design.names), name="fixef"
-        )
+        return pd.Series(np.array(self.optimum.beta, dtype=float), index=list(self.design.names), name="fixef")
 
     def coefficients(self, *, add_dropped: bool = False) -> pd.Series:
         """Fixed effects; with ``add_dropped`` also the rank-deficient columns, as NaN in their place."""

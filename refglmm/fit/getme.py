@@ -43,9 +43,7 @@ def theta(fit: FittedModel) -> pd.Series:
     for term, structure, par in zip(fit.design.terms, fit.structures, split_par(fit), strict=True):
         values.append(np.asarray(structure.theta(par), dtype=float))
         names += structure.theta_names(term.label, term.columns)
-    return pd.Series(
-        np.concatenate(values) if values else np.empty(0), index=names, name="theta", dtype=float
-    )
+    return pd.Series(np.concatenate(values) if values else np.empty(0), index=names, name="theta", dtype=float)
 
 
 def par(fit: FittedModel) -> pd.Series:
@@ -184,9 +182,7 @@ def _counts(function: Callable[[Any], int]) -> Callable[[FittedModel], pd.Series
 
 
 def _Gp(fit: FittedModel) -> NDArray[np.int64]:
-    return np.concatenate(
-        [[0], np.cumsum([len(t.levels) * len(t.columns) for t in fit.design.terms])]
-    ).astype(int)
+    return np.concatenate([[0], np.cumsum([len(t.levels) * len(t.columns) for t in fit.design.terms])]).astype(int)
 
 
 PIECES: dict[str, Callable[[FittedModel], Any]] = {

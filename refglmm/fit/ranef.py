@@ -154,10 +154,7 @@ def _merge(fit: FittedModel, modes: list[FloatArray]) -> dict[str, pd.DataFrame]
     for term, b in zip(fit.design.terms, modes, strict=True):
         frame = pd.DataFrame(b, index=pd.Index(term.levels, name=term.group), columns=list(term.columns))
         pieces.setdefault(term.group, []).append(frame)
-    return {
-        group: frames[0] if len(frames) == 1 else pd.concat(frames, axis=1)
-        for group, frames in pieces.items()
-    }
+    return {group: frames[0] if len(frames) == 1 else pd.concat(frames, axis=1) for group, frames in pieces.items()}
 
 
 def _long(fit: FittedModel, modes: list[FloatArray], cond_var: Mapping[str, FloatArray]) -> pd.DataFrame:

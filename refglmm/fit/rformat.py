@@ -89,8 +89,7 @@ def format_p(p: ArrayLike, digits: int = 3) -> list[str]:
 def stars(p: ArrayLike) -> list[str]:
     """Significance stars of p-values; empty for NaN."""
     return [
-        "" if math.isnan(v) else next(mark for bound, mark in STARS if v <= bound)
-        for v in np.asarray(p, dtype=float)
+        "" if math.isnan(v) else next(mark for bound, mark in STARS if v <= bound) for v in np.asarray(p, dtype=float)
     ]
 
 
@@ -105,15 +104,12 @@ def format_coefficients(estimate: ArrayLike, se: ArrayLike, digits: int = 4) -> 
     return text[: len(text) // 2], text[len(text) // 2 :]
 
 
-def table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[bool], *, indent: str = ""
-) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[bool], *, indent: str = "") -> str:
     """Align cells in columns separated by one space; ``left`` says which columns are left-justified."""
     body = [list(header), *[list(row) for row in rows]]
     widths = [max(len(row[j]) for row in body) for j in range(len(header))]
     lines = [
-        " ".join(c.ljust(w) if lj else c.rjust(w) for c, w, lj in zip(row, widths, left, strict=True))
-        for row in body
+        " ".join(c.ljust(w) if lj else c.rjust(w) for c, w, lj in zip(row, widths, left, strict=True)) for row in body
     ]
     return "\n".join(indent + line.rstrip() for line in lines)
 
@@ -143,8 +139,7 @@ def abbreviate(names: Sequence[str], length: int) -> list[str]:
         extra += 1
         repeated = {text for text in out if out.count(text) > 1}
         out = [
-            _abbreviate_one(name, extra) if text in repeated else text
-            for name, text in zip(names, out, strict=True)
+            _abbreviate_one(name, extra) if text in repeated else text for name, text in zip(names, out, strict=True)
         ]
     return out
 

@@ -187,10 +187,7 @@ class Summary:
             self.size,
         ]
         if len(self.phi):
-            lines += [
-                f"Shape: {name} = {value}"
-                for name, value in zip(self.phi.index, self._phi_text(), strict=True)
-            ]
+            lines += [f"Shape: {name} = {value}" for name, value in zip(self.phi.index, self._phi_text(), strict=True)]
         if len(self.coefficients):
             lines += ["", "Fixed effects:", *self._coefficient_lines(), *self._correlation_lines()]
         else:
@@ -237,9 +234,7 @@ class Summary:
         names = list(map(str, self.correlation.index))
         rows, columns = abbreviate(names, 11), abbreviate(names, 6)
         values = self.correlation.to_numpy()
-        body = [
-            [rows[i], *(f"{values[i, j]:6.3f}" if j < i else "" for j in range(p - 1))] for i in range(1, p)
-        ]
+        body = [[rows[i], *(f"{values[i, j]:6.3f}" if j < i else "" for j in range(p - 1))] for i in range(1, p)]
         return [
             "",
             "Correlation of Fixed Effects:",

@@ -115,11 +115,7 @@ class VarCorr:
         return header, rows
 
     def _row_names(self) -> list[tuple[str, str]]:
-        names = [
-            (term.label if i == 0 else "", column)
-            for term in self.terms
-            for i, column in enumerate(term.columns)
-        ]
+        names = [(term.label if i == 0 else "", column) for term in self.terms for i, column in enumerate(term.columns)]
         return names + ([] if self.residual_sd is None else [("Residual", "")])
 
     def to_string(self, components: Sequence[str] = ("Std.Dev.",), digits: int = 5) -> str:

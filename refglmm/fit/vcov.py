@@ -103,8 +103,7 @@ def fixed_covariance(fit: FittedModel, kind: str | None = None) -> FixedCovarian
         return FixedCovariance(matrix, "rx", "")
     if profiled:
         raise NotAvailableError(
-            "the fixed effects are profiled out of this objective, which has no Hessian for them; "
-            "use kind='rx'"
+            "the fixed effects are profiled out of this objective, which has no Hessian for them; use kind='rx'"
         )
     return _from_hessian(fit)
 
@@ -160,9 +159,7 @@ def joint_covariance(fit: FittedModel) -> FloatArray:
             "ranef(cond_var=True) gives its level blocks",
             order=p + q,
         )
-    Lambda = block_diag(
-        *[np.kron(np.eye(len(t.levels)), T) for t, T in zip(fit.design.terms, term_factors(fit))]
-    )
+    Lambda = block_diag(*[np.kron(np.eye(len(t.levels)), T) for t, T in zip(fit.design.terms, term_factors(fit))])
     inverse = solve_triangular(mode.rx, np.eye(p))
     V = inverse @ inverse.T
     LK = Lambda @ mode.factor.solve_Lt(np.array(mode.rzx))
@@ -174,9 +171,7 @@ def joint_covariance(fit: FittedModel) -> FloatArray:
 
 def random_names(fit: FittedModel) -> list[str]:
     """Names of the elements of b: term label, column, level."""
-    return [
-        f"{t.label}.{column}.{level}" for t in fit.design.terms for level in t.levels for column in t.columns
-    ]
+    return [f"{t.label}.{column}.{level}" for t in fit.design.terms for level in t.levels for column in t.columns]
 
 
 def vcov(fit: FittedModel, kind: str | None = None, *, full: bool = False) -> pd.DataFrame:

@@ -157,9 +157,7 @@ def check_rank(X: np.ndarray, names: Sequence[str], action: str) -> list[int]:
     kept = independent_columns(X)
     lost = [names[j] for j in range(X.shape[1]) if j not in set(kept)]
     if lost:
-        what = (
-            f"fixed-effect model matrix is rank deficient: {len(lost)} of {len(names)} columns are redundant"
-        )
+        what = f"fixed-effect model matrix is rank deficient: {len(lost)} of {len(names)} columns are redundant"
         if action == "stop":
             raise RankError(f"{what}: {', '.join(lost)}; remove them from the formula", columns=tuple(lost))
         if action == "warning":
@@ -199,9 +197,7 @@ def check_response(y: np.ndarray, kind: str, control: Checks) -> None:
     if kind in ("numeric", "binary", "factor") and len(y) and np.all(y == y[0]):
         report(
             control.constant_response,
-            ResponseError(
-                f"Response is constant: every row is {y[0]:g}; there is nothing to model", value=float(y[0])
-            ),
+            ResponseError(f"Response is constant: every row is {y[0]:g}; there is nothing to model", value=float(y[0])),
         )
 
 
@@ -211,9 +207,7 @@ def check_levels(sizes: dict[str, int], n: int, control: Checks) -> None:
     if one:
         report(
             control.one_level,
-            GroupingError(
-                f"grouping factors must have > 1 sampled level: {', '.join(one)}; remove them", groups=one
-            ),
+            GroupingError(f"grouping factors must have > 1 sampled level: {', '.join(one)}; remove them", groups=one),
         )
     few = [g for g, levels in sizes.items() if levels < _FEW_LEVELS]
     if few:

@@ -87,12 +87,7 @@ def _own_matrix(kind: Any, n: int, factor: str) -> tuple[np.ndarray, tuple[str, 
         matrix = np.array(kind, dtype=np.float64)
     except (TypeError, ValueError):
         matrix = np.empty(0)
-    if (
-        matrix.ndim != 2
-        or matrix.shape[0] != n
-        or not 1 <= matrix.shape[1] <= n
-        or not np.isfinite(matrix).all()
-    ):
+    if matrix.ndim != 2 or matrix.shape[0] != n or not 1 <= matrix.shape[1] <= n or not np.isfinite(matrix).all():
         raise ArgumentError(
             f"contrasts of factor {factor!r} need a finite matrix with {n} rows and at most {n - 1} columns, "
             f"got shape {matrix.shape}",

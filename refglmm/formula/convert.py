@@ -88,9 +88,7 @@ def _from_mapping(data: Mapping[Any, Any]) -> Table:
         try:
             lengths[name] = len(value)
         except TypeError:
-            raise DataError(
-                f"column {name!r} is a single value, not a column; repeat it", column=name
-            ) from None
+            raise DataError(f"column {name!r} is a single value, not a column; repeat it", column=name) from None
     if len(set(lengths.values())) > 1:
         raise DataError(f"columns differ in length: {lengths}; make them equal", lengths=lengths)
     n = next(iter(lengths.values()), 0)
@@ -103,9 +101,7 @@ def _from_narwhals(data: Any) -> Table:
     try:
         import narwhals.stable.v1 as nw
     except ImportError:
-        raise DataError(
-            f"cannot read data of type {type(data).__name__}; {wanted}", type=type(data)
-        ) from None
+        raise DataError(f"cannot read data of type {type(data).__name__}; {wanted}", type=type(data)) from None
     try:
         frame = nw.from_native(data, eager_only=True)
     except TypeError:
@@ -113,9 +109,7 @@ def _from_narwhals(data: Any) -> Table:
             f"cannot read data of type {type(data).__name__}; {wanted} (collect lazy frames first)",
             type=type(data),
         ) from None
-    return Table(
-        tuple(frame.columns), pd.RangeIndex(len(frame)), lambda name: _native_column(frame[name], nw)
-    )
+    return Table(tuple(frame.columns), pd.RangeIndex(len(frame)), lambda name: _native_column(frame[name], nw))
 
 
 def _native_column(series: Any, nw: Any) -> Any:
@@ -166,9 +160,7 @@ def to_column(raw: Any, name: str, n: int) -> Column:
             column=name,
         )
     if len(values) != n:
-        raise DataError(
-            f"column {name!r} has {len(values)} rows, expected {n}", column=name, rows=len(values)
-        )
+        raise DataError(f"column {name!r} has {len(values)} rows, expected {n}", column=name, rows=len(values))
     if isinstance(values, pd.Categorical):
         return _from_categorical(values, name)
     match getattr(values.dtype, "kind", "O"):
@@ -184,9 +176,7 @@ def to_column(raw: Any, name: str, n: int) -> Column:
 
 
 def _unusable(name: str, kind: str) -> DataError:
-    return DataError(
-        f"column {name!r} holds {kind} values; convert it to numbers or text", column=name, type=kind
-    )
+    return DataError(f"column {name!r} holds {kind} values; convert it to numbers or text", column=name, type=kind)
 
 
 def _to_float(values: Any) -> np.ndarray:
@@ -223,12 +213,8 @@ def _from_objects(values: Any, name: str) -> Column:
 
 
 def _from_text(values: Any, mixed: bool) -> Factor:
-    codes, uniques = pd.factorize(
-        pd.Series(values, copy=False).map(str, na_action="ignore") if mixed else values
-    )
-    labels = np.array(
-        [v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in uniques], dtype=object
-    )
+    codes, uniques = pd.factorize(pd.Series(values, copy=False).map(str, na_action="ignore") if mixed else values)
+    labels = np.array([v.decode("latin-1") if isinstance(v, bytes) else str(v) for v in uniques], dtype=object)
     order = sorted(range(len(labels)), key=labels.__getitem__)  # by code point: the same on every machine
     rank = np.empty(len(labels) + 1, dtype=np.int32)
     rank[order] = np.arange(len(labels), dtype=np.int32)

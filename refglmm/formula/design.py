@@ -129,9 +129,7 @@ def make_grouping(term: RandomTerm, columns: Mapping[str, Column]) -> tuple[Grou
     labels, pairs = factors[0].levels, []
     for factor in factors[1:]:
         width = len(factor.levels)
-        value = np.where(
-            (codes >= 0) & (factor.codes >= 0), codes.astype(np.int64) * width + factor.codes, -1
-        )
+        value = np.where((codes >= 0) & (factor.codes >= 0), codes.astype(np.int64) * width + factor.codes, -1)
         known = np.unique(value[value >= 0]) if (value < 0).any() else _sorted_unique(value)
         codes = np.where(value >= 0, np.searchsorted(known, value), -1).astype(np.int32)
         left, right = np.divmod(known, width) if width else (known, known)
@@ -340,9 +338,7 @@ class Design:
         texts = self.frame.formula.offsets
         argument = self.frame.offset_argument if offset is None else offset
         if isinstance(argument, str) and argument == "<array>":
-            raise DataError(
-                "the model was fitted with an offset array; pass offset= for the new data as well"
-            )
+            raise DataError("the model was fitted with an offset array; pass offset= for the new data as well")
         table, scope = self._open(newdata, texts)
         total = np.zeros(len(table))
         for text in texts:
@@ -362,9 +358,7 @@ class Design:
         names = self.frame.raw
         lost = [name for name in _names(texts) if name in names and name not in table]
         if lost:
-            raise DataError(
-                f"newdata lacks the columns {', '.join(map(repr, lost))}; add them", columns=tuple(lost)
-            )
+            raise DataError(f"newdata lacks the columns {', '.join(map(repr, lost))}; add them", columns=tuple(lost))
         return table, scope
 
 
@@ -444,9 +438,7 @@ def build_design(
 def _fixed(frame: ModelFrame, contrasts: Mapping[str, Any]) -> tuple[ModelMatrix, np.ndarray]:
     terms = expand_terms(frame.formula.fixed)
     # A factor whose name needs backticks may be given without them.
-    contrasts = {
-        name if name in terms.variables else name_text(name): kind for name, kind in contrasts.items()
-    }
+    contrasts = {name if name in terms.variables else name_text(name): kind for name, kind in contrasts.items()}
     matrix = make_matrix(terms, frame.columns, contrasts)
     factors = {terms.variables[v] for v, coding in matrix.codings.items() if coding.levels is not None}
     unused = [name for name in contrasts if name not in factors]
@@ -473,8 +465,7 @@ def _check_finite(values: np.ndarray, names: tuple[str, ...], index: pd.Index, w
     row = index[int(np.argmax(bad.any(axis=1)))]
     kind: type[RefglmmError] = MissingValuesError if np.isnan(values).any() else DataError
     raise kind(
-        f"NA/NaN/Inf in {what}: column {', '.join(columns)}, first at row {row!r}; correct or "
-        "drop these rows",
+        f"NA/NaN/Inf in {what}: column {', '.join(columns)}, first at row {row!r}; correct or drop these rows",
         columns=columns,
         row=row,
     )

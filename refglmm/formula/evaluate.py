@@ -83,9 +83,7 @@ class Scope:
         """
         value = self.value(text)
         if not is_column(value):
-            raise DataError(
-                f"{text!r} is a constant, not a column; use a variable of the data", variable=text
-            )
+            raise DataError(f"{text!r} is a constant, not a column; use a variable of the data", variable=text)
         if len(value) != len(self.table):
             raise DataError(
                 f"{text!r} has {len(value)} rows but the data has {len(self.table)}; make them equal",
@@ -291,8 +289,6 @@ def _member(x: Value, y: Value) -> Value:
 def _range(x: Value, y: Value, text: str) -> Value:
     scalars = all(isinstance(v, int | float) and np.isfinite(v) for v in (x, y))
     if not scalars or abs(y - x) > _LONGEST_RANGE:
-        raise FormulaError(
-            f"{text}: ':' inside a function makes a short range of numbers, as in 1:3", piece=text
-        )
+        raise FormulaError(f"{text}: ':' inside a function makes a short range of numbers, as in 1:3", piece=text)
     step = 1.0 if y >= x else -1.0
     return tuple(float(v) for v in np.arange(x, y + step * 1e-9, step))

@@ -132,15 +132,11 @@ class ModelFrame:
         formula = formula.resolve_dot(self.raw)
         needed = _variables(formula)
         if lost := [text for text in needed if text not in self.columns]:
-            raise FormulaError(
-                f"variables {lost} were not evaluated; name the formula in also=", variables=lost
-            )
+            raise FormulaError(f"variables {lost} were not evaluated; name the formula in also=", variables=lost)
         offset = np.zeros(self.n)
         for text in formula.offsets:
             offset = offset + as_numeric(self.columns[text], f"offset({text})")
-        return replace(
-            self, formula=formula, offset=offset, has_offset=bool(formula.offsets), offset_argument=None
-        )
+        return replace(self, formula=formula, offset=offset, has_offset=bool(formula.offsets), offset_argument=None)
 
 
 def _truth_values(column: Logical, as_category: bool) -> Any:
@@ -326,9 +322,7 @@ def _subset_rows(subset: Any, scope: Scope) -> np.ndarray:
     raise DataError(f"subset names rows that the data does not have: {unknown}", rows=unknown)
 
 
-def _complete(
-    full: Mapping[str, Column], selected: np.ndarray, na_action: str, index: pd.Index
-) -> np.ndarray:
+def _complete(full: Mapping[str, Column], selected: np.ndarray, na_action: str, index: pd.Index) -> np.ndarray:
     """Mark the selected rows that stay after the missing-value rule."""
     keep = np.ones(len(index), dtype=bool)
     for text, column in full.items():
@@ -338,8 +332,7 @@ def _complete(
         if na_action == "fail" and absent[selected].any():
             row = index[selected[absent[selected]][0]]
             raise MissingValuesError(
-                f"missing values in {_display(text)!r} (first at row {row!r}); drop them or use "
-                "na_action='omit'",
+                f"missing values in {_display(text)!r} (first at row {row!r}); drop them or use na_action='omit'",
                 variable=_display(text),
                 row=row,
             )
@@ -349,8 +342,7 @@ def _complete(
     kept = keep[selected]
     if not kept.any():
         raise DataError(
-            f"0 (non-NA) cases: none of the {len(selected)} selected rows is complete; check "
-            "subset and missing values",
+            f"0 (non-NA) cases: none of the {len(selected)} selected rows is complete; check subset and missing values",
             rows=len(selected),
         )
     return kept
@@ -389,8 +381,7 @@ def _response_parts(formula: Formula, scope: Scope) -> list[Column]:
     for part in parts:
         if isinstance(part, Matrix):
             raise ResponseError(
-                f"the response {formula.response!r} is a matrix; use one column or "
-                "cbind(successes, failures)",
+                f"the response {formula.response!r} is a matrix; use one column or cbind(successes, failures)",
                 response=formula.response,
             )
     return [p if is_column(p) else np.full(n, as_numeric(p, formula.response)) for p in parts]
@@ -493,9 +484,7 @@ def _response(
 
 def _numeric(parts: list[Column], text: str, index: pd.Index) -> _Response:
     if len(parts) == 2:
-        raise ResponseError(
-            f"the response {text} has two columns; only binomial families take cbind()", response=text
-        )
+        raise ResponseError(f"the response {text} has two columns; only binomial families take cbind()", response=text)
     if not isinstance(parts[0], np.ndarray):
         kind = "truth values" if isinstance(parts[0], Logical) else "a factor or text"
         raise ResponseError(
@@ -536,9 +525,7 @@ def _counts(parts: list[Column], text: str, index: pd.Index) -> _Response:
     return _Response(np.divide(success, trials, out=np.zeros_like(trials), where=trials > 0), "cbind", trials)
 
 
-def _single_binomial(
-    column: Column, text: str, weights: np.ndarray, has_weights: bool, index: pd.Index
-) -> _Response:
+def _single_binomial(column: Column, text: str, weights: np.ndarray, has_weights: bool, index: pd.Index) -> _Response:
     if isinstance(column, Factor):
         return _two_level(column, text, index)
     y = np.array(as_numeric(column, text), dtype=np.float64)
@@ -562,8 +549,7 @@ def _single_binomial(
 def _two_level(column: Factor, text: str, index: pd.Index) -> _Response:
     if len(column.levels) < 2:
         raise ResponseError(
-            f"the response {text!r} has only one level ({', '.join(column.levels)}); a binomial "
-            "model needs two",
+            f"the response {text!r} has only one level ({', '.join(column.levels)}); a binomial model needs two",
             response=text,
         )
     y = np.where(column.codes < 0, np.nan, (column.codes > 0).astype(np.float64))
@@ -576,13 +562,9 @@ def _ordinal(parts: list[Column], text: str) -> _Response:
         raise ResponseError(f"an ordinal response is one column, not {text}", response=text)
     factor = as_factor(parts[0], text)
     if factor.missing().any():
-        raise ResponseError(
-            f"NA/NaN/Inf in 'y': response {text!r} has missing levels; drop them", response=text
-        )
+        raise ResponseError(f"NA/NaN/Inf in 'y': response {text!r} has missing levels; drop them", response=text)
     if len(factor.levels) < 2:
-        raise ResponseError(
-            f"the response {text!r} has only one level; an ordinal model needs two", response=text
-        )
+        raise ResponseError(f"the response {text!r} has only one level; an ordinal model needs two", response=text)
     return _Response(factor.codes.astype(np.float64), "ordinal", None, tuple(factor.levels))
 
 

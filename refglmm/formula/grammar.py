@@ -214,9 +214,7 @@ def parse(text: str | Formula, *, double_bar: str = "split") -> Formula:
     if isinstance(text, Formula):
         return text
     if not isinstance(text, str):
-        raise FormulaError(
-            f"a formula is text such as 'y ~ x + (1 | g)', not {type(text).__name__}", formula=text
-        )
+        raise FormulaError(f"a formula is text such as 'y ~ x + (1 | g)', not {type(text).__name__}", formula=text)
     if double_bar not in ("split", "diag"):
         raise FormulaError(f"double_bar must be 'split' or 'diag', not {double_bar!r}", double_bar=double_bar)
     try:
@@ -234,9 +232,7 @@ def _parse(text: str, double_bar: str) -> Formula:
         case Unary("~", right):
             response = None
         case _:
-            raise FormulaError(
-                f"there is no '~' in {text!r}; write 'response ~ terms'", text=text, piece=text
-            )
+            raise FormulaError(f"there is no '~' in {text!r}; write 'response ~ terms'", text=text, piece=text)
     if any(isinstance(n, Binary | Unary) and n.op == "~" for n in walk(right)):
         raise FormulaError(f"more than one '~' in {text!r}; a formula has one", text=text, piece="~")
     return _formula(right, text, response, (), (), double_bar)
@@ -282,9 +278,7 @@ def update_formula(old: Formula, text: str, *, double_bar: str = "split") -> For
             parts.collect(_replace_inside(piece, Paren(fixed)), sign)
     left = "" if response is None else response
     joined = _join(parts.fixed or [(1, Number(1.0))])
-    return _formula(
-        joined, f"{left} ~ {deparse(joined)}", response, tuple(parts.random), tuple(parts.offsets)
-    )
+    return _formula(joined, f"{left} ~ {deparse(joined)}", response, tuple(parts.random), tuple(parts.offsets))
 
 
 def _updated_response(node: Node, old: str | None) -> str:
@@ -392,9 +386,7 @@ class _Parts:
                 self.fixed.append((piece_sign, piece))
                 continue
             if piece_sign < 0:
-                raise FormulaError(
-                    f"{deparse(piece)} cannot be subtracted; leave it out", piece=deparse(piece)
-                )
+                raise FormulaError(f"{deparse(piece)} cannot be subtracted; leave it out", piece=deparse(piece))
             self.special(piece)
 
     def remove(self, piece: Node) -> None:
@@ -620,9 +612,7 @@ class _Algebra:
             case Binary("*" | ":" | "/" | "%in%" as op, left, right):
                 return self.combine(op, self.encode(left, sign), self.encode(right, sign))
             case Number() | Constant() | Binary("~") | Unary("~"):
-                raise FormulaError(
-                    f"{deparse(node)} is not a model term; name a variable", piece=deparse(node)
-                )
+                raise FormulaError(f"{deparse(node)} is not a model term; name a variable", piece=deparse(node))
             case Name() | Call() | Binary() | Unary():
                 index = self.variables.setdefault(deparse(node), len(self.variables))
                 return [1 << index]

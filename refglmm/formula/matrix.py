@@ -195,9 +195,7 @@ class ModelMatrix:
         """Term of each column: 0 for the intercept, j for ``terms.labels[j - 1]``."""
         out = [0] if self.terms.intercept else []
         for j, (mask, full) in enumerate(zip(self.terms.masks, self.full, strict=True)):
-            sizes = (
-                len(self.codings[v].names(f)) for v, f in zip(self.terms.members(mask), full, strict=True)
-            )
+            sizes = (len(self.codings[v].names(f)) for v, f in zip(self.terms.members(mask), full, strict=True))
             out += [j + 1] * int(np.prod([*sizes], dtype=np.int64))
         return tuple(out)
 
@@ -275,10 +273,6 @@ def make_matrix(terms: Terms, columns: Mapping[str, Column], contrasts: Mapping[
         Knows levels and contrasts, not the data.
     """
     used = set(terms.used)
-    codings = {
-        v: make_coding(name, columns[name], contrasts)
-        for v, name in enumerate(terms.variables)
-        if name in used
-    }
+    codings = {v: make_coding(name, columns[name], contrasts) for v, name in enumerate(terms.variables) if name in used}
     is_factor = tuple(isinstance(columns.get(name), Factor | Logical) for name in terms.variables)
     return ModelMatrix(terms, codings, full_dummies(terms, is_factor))

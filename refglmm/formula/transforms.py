@@ -273,9 +273,7 @@ def _poly(state: State, x: Value, degree: Value = 1.0, raw: Value = False) -> tu
     d = _whole(degree, "the degree of poly()", 1)
     known = values[np.isfinite(values)]
     if state is None and d >= (distinct := len(np.unique(known))):
-        raise DataError(
-            f"poly() of degree {d} needs more than {d} distinct values, found {distinct}", degree=d
-        )
+        raise DataError(f"poly() of degree {d} needs more than {d} distinct values, found {distinct}", degree=d)
     if raw:
         return _numbered_matrix(values[:, None] ** np.arange(1, d + 1)), ()
     if state is None:
@@ -288,9 +286,7 @@ def _knots(values: np.ndarray, n_inner: int, knots: Value, boundary: Value) -> t
     known = values[np.isfinite(values)]
     if known.size < 2:
         raise DataError("a spline needs at least two values; remove it or add data")
-    ends = (
-        np.array([known.min(), known.max()]) if boundary is None else np.array(_items(boundary), dtype=float)
-    )
+    ends = np.array([known.min(), known.max()]) if boundary is None else np.array(_items(boundary), dtype=float)
     if ends.shape != (2,) or not ends[0] < ends[1]:
         raise DataError(f"boundary knots must be two increasing numbers, got {ends.tolist()}")
     if knots is not None:

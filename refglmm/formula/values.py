@@ -165,9 +165,7 @@ def as_factor(value: Value, what: str = "") -> Factor:
             codes, uniques = pd.factorize(value, sort=True)
             return Factor(codes.astype(np.int32), number_labels(uniques))
         case Matrix():
-            raise DataError(
-                f"{what or 'a matrix'} has several columns and cannot be a factor; use one column"
-            )
+            raise DataError(f"{what or 'a matrix'} has several columns and cannot be a factor; use one column")
     raise DataError(f"{what or 'a constant'} is not a column and cannot be a factor", variable=what)
 
 

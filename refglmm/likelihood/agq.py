@@ -103,9 +103,7 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         """Evaluate the kernels at one node of every group; returns g_j there."""
         problem, pirls = self.problem, self.pirls
         node_predictor(pirls.fixed, problem.layout.index, problem.layout.z, pirls.T[0] * u, self._eta)
-        problem.family.observe(
-            problem.y, self._eta, problem.weights, problem.base, pirls.phi, 1, self._out
-        )
+        problem.family.observe(problem.y, self._eta, problem.weights, problem.base, pirls.phi, 1, self._out)
         log_density = np.empty(problem.q)
         group_sums(problem.layout.index, self._out[L], log_density)
         return log_density - 0.5 * u * u

@@ -343,9 +343,7 @@ class BuiltinCholesky(SparseCholesky):
 
     def _factorize(self) -> int:
         s = self._symbolic
-        column = sparse_kernels.factorize(
-            self._values, s.Cp, s.Ci, s.source, s.Lp, s.Li, s.Rp, s.Rj, self._Lx
-        )
+        column = sparse_kernels.factorize(self._values, s.Cp, s.Ci, s.source, s.Lp, s.Li, s.Rp, s.Rj, self._Lx)
         return int(self.perm[column]) if column >= 0 else -1
 
     def _logdet(self) -> float:
@@ -768,9 +766,7 @@ def make_cholesky(
     if engine == "cholmod":
         module = _import_cholmod()
         if module is None:
-            raise NotAvailableError(
-                "engine 'cholmod' needs scikit-sparse; use engine='builtin' or install it"
-            )
+            raise NotAvailableError("engine 'cholmod' needs scikit-sparse; use engine='builtin' or install it")
         return CholmodCholesky(pattern, module)
     blocks = _schur_pattern(pattern, block, n_leading)
     if engine == "auto":

@@ -183,9 +183,7 @@ class LaplaceObjective(_LaplaceBase):
         a = self._observed_factor().solve(c)
         Ma = self._rows_times(a)
         r = -2.0 * pirls.out[S] + tv - pirls.out[H] * Ma
-        return value, np.concatenate(
-            [self._chain_theta(par, d_T, r, a), problem.X.T @ r, self._chain_phi(phi, v, Ma)]
-        )
+        return value, np.concatenate([self._chain_theta(par, d_T, r, a), problem.X.T @ r, self._chain_phi(phi, v, Ma)])
 
     def mode_slope(self, psi: FloatArray) -> FloatArray:
         r"""How the mode moves with psi: du/dpsi, shape (q, number of parameters), at the last evaluation.
@@ -291,6 +289,3 @@ class ProfiledObjective(_LaplaceBase):
         """The consistent state at psi."""
         self._evaluate(psi)
         return self.pirls.mode()
-
-
-

@@ -334,9 +334,7 @@ def penalised_score(T, T_start, k, levels, u, index, z, s, work, gradient):
 
 
 @kernel
-def normal_matrix(
-    w, z, start, k, T, T_start, block_start, block_row, block_col, where, diagonal, C, H
-):
+def normal_matrix(w, z, start, k, T, T_start, block_start, block_row, block_col, where, diagonal, C, H):
     """C = Z'WZ and H = Lambda' C Lambda + I, filled in place."""
     accumulate_blocks(w, z, start, k, C)
     scale_blocks(C, block_start, block_row, block_col, k, T, T_start, where, H)
@@ -405,9 +403,7 @@ def _pair_blocks(codes: IntArray, other: IntArray, other_levels: int) -> tuple[I
     return np.unique(keys, return_inverse=True)
 
 
-def build_layout(
-    codes: Sequence[NDArray[Any]], Z: Sequence[FloatArray], levels: Sequence[int], n: int
-) -> RandomLayout:
+def build_layout(codes: Sequence[NDArray[Any]], Z: Sequence[FloatArray], levels: Sequence[int], n: int) -> RandomLayout:
     """Tie rows, blocks and the pattern of H together.
 
     Parameters

@@ -165,9 +165,7 @@ class Lme4Walk:
         self._set_eta(self.problem.offset + self.problem.X @ beta, u)
         return self._penalised_deviance(u)
 
-    def _halve(
-        self, u_old: FloatArray, beta_old: FloatArray, u: FloatArray, pd_old: float
-    ) -> tuple[FloatArray, float]:
+    def _halve(self, u_old: FloatArray, beta_old: FloatArray, u: FloatArray, pd_old: float) -> tuple[FloatArray, float]:
         """(d) halve the step until pd does not rise."""
         beta, length, pd = self.beta, 1.0, np.nan
         for _ in range(MAX_HALVINGS):

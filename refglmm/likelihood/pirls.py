@@ -89,9 +89,7 @@ class Step(NamedTuple):
     beta: FloatArray | None
     decrement: float
 
-    def onward(
-        self, u: FloatArray, beta: FloatArray | None, length: float
-    ) -> tuple[FloatArray, FloatArray | None]:
+    def onward(self, u: FloatArray, beta: FloatArray | None, length: float) -> tuple[FloatArray, FloatArray | None]:
         """The point that a share of the step leads to."""
         new_beta = None if beta is None or self.beta is None else beta + length * self.beta
         return u + length * self.u, new_beta
@@ -152,12 +150,8 @@ class Pirls:
         the value returned is then meaningless.
         """
         problem, lay = self.problem, self.problem.layout
-        rows.predict(
-            self.T, lay.T_start, lay.k, lay.levels, u, self.fixed, lay.index, lay.z, self.b, self.eta
-        )
-        total = problem.family.observe(
-            problem.y, self.eta, problem.weights, problem.base, self.phi, order, self.out
-        )
+        rows.predict(self.T, lay.T_start, lay.k, lay.levels, u, self.fixed, lay.index, lay.z, self.b, self.eta)
+        total = problem.family.observe(problem.y, self.eta, problem.weights, problem.base, self.phi, order, self.out)
         value = total - 0.5 * float(u @ u)
         return value if isfinite(value) else -np.inf
 
@@ -255,9 +249,7 @@ class Pirls:
                 raise
             self._iterate(zero, None)
 
-    def find_joint_mode(
-        self, par: FloatArray, phi: FloatArray, start_u: FloatArray, start_beta: FloatArray
-    ) -> None:
+    def find_joint_mode(self, par: FloatArray, phi: FloatArray, start_u: FloatArray, start_beta: FloatArray) -> None:
         """Mode of (u, beta) together for given (theta, phi)."""
         self.set_parameters(par, phi)
         self._iterate(start_u, start_beta)

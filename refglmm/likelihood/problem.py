@@ -21,6 +21,9 @@ from refglmm.likelihood.layout import RandomLayout, build_layout
 
 FloatArray = NDArray[np.float64]
 
+#: A shape parameter that runs away (a negative binomial without overdispersion) stops here instead of overflowing.
+LARGEST_LOG = 200.0
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -114,7 +117,9 @@ class Problem:
 
     def shape_from(self, log_phi: FloatArray) -> FloatArray:
         """Shape parameters on their natural scale; those that are known where none is estimated."""
-        return np.exp(log_phi) if self.n_phi else self.family.fixed_shape
+        if not self.n_phi:
+            return self.family.fixed_shape
+        return np.exp(np.clip(log_phi, -LARGEST_LOG, LARGEST_LOG))
 
     def join(self, par: FloatArray, beta: FloatArray, phi: FloatArray) -> FloatArray:
         """(par, beta, phi) -> psi."""

@@ -88,9 +88,7 @@ def destinations(indptr, indices, n_leading, k, ptr, rows):
             if i >= n_leading:
                 where[p] = b * total + local[i - n_leading]
             elif i // k == g:
-                where[p] = (
-                    j * k + i % k
-                )  # row b of the block: the upper triangle, which is the lower transposed
+                where[p] = j * k + i % k  # row b of the block: the upper triangle, which is the lower transposed
             else:
                 return where, j
     for j in range(n_leading, n):

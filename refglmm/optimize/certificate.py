@@ -121,9 +121,7 @@ def _decrement(eigenvalues: FloatArray, vectors: FloatArray, gradient: FloatArra
     return 0.5 * float(np.sum(component[curved] ** 2 / eigenvalues[curved]))
 
 
-def _undetermined(
-    curvature: FloatArray, per_unit: FloatArray, with_units: bool, names: Sequence[str]
-) -> list[str]:
+def _undetermined(curvature: FloatArray, per_unit: FloatArray, with_units: bool, names: Sequence[str]) -> list[str]:
     """Messages about parameters in which the objective has no curvature at all."""
     least = NOTHING if with_units else 0.0
     return [

@@ -73,9 +73,7 @@ class Lme4Fit:
     ) -> FloatArray:
         """Run one optimiser inside the box and report on it."""
         if start.size == 0:
-            self.reports.append(
-                StageReport(label, optimizer, 1, 0, function(start), "nothing to optimise", True, 0.0)
-            )
+            self.reports.append(StageReport(label, optimizer, 1, 0, function(start), "nothing to optimise", True, 0.0))
             return start
         problem = self.problem
         free = np.full(start.size - problem.n_par, np.inf)
@@ -140,6 +138,8 @@ def fit_glmm_lme4(
     """Fit a GLMM as lme4 does; returns the optimum, the state where PIRLS stopped, and lme4's sigma."""
     given = start or {}
     fit = Lme4Fit(problem, n_agq, control)
+    if "eta" in given:
+        fit.walk.eta_start = given["eta"]
     par = np.asarray(given.get("par", problem.par_start), dtype=float)
     beta = np.asarray(given.get("beta", np.zeros(problem.p)), dtype=float)
     if control.initial_step or n_agq == 0:
@@ -316,4 +316,3 @@ def _mode(fit: Lme4Fit) -> Mode:
         halvings=walk.halvings,
         residual=float(np.max(np.abs(gradient - walk.u), initial=0.0)),
     )
-

@@ -29,6 +29,8 @@ ARMIJO = 1e-4
 MAX_HALVINGS = 40
 #: Share of the steepest admissible curvature that a damped pair keeps (Powell's constant).
 DAMPING = 0.2
+#: Smallest eigenvalue of the model Hessian (unit diagonal), and its smallest diagonal element.
+WORN_OUT, TINY = 1e-12, 1e-300
 #: A step covers at most this share of the way to a bound, unless the bound is closer than ``AT_BOUND``.
 TOWARDS_BOUND = 0.9
 AT_BOUND = 1e-6
@@ -41,9 +43,19 @@ def free_coordinates(x: FloatArray, gradient: FloatArray, lower: FloatArray, upp
 
 
 def newton_direction(B: FloatArray, gradient: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, float]:
-    """Step d with B_ff d_f = -g_f and the predicted decrease 1/2 g'B^-1 g; B must be positive definite."""
+    """Step d with B_ff d_f = -g_f and the predicted decrease 1/2 g'B^-1 g.
+
+    B is positive definite up to rounding; in unit-diagonal scaling its eigenvalues are kept above ``WORN_OUT``.
+    """
     step = np.zeros(gradient.size)
-    step[free] = -np.linalg.solve(B[np.ix_(free, free)], gradient[free])
+    block = B[np.ix_(free, free)]
+    if not np.all(np.isfinite(block)):  # the model has run away: steepest descent, the caller cuts it
+        step[free] = -gradient[free]
+        return step, np.inf
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(block), TINY))
+    values, vectors = np.linalg.eigh(block * np.outer(scale, scale))
+    component = vectors.T @ (scale * gradient[free]) / np.maximum(values, WORN_OUT)
+    step[free] = -scale * (vectors @ component)
     return step, -0.5 * float(step @ gradient)
 
 
@@ -180,6 +192,8 @@ def difference_hessian(
         ahead = np.clip(x + basis[:, j], lower, upper)
         behind = np.clip(x - basis[:, j], lower, upper)
         moved = float((ahead - behind) @ basis[:, j]) / float(basis[:, j] @ basis[:, j])
+        if moved == 0.0:  # a step below the spacing of floating-point numbers
+            return np.full((d, d), np.nan)
         product[:, j] = (function(ahead)[1] - function(behind)[1]) / moved
     if not np.all(np.isfinite(product)):
         return np.full((d, d), np.nan)

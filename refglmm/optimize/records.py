@@ -89,9 +89,7 @@ class Certificate:
             f"  predicted decrease {self.newton_decrement:.3g}, largest |gradient| {self.gradient_norm:.3g}",
         ]
         if self.eigenvalues.size:
-            lines.append(
-                f"  scaled Hessian eigenvalues {self.eigenvalues.min():.3g} to {self.eigenvalues.max():.3g}"
-            )
+            lines.append(f"  scaled Hessian eigenvalues {self.eigenvalues.min():.3g} to {self.eigenvalues.max():.3g}")
         lines.append(f"  PIRLS residual {self.pirls_residual:.3g}")
         lines += [f"  {message}" for message in self.messages]
         return "\n".join(lines)

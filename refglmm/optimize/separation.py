@@ -34,13 +34,13 @@ def separated_columns(problem: Problem, mode: Mode, beta: FloatArray) -> tuple[s
     extent = column_extent(problem.X)
     if not suspicious(mode, beta, extent):
         return ()
-    direction = separating_direction(problem.X, problem.y, problem.weights, family.is_binomial)
+    direction = separating_direction(
+        problem.X, problem.y, problem.weights, family.is_binomial and family.link.name != "log"
+    )
     if direction is None:
         return ()
     size = np.abs(direction) * extent
-    return tuple(
-        name for name, s in zip(problem.beta_names, size, strict=True) if s > ADVANCE * size.max()
-    )
+    return tuple(name for name, s in zip(problem.beta_names, size, strict=True) if s > ADVANCE * size.max())
 
 
 def column_extent(X: FloatArray) -> FloatArray:
@@ -58,14 +58,15 @@ def suspicious(mode: Mode, beta: FloatArray, extent: FloatArray) -> bool:
     return bool(np.any(np.abs(beta) * extent > LARGE) or np.any(se * extent > LARGE))
 
 
-def separating_direction(
-    X: FloatArray, y: FloatArray, weights: FloatArray, is_binomial: bool
-) -> FloatArray | None:
-    """A direction along which no row's likelihood falls and some row's rises for ever, or None."""
+def separating_direction(X: FloatArray, y: FloatArray, weights: FloatArray, upper_edge: bool) -> FloatArray | None:
+    """A direction along which no row's likelihood falls and some row's rises for ever, or None.
+
+    ``upper_edge``: y = 1 is an edge that the mean reaches at eta = infinity (a binomial under any link but log).
+    """
     from scipy.optimize import linprog
 
     used = weights > 0
-    side = np.where(y == 0, -1.0, np.where((y == 1) & is_binomial, 1.0, 0.0))[used]
+    side = np.where(y == 0, -1.0, np.where((y == 1) & upper_edge, 1.0, 0.0))[used]
     size = np.abs(X[used]).max(axis=0)
     Q, R = np.linalg.qr(X[used] / np.where(size > 0, size, 1.0))
     rows = np.unique(np.column_stack([side, Q * np.sqrt(len(Q))]), axis=0)

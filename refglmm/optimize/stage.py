@@ -169,14 +169,10 @@ class Stage:
             f_tolerance=0.0,
             max_evaluations=self.control.max_evaluations,
         )
-        return try_edges(
-            self.recorder.value, minimum, self.lower, self.upper, self.control.edge_tolerance * self.scale
-        )
+        return try_edges(self.recorder.value, minimum, self.lower, self.upper, self.control.edge_tolerance * self.scale)
 
 
-def try_edges(
-    function: Any, minimum: Minimum, lower: FloatArray, upper: FloatArray, tolerance: FloatArray
-) -> Minimum:
+def try_edges(function: Any, minimum: Minimum, lower: FloatArray, upper: FloatArray, tolerance: FloatArray) -> Minimum:
     """Try each parameter that is close to, but not on, a bound exactly on it; keep it there if that is not worse."""
     x, value = minimum.x, minimum.value
     for j in range(lower.size):

@@ -21,6 +21,7 @@ from refglmm.likelihood.problem import Problem
 
 FloatArray = NDArray[np.float64]
 
+
 def start_fixed(problem: Problem) -> tuple[FloatArray, FloatArray]:
     """Beta and eta to start from: the best of least squares on g(mu0), a constant, and zero.
 
@@ -122,9 +123,7 @@ def model_hessian(problem: Problem, factor: Any, par: FloatArray, scale: FloatAr
     """
     inverse = factor.selected_inverse()[problem.layout.diagonal]
     information, first = np.full(scale.size, float(problem.n)), 0
-    for structure, part, levels in zip(
-        problem.structures, problem.par_slices, problem.layout.levels, strict=True
-    ):
+    for structure, part, levels in zip(problem.structures, problem.par_slices, problem.layout.levels, strict=True):
         block = inverse[first : first + levels * structure.k].reshape(levels, structure.k)
         kept = np.sum((1.0 - block) ** 2, axis=0)
         columns = np.sqrt(np.sum(structure.d_factor(structure.interior(par[part])) ** 2, axis=2)) > 0

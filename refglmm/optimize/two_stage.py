@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from refglmm.errors import OptimizationError
 from refglmm.likelihood.agq import AdaptiveQuadratureObjective
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
 from refglmm.likelihood.pirls import Pirls
@@ -40,7 +41,11 @@ class GlmmStart:
 
     def __init__(self, problem: Problem, start: dict[str, FloatArray]) -> None:
         if "beta" in start:
-            self.beta = np.asarray(start["beta"], dtype=float)
+            self.beta = start["beta"]
+            eta = problem.offset + problem.X @ self.beta
+        elif "eta" in start:
+            fitted = np.linalg.lstsq(problem.X, start["eta"] - problem.offset, rcond=None)[0]
+            self.beta = np.asarray(fitted, dtype=np.float64)
             eta = problem.offset + problem.X @ self.beta
         else:
             self.beta, eta = start_fixed(problem)
@@ -69,7 +74,7 @@ def fit_glmm(
     beta, model = first.beta, np.empty(0)
     if control.initial_step or n_agq == 0:
         if "par" not in (start or {}):
-            outer[: problem.n_par] = _reachable(profiled, outer)
+            outer = _reachable(profiled, problem, outer)
         stage = Stage("n_agq=0", profiled, problem, outer, scale, control)
         stage.hessian = model_hessian(problem, pirls.factor, outer[: problem.n_par], scale)
         optimizer = control.optimizer[0 if n_agq else 1]
@@ -92,16 +97,22 @@ def fit_glmm(
     return _conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
 
 
-def _reachable(profiled: ProfiledObjective, outer: FloatArray) -> FloatArray:
-    """Shrink the starting standard deviations until the mode lies inside the link's domain."""
-    problem = profiled.problem
-    par = outer[: problem.n_par].copy()
-    deviations = problem.par_lower == 0.0
+def _reachable(objective: LaplaceObjective | ProfiledObjective, problem: Problem, start: FloatArray) -> FloatArray:
+    """Shrink the standard deviations of a start until the mode lies inside the link's domain.
+
+    Raises
+    ------
+    OptimizationError
+        If no shrinking helps.
+    """
+    x, deviations = start.copy(), np.flatnonzero(problem.par_lower == 0.0)
     for _ in range(MAX_SHRINKAGES):
-        if np.isfinite(profiled.value(np.concatenate([par, outer[problem.n_par :]]))):
-            break
-        par[deviations] *= SHRINK
-    return par
+        if np.isfinite(objective.value(x)):
+            return x
+        x[deviations] *= SHRINK
+    raise OptimizationError(
+        f"the deviance is not finite at the start ({objective.last_error}); give `start=` or rescale"
+    )
 
 
 def _second_stage(
@@ -115,6 +126,7 @@ def _second_stage(
 ) -> Stage:
     """Stage 2 with stage 1's model Hessian for (par, log phi) and twice the information RX'RX for beta."""
     n_par, p = problem.n_par, problem.p
+    psi = _reachable(objective, problem, psi)
     rx = objective.mode(psi).rx
     information = rx.T @ rx
     if not model.size:

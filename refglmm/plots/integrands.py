@@ -112,9 +112,7 @@ class IntegrandProfile:
 def _check_scalar(fit: FittedModel) -> None:
     """One scalar random effect per group, and a likelihood of which a picture says something."""
     if fit.is_lmm:
-        raise NotAvailableError(
-            "the integrand of a linear mixed model is normal: there is nothing to compare it with"
-        )
+        raise NotAvailableError("the integrand of a linear mixed model is normal: there is nothing to compare it with")
     columns = [len(term.columns) for term in fit.design.terms]
     if columns != [1]:
         raise NotAvailableError(
@@ -311,9 +309,7 @@ def plot_departures(fit: FittedModel, groups: Sequence[Any] | None = None) -> np
     title = f"Integrands of some levels of {name}, and their ratio to the normal density"
     if groups is None:
         groups = spread_groups(integrand_profile(fit, WIDE), 5)
-        title = (
-            f"Integrands by {name}, from left-skewed to right-skewed, and their ratio to the normal density"
-        )
+        title = f"Integrands by {name}, from left-skewed to right-skewed, and their ratio to the normal density"
     levels = chosen_levels(fit, groups)
     size = (2.2 * len(levels) + 0.6, 5.2)
     figure, grid = pyplot.subplots(

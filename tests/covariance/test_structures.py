@@ -195,9 +195,7 @@ def test_par_theta_par_is_the_identity(structure, seed):
     par = random_par(structure, seed)
     theta = structure.theta(par)
     np.testing.assert_allclose(structure.par_from_theta(theta), par, rtol=1e-13, atol=1e-14)
-    np.testing.assert_allclose(
-        structure.theta(structure.par_from_theta(theta)), theta, rtol=1e-13, atol=1e-14
-    )
+    np.testing.assert_allclose(structure.theta(structure.par_from_theta(theta)), theta, rtol=1e-13, atol=1e-14)
 
 
 @correlated
@@ -218,9 +216,7 @@ def test_rho_survives_a_zero_standard_deviation(name, rho):
 @pytest.mark.parametrize("name", ["cs", "ar1"])
 def test_rho_is_zero_when_theta_does_not_determine_it(name):
     structure = make_structure(name, 3, False)
-    np.testing.assert_array_equal(
-        structure.par_from_theta(structure.theta([2.0, 0.0, 0.0, 0.5])), [2.0, 0, 0, 0]
-    )
+    np.testing.assert_array_equal(structure.par_from_theta(structure.theta([2.0, 0.0, 0.0, 0.5])), [2.0, 0, 0, 0])
 
 
 @given(st.data())
@@ -229,17 +225,13 @@ def test_random_round_trip(data):
     structure = make_structure(name, data.draw(st.integers(1, 6)), hom)
     low = np.where(np.isinf(structure.lower), -10.0, structure.lower)
     high = np.where(np.isinf(structure.upper), 10.0, structure.upper)
-    par = np.array(
-        [data.draw(st.floats(a, b, allow_subnormal=False)) for a, b in zip(low, high, strict=True)]
-    )
+    par = np.array([data.draw(st.floats(a, b, allow_subnormal=False)) for a, b in zip(low, high, strict=True)])
     sds = par[: structure._n_sd] if name in ("cs", "ar1") else par
     sds[np.abs(sds) < 1e-3] = 0.0
     theta = structure.theta(par)
     np.testing.assert_allclose(structure.theta(structure.par_from_theta(theta)), theta, rtol=1e-9, atol=1e-9)
     T = structure.factor(par)
-    np.testing.assert_allclose(
-        T @ T.T, literal_covariance(name, structure.k, hom, par), rtol=1e-12, atol=1e-12
-    )
+    np.testing.assert_allclose(T @ T.T, literal_covariance(name, structure.k, hom, par), rtol=1e-12, atol=1e-12)
 
 
 def test_theta_entries_are_the_factor_by_columns():
@@ -357,15 +349,11 @@ def test_correlation_is_undefined_where_an_unstructured_sd_is_zero():
 
 def test_two_columns_of_cs_and_ar1_are_the_same_model():
     par = [1.2, 0.7, -0.4]
-    np.testing.assert_allclose(
-        make_structure("cs", 2, False).factor(par), make_structure("ar1", 2, False).factor(par)
-    )
+    np.testing.assert_allclose(make_structure("cs", 2, False).factor(par), make_structure("ar1", 2, False).factor(par))
 
 
 def test_mistakes_are_named():
-    with pytest.raises(
-        ArgumentError, match="unknown covariance structure 'toep'; known are us, diag, cs, ar1"
-    ):
+    with pytest.raises(ArgumentError, match="unknown covariance structure 'toep'; known are us, diag, cs, ar1"):
         make_structure("toep", 2, False)
     with pytest.raises(ArgumentError, match="at least one column, not 0"):
         make_structure("us", 0, False)

@@ -198,9 +198,7 @@ class Instance:
 
 
 def _columns(*arrays):
-    return [
-        np.ascontiguousarray(x, dtype=float).ravel() for x in np.broadcast_arrays(*np.atleast_1d(*arrays))
-    ]
+    return [np.ascontiguousarray(x, dtype=float).ravel() for x in np.broadcast_arrays(*np.atleast_1d(*arrays))]
 
 
 def exponential_point(y, eta, a, base, phi):
@@ -240,10 +238,7 @@ POSITIVES = np.array([0.03, 0.5, 1.0, 4.0])
 
 # domains of eta: "real", "positive", "negative", "nonzero"
 _TABLE: list[tuple[Callable[..., Any], str, str, tuple[float, ...], np.ndarray, np.ndarray]] = [
-    *(
-        (fam.Binomial, link, "real", (1.0,), COUNTS, TRIALS)
-        for link in ("logit", "probit", "cloglog", "cauchit")
-    ),
+    *((fam.Binomial, link, "real", (1.0,), COUNTS, TRIALS) for link in ("logit", "probit", "cloglog", "cauchit")),
     (fam.Binomial, "log", "negative", (1.0,), COUNTS, TRIALS),
     (fam.Bernoulli, "probit", "real", (1.0,), COUNTS, TRIALS[:1]),
     (fam.Poisson, "log", "real", (1.0,), COUNTS, SIZES),

@@ -244,10 +244,7 @@ def test_simulated_mean_and_variance(instance):
 @one_each
 def test_simulation_is_reproducible_and_takes_weight_zero(instance):
     mu, a = np.array([0.3, 0.6]), np.array([0.0, 1.0])
-    draws = [
-        instance.family.simulate(mu, a, instance.shape, np.random.default_rng(seed)).tolist()
-        for seed in (1, 1)
-    ]
+    draws = [instance.family.simulate(mu, a, instance.shape, np.random.default_rng(seed)).tolist() for seed in (1, 1)]
     assert draws[0] == draws[1]
     assert np.isfinite(draws[0]).all()
 
@@ -309,9 +306,7 @@ def test_log_concave_is_what_the_grid_shows(instance):
 
 
 def test_link_that_the_family_does_not_have():
-    with pytest.raises(
-        FamilyError, match="the poisson family has no link 'logit'; it has log, sqrt, identity"
-    ):
+    with pytest.raises(FamilyError, match="the poisson family has no link 'logit'; it has log, sqrt, identity"):
         fam.Poisson("logit")
 
 

@@ -171,9 +171,7 @@ def test_kernels_are_made_once(instance):
     assert instance.family.observe is instance.family.observe
 
 
-@pytest.mark.parametrize(
-    "instance", [i for i in ONE_EACH if i.law in ("poisson", "negative_binomial")], ids=str
-)
+@pytest.mark.parametrize("instance", [i for i in ONE_EACH if i.law in ("poisson", "negative_binomial")], ids=str)
 def test_weight_two_is_the_row_twice(instance):
     y, eta, _ = instance.grid()
     np.testing.assert_allclose(instance.observe(y, eta, 2.0), 2.0 * instance.observe(y, eta, 1.0), rtol=1e-14)
@@ -251,17 +249,13 @@ def test_logit_tails(eta):
 def test_cloglog_and_log_lower_tails(eta):
     t = np.exp(eta)
     np.testing.assert_allclose(_one(fam.Binomial("cloglog"), 0, eta), [-t, -t, t, t, t, t], rtol=1e-12)
-    np.testing.assert_allclose(
-        _one(fam.Binomial("cloglog"), 1, eta), [eta, 1, t / 2, t, t / 2, t], rtol=1e-12
-    )
+    np.testing.assert_allclose(_one(fam.Binomial("cloglog"), 1, eta), [eta, 1, t / 2, t, t / 2, t], rtol=1e-12)
     np.testing.assert_allclose(_one(fam.Binomial("log"), 1, eta), [eta, 1, 0, t, 0, t], rtol=1e-12)
 
 
 def test_cloglog_upper_tail_dies_and_kills():
     assert np.all(_one(fam.Binomial("cloglog"), 1, 1e4) == 0.0)
-    np.testing.assert_array_equal(
-        _one(fam.Binomial("cloglog"), 0, 1e4), [-np.inf, -np.inf, np.inf, 0.0, np.inf, 0.0]
-    )
+    np.testing.assert_array_equal(_one(fam.Binomial("cloglog"), 0, 1e4), [-np.inf, -np.inf, np.inf, 0.0, np.inf, 0.0])
 
 
 @pytest.mark.parametrize("eta", [1e4, 1e8, 1e100])
@@ -277,9 +271,7 @@ def test_log_link_counts_die_below_and_explode_above():
         out = _one(family, 3, -1e4, phi)
         assert out[L] == pytest.approx(-3e4, rel=1e-3)
         np.testing.assert_allclose(out[S:], [3, 0, 0, 0, 0], atol=1e-300)
-    np.testing.assert_array_equal(
-        _one(fam.Poisson(), 3, 1e4), [-np.inf, -np.inf, np.inf, np.inf, np.inf, np.inf]
-    )
+    np.testing.assert_array_equal(_one(fam.Poisson(), 3, 1e4), [-np.inf, -np.inf, np.inf, np.inf, np.inf, np.inf])
     out = _one(fam.NegativeBinomial(), 3, 1e4, 2.0)
     np.testing.assert_allclose(out[S:], [-2, 0, 2, 0, 0], atol=1e-300)
     assert out[L] == pytest.approx(-2e4, rel=1e-3)
@@ -297,9 +289,7 @@ def test_negative_binomial_of_huge_size_is_poisson(link):
             for size in (1e6, 1e8, 1e12, 1e300):
                 # the true difference is of the order (y + mu)^2 / size
                 near = 10.0 * max(y, np.exp(eta)) ** 2 / size + 1e-12
-                np.testing.assert_allclose(
-                    _one(negative_binomial, y, eta, size), wanted, rtol=near, atol=near
-                )
+                np.testing.assert_allclose(_one(negative_binomial, y, eta, size), wanted, rtol=near, atol=near)
     given, wanted = _one(negative_binomial, 1, 0.5, 1e8), _one(poisson, 1, 0.5)
     assert given[L] == pytest.approx(wanted[L], abs=1e-8)
 

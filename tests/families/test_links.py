@@ -118,8 +118,6 @@ def test_links_are_frozen_and_travel_between_processes():
 
 def test_unknown_link_lists_the_links_there_are():
     assert get_link("probit") is LINKS["probit"]
-    with pytest.raises(
-        FamilyError, match="unknown link 'loglog'; there are identity, log, inverse"
-    ) as caught:
+    with pytest.raises(FamilyError, match="unknown link 'loglog'; there are identity, log, inverse") as caught:
         get_link("loglog")
     assert caught.value.facts["link"] == "loglog"

@@ -45,9 +45,7 @@ def wrong_point(y, eta, a, base, phi):
 
 
 def test_check_names_what_is_wrong():
-    family = fam.UserFamily(
-        "mistaken", wrong_point, "log", variance=np.square, unit_deviance=np.subtract, jit=False
-    )
+    family = fam.UserFamily("mistaken", wrong_point, "log", variance=np.square, unit_deviance=np.subtract, jit=False)
     report = family.check(Y, ETA, a=2.0)
     assert not report.ok
     wrong = [name for name, error in report.errors.items() if error > report.tolerance]
@@ -116,9 +114,7 @@ def test_known_shape_reaches_the_point_function():
 
 
 def test_numpy_methods_are_the_authors():
-    family = exponential(
-        base_measure=np.log, initial_mu=lambda y: y + 1.0, valid_y=lambda y: y > 0, is_canonical=True
-    )
+    family = exponential(base_measure=np.log, initial_mu=lambda y: y + 1.0, valid_y=lambda y: y > 0, is_canonical=True)
     a = np.array([1.0, 0.0, 2.0])
     np.testing.assert_allclose(family.base_measure(Y, a), a * np.log(Y))
     np.testing.assert_array_equal(family.initial_mu(Y, a), Y + 1.0)

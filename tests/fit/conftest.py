@@ -150,9 +150,7 @@ def linear_case(reml, na_action="omit", seed=3):
     subject, item = np.arange(N) % 6, np.arange(N) // 15
     ones = np.ones(N)
     terms = (
-        make_term(
-            "subject", "subject", ("(Intercept)", "x"), subject, np.column_stack([ones, x]), expression="x"
-        ),
+        make_term("subject", "subject", ("(Intercept)", "x"), subject, np.column_stack([ones, x]), expression="x"),
         make_term("item", "item", ("(Intercept)",), item, ones[:, None]),
     )
     structures = (make_structure("us", 2, False), make_structure("us", 1, False))
@@ -287,9 +285,7 @@ def poisson_case(seed=5, certificate_changes=None, hessian="good", **changes):
         certificate=certificate(**(certificate_changes or {})),
         stages=(StageReport("joint", "bobyqa", 30, 0, 200.0, "ok", True, 0.1),),
         trace=tuple(Evaluation("theta", i, par + i, 200.0 + i, 4, 0) for i in range(30)),
-        pirls_trace=(
-            {"iteration": 1, "objective": -3.5, "decrement": 0.1, "halvings": 0, "curvature": "observed"},
-        ),
+        pirls_trace=({"iteration": 1, "objective": -3.5, "decrement": 0.1, "halvings": 0, "curvature": "observed"},),
     )
     design = make_design(X, ("(Intercept)", "x"), terms, Z)
     weights = np.ones(N)

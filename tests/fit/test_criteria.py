@@ -38,14 +38,10 @@ def test_rows_of_weight_zero_do_not_count_in_the_density(linear):
     case = linear(False)
     weights = case.fit.frame.weights.copy()
     weights[0] = 0.0
-    fit = SimpleNamespace(
-        frame=SimpleNamespace(y=case.fit.frame.y, weights=weights), conditional=case.fit.conditional
-    )
+    fit = SimpleNamespace(frame=SimpleNamespace(y=case.fit.frame.y, weights=weights), conditional=case.fit.conditional)
     kept = np.arange(60) > 0
     pwrss = np.sum((weights * (fit.frame.y - fit.conditional.mu) ** 2)[kept]) + fit.conditional.penalty
-    expected = (
-        fit.conditional.logdet_L2 - np.log(weights[kept]).sum() + 59 * (1 + np.log(2 * np.pi * pwrss / 59))
-    )
+    expected = fit.conditional.logdet_L2 - np.log(weights[kept]).sum() + 59 * (1 + np.log(2 * np.pi * pwrss / 59))
     assert criteria.ml_deviance(fit) == pytest.approx(expected)
 
 

@@ -81,9 +81,7 @@ def test_st_multiplies_back_to_t(linear):
 
 def test_st_of_a_zero_column_is_finite(poisson):
     case = poisson()
-    stand_in = SimpleNamespace(
-        design=case.design, structures=case.structures, optimum=SimpleNamespace(par=np.zeros(1))
-    )
+    stand_in = SimpleNamespace(design=case.design, structures=case.structures, optimum=SimpleNamespace(par=np.zeros(1)))
     np.testing.assert_array_equal(PIECES["ST"](stand_in)["g"], [[0.0]])
 
 
@@ -176,9 +174,7 @@ def spoil(value):
         value.clear()
     elif isinstance(value, pd.Series):
         value.iloc[:] = -7
-    elif isinstance(value, pd.DataFrame) and not any(
-        isinstance(t, pd.CategoricalDtype) for t in value.dtypes
-    ):
+    elif isinstance(value, pd.DataFrame) and not any(isinstance(t, pd.CategoricalDtype) for t in value.dtypes):
         value.iloc[:, :] = -7
 
 

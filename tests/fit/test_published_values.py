@@ -168,9 +168,7 @@ def test_estimated_shape_is_named_counted_and_shown():
     assert fit.get_me("glmer.nb.theta") == fit.phi["size"]
     assert fit.df == 3 + 1 + 1
     assert "Shape: size = " in str(fit.summary())
-    np.testing.assert_allclose(
-        np.exp(fit.trace.evaluations["log(size)"].iloc[-1]), fit.phi["size"], rtol=1e-3
-    )
+    np.testing.assert_allclose(np.exp(fit.trace.evaluations["log(size)"].iloc[-1]), fit.phi["size"], rtol=1e-3)
     assert fit.trace.evaluations["YEAR96"].isna().any()
     size, mu, y = fit.phi["size"], fit.get_me("mu"), fit.get_me("y")
     np.testing.assert_allclose(fit.residuals("pearson"), (y - mu) / np.sqrt(mu + mu**2 / size), rtol=1e-12)

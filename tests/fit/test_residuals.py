@@ -16,9 +16,7 @@ def test_linear_residuals(linear):
         "deviance": root * raw,
     }.items():
         np.testing.assert_allclose(case.fit.residuals(type), expected, rtol=1e-13)
-    np.testing.assert_allclose(
-        case.fit.residuals("pearson", scaled=True), root * raw / case.fit.sigma, rtol=1e-13
-    )
+    np.testing.assert_allclose(case.fit.residuals("pearson", scaled=True), root * raw / case.fit.sigma, rtol=1e-13)
 
 
 def test_generalized_residuals(poisson):

@@ -20,10 +20,7 @@ from refglmm.fit.varcorr import TermVarCorr, VarCorr
     ],
 )
 def test_title_names_the_method(poisson, changes, expected):
-    assert (
-        title(poisson(**changes).fit)
-        == f"Generalized linear mixed model fit by maximum likelihood {expected}"
-    )
+    assert title(poisson(**changes).fit) == f"Generalized linear mixed model fit by maximum likelihood {expected}"
 
 
 def test_title_of_linear_models(linear):

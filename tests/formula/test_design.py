@@ -162,9 +162,7 @@ def test_contrast_matrix_of_the_users_own(d):
     design = design_of("y ~ f + (1|g)", d, contrasts={"f": own})
     assert design.names == ("(Intercept)", "f.low", "f.high")
     np.testing.assert_array_equal(design.X[:3, 1:], own)
-    np.testing.assert_array_equal(
-        design_of("y ~ f + (f|g)", d, contrasts={"f": "sum"}).terms[0].Z[2], [1, 0, 1]
-    )
+    np.testing.assert_array_equal(design_of("y ~ f + (f|g)", d, contrasts={"f": "sum"}).terms[0].Z[2], [1, 0, 1])
 
 
 @pytest.mark.parametrize(
@@ -250,9 +248,7 @@ def test_constant_response_and_no_random_effects(d):
 
 def test_dependent_columns_are_dropped_by_name(d):
     data = d.assign(twice=2 * d.x, both=d.x + d.z)
-    with pytest.warns(
-        RankDeficiencyWarning, match="2 of 6 columns are redundant; dropping twice, both"
-    ) as caught:
+    with pytest.warns(RankDeficiencyWarning, match="2 of 6 columns are redundant; dropping twice, both") as caught:
         design = design_of("y ~ x + twice + z + both + total.fruits + (1|g)", data)
     assert caught[0].message.facts["columns"] == ("twice", "both")
     assert design.names == ("(Intercept)", "x", "z", "total.fruits")
@@ -333,8 +329,7 @@ def test_double_bar_with_a_factor_says_what_it_does(d):
 # --- new data -----------------------------------------------------------------------------------------------
 
 STATEFUL = (
-    "y ~ scale(x) + poly(z, 2) + bs(x, df = 4) + ns(z, df = 2) + I(x - mean(x)) + f + offset(log(z)) "
-    "+ (scale(x) | g:f)"
+    "y ~ scale(x) + poly(z, 2) + bs(x, df = 4) + ns(z, df = 2) + I(x - mean(x)) + f + offset(log(z)) + (scale(x) | g:f)"
 )
 
 
@@ -354,9 +349,7 @@ def test_fixed_matrix_in_newdata(d):
     np.testing.assert_array_equal(one, [[1, 1, 0, 2, 2, 0]])
     missing = design.fixed_matrix({"f": ["b", None, "a"], "x": [np.nan, 1.0, 1.0]})
     assert np.isnan(missing).any(axis=1).tolist() == [True, True, False]
-    with pytest.raises(
-        DataError, match="factor 'f' has new levels 'q', 'r'; the fit had 'a', 'b', 'c'"
-    ) as caught:
+    with pytest.raises(DataError, match="factor 'f' has new levels 'q', 'r'; the fit had 'a', 'b', 'c'") as caught:
         design.fixed_matrix({"f": ["q", "a", "r"], "x": [1.0, 1, 1]})
     assert caught.value.facts["levels"] == ("q", "r")
     with pytest.raises(DataError, match="newdata lacks the columns 'f', 'x'"):

@@ -51,9 +51,7 @@ def test_all_forms_of_the_same_counts_agree(cattle):
         frame_of("cbind(cases, size - cases) ~ x + (1|herd)", cattle, True),
         frame_of("cases / size ~ x + (1|herd)", cattle, True, weights="size"),
         frame_of("I(cases / size) ~ x + (1|herd)", cattle, True, weights=cattle["size"]),
-        frame_of(
-            "p ~ x + (1|herd)", cattle.assign(p=cattle.cases / cattle["size"]), True, weights="1 * size"
-        ),
+        frame_of("p ~ x + (1|herd)", cattle.assign(p=cattle.cases / cattle["size"]), True, weights="1 * size"),
     ]
     for frame in forms:
         np.testing.assert_allclose(frame.y, cattle.cases / cattle["size"])
@@ -203,9 +201,7 @@ def test_unused_columns_may_be_anything(cattle):
 
 
 def test_unknown_variable_is_named_with_a_suggestion(cattle):
-    with pytest.raises(
-        DataError, match="'perod' is neither in the data nor in env; did you mean 'period'"
-    ) as caught:
+    with pytest.raises(DataError, match="'perod' is neither in the data nor in env; did you mean 'period'") as caught:
         frame_of("x ~ perod + (1|herd)", cattle)
     assert caught.value.facts["variable"] == "perod"
     with pytest.raises(DataError, match="'zzz'"):
@@ -251,13 +247,9 @@ def test_frame_data_is_what_the_model_uses(cattle):
 
 def test_weights_series_is_matched_by_label(cattle):
     shuffled = pd.Series(range(1, 7), index=list("utsrqp"))
-    np.testing.assert_array_equal(
-        frame_of("x ~ (1|herd)", cattle, weights=shuffled).weights, [6, 5, 4, 3, 2, 1]
-    )
+    np.testing.assert_array_equal(frame_of("x ~ (1|herd)", cattle, weights=shuffled).weights, [6, 5, 4, 3, 2, 1])
     by_place = pd.Series(range(1, 7))
-    np.testing.assert_array_equal(
-        frame_of("x ~ (1|herd)", cattle, weights=by_place).weights, [1, 2, 3, 4, 5, 6]
-    )
+    np.testing.assert_array_equal(frame_of("x ~ (1|herd)", cattle, weights=by_place).weights, [1, 2, 3, 4, 5, 6])
 
 
 def test_offsets_add_up(cattle):
@@ -305,9 +297,7 @@ def test_subset(cattle, subset, labels):
 
 
 def test_subset_of_all_rows_changes_nothing(cattle):
-    everything, none = (
-        frame_of("x ~ poly(cases, 2) + (1|herd)", cattle, subset=s) for s in ([True] * 6, None)
-    )
+    everything, none = (frame_of("x ~ poly(cases, 2) + (1|herd)", cattle, subset=s) for s in ([True] * 6, None))
     np.testing.assert_array_equal(build_design(everything).X, build_design(none).X)
 
 

@@ -85,16 +85,12 @@ ATOMS = st.sampled_from(
         "!b",
     ]
 )
-OPERATORS = st.sampled_from(
-    [" + ", " - ", " * ", ":", "/", "^", " %in% ", " | ", " || ", " ~ ", " == ", ", ", " = "]
-)
+OPERATORS = st.sampled_from([" + ", " - ", " * ", ":", "/", "^", " %in% ", " | ", " || ", " ~ ", " == ", ", ", " = "])
 
 
 def nest(inner):
     pair = st.tuples(inner, OPERATORS, inner).map("".join)
-    return st.one_of(
-        pair, inner.map(lambda t: f"({t})"), inner.map(lambda t: f"-{t}"), inner.map(lambda t: f"I({t})")
-    )
+    return st.one_of(pair, inner.map(lambda t: f"({t})"), inner.map(lambda t: f"-{t}"), inner.map(lambda t: f"I({t})"))
 
 
 RIGHT_SIDES = st.recursive(ATOMS, nest, max_leaves=7)
@@ -188,9 +184,7 @@ COLUMNS = st.one_of(
 @QUICK
 @given(
     st.fixed_dictionaries({"y": COLUMNS, "x": COLUMNS, "g": COLUMNS}),
-    st.sampled_from(
-        ["y ~ x + (1|g)", "cbind(y, x) ~ (1|g)", "x ~ poly(y, 2) + (y|g)", "y ~ factor(x) + (1|x:g)"]
-    ),
+    st.sampled_from(["y ~ x + (1|g)", "cbind(y, x) ~ (1|g)", "x ~ poly(y, 2) + (y|g)", "y ~ factor(x) + (1|x:g)"]),
     st.booleans(),
     COLUMNS,
 )
@@ -204,9 +198,7 @@ def test_any_columns(columns, text, binomial, extra):
 @QUICK
 @given(st.permutations(range(8)), st.sampled_from(VALID))
 def test_row_order_does_not_matter(order, text):
-    data = FRAME.assign(
-        n=[3, 1, 4, 2, 5, 9, 2, 6], x=[0.1, 1, 2.0, -3.0, 0.5, 1.5, 2.5, 4.0], s=list("uvuwvuvu")
-    )
+    data = FRAME.assign(n=[3, 1, 4, 2, 5, 9, 2, 6], x=[0.1, 1, 2.0, -3.0, 0.5, 1.5, 2.5, 4.0], s=list("uvuwvuvu"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RefglmmWarning)
         one, other = (

@@ -87,9 +87,7 @@ def test_gradient_with_a_slope_only_term():
     problem, psi, terms = intercepts(case)
     codes, _, levels = terms[0]
     z = np.where(np.arange(problem.n) % 3 == 0, 0.0, problem.X[:, 1])[:, None]
-    slope = build(
-        case.object, problem.X, [(codes, z, levels)], [make_structure("us", 1)], problem.y, problem.weights
-    )
+    slope = build(case.object, problem.X, [(codes, z, levels)], [make_structure("us", 1)], problem.y, problem.weights)
     assert_gradient(quadrature(slope, 7), psi)
     value = quadrature(slope, 40).value(psi)
     par, beta, _ = slope.split(psi)
@@ -115,9 +113,7 @@ def test_even_in_the_sign_of_theta(k):
     psi[0] *= -1.0
     mirrored, slope = objective.value_and_gradient(psi)
     assert mirrored == pytest.approx(value, rel=1e-13)
-    np.testing.assert_allclose(
-        slope, gradient * np.where(np.arange(psi.size) == 0, -1, 1), rtol=1e-8, atol=1e-9
-    )
+    np.testing.assert_allclose(slope, gradient * np.where(np.arange(psi.size) == 0, -1, 1), rtol=1e-8, atol=1e-9)
 
 
 def test_at_zero_variance_every_order_is_the_glm():

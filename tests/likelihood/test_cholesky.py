@@ -151,9 +151,7 @@ def test_schur_on_random_designs(seed, n_levels, k, m, density, lapack_from):
 
 
 @pytest.mark.parametrize("engine", ALL)
-@pytest.mark.parametrize(
-    "shape", [(40, 1, 30, 0.1), (25, 3, 12, 0.5), (60, 2, 0, 0.0), (3, 1, 80, 0.9)], ids=str
-)
+@pytest.mark.parametrize("shape", [(40, 1, 30, 0.1), (25, 3, 12, 0.5), (60, 2, 0, 0.0), (3, 1, 80, 0.9)], ids=str)
 def test_larger_designs(engine, shape):
     rng = np.random.default_rng(5)
     problem = block_problem(rng, *shape)
@@ -167,9 +165,7 @@ def test_engines_agree_closely(engine):
     b = np.random.default_rng(9).standard_normal((problem.n, 4))
     assert factor.logdet() == pytest.approx(reference.logdet(), rel=1e-12)
     np.testing.assert_allclose(factor.solve(b), reference.solve(b), rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(
-        factor.selected_inverse(), reference.selected_inverse(), rtol=1e-12, atol=1e-14
-    )
+    np.testing.assert_allclose(factor.selected_inverse(), reference.selected_inverse(), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("engine", ALL)
@@ -177,9 +173,7 @@ def test_lengths_of_triangular_solves_give_the_quadratic_form(engine):
     problem = default_problem()
     factor = problem.factored(engine)
     b = np.linspace(-1, 2, problem.n)
-    assert factor.solve_L(b) @ factor.solve_L(b) == pytest.approx(
-        b @ np.linalg.solve(problem.H, b), rel=1e-12
-    )
+    assert factor.solve_L(b) @ factor.solve_L(b) == pytest.approx(b @ np.linalg.solve(problem.H, b), rel=1e-12)
     np.testing.assert_allclose(factor.solve_Lt(factor.solve_L(b)), factor.solve(b), rtol=1e-12)
 
 
@@ -263,9 +257,7 @@ def test_indefinite_matrix_names_the_column(engine, bad, lapack_from, monkeypatc
     factor = problem.make(engine)
     H = problem.H.copy()
     H[bad, bad] = -3.5
-    with pytest.raises(
-        NotPositiveDefiniteError, match="matrix of order 23 is not positive definite"
-    ) as caught:
+    with pytest.raises(NotPositiveDefiniteError, match="matrix of order 23 is not positive definite") as caught:
         factor.refactor(problem.of(H))
     column = first_bad_column(H, factor.perm)
     assert caught.value.facts == {"column": column, "diagonal": H[column, column], "n": 23}
@@ -338,9 +330,7 @@ def test_wrong_shapes_are_named(engine):
     ],
 )
 def test_malformed_patterns_name_the_column(indptr, indices, n, column):
-    with pytest.raises(
-        ArgumentError, match=f"column {column} is not a sorted lower-triangle column"
-    ) as caught:
+    with pytest.raises(ArgumentError, match=f"column {column} is not a sorted lower-triangle column") as caught:
         make_cholesky(indptr, indices, n, engine="builtin")
     assert caught.value.facts["column"] == column
 
@@ -352,17 +342,11 @@ def test_pattern_of_wrong_length():
 
 def test_engine_arguments():
     problem = default_problem()
-    with pytest.raises(
-        ArgumentError, match="unknown engine 'lapack'; known are auto, cholmod, builtin, schur"
-    ):
+    with pytest.raises(ArgumentError, match="unknown engine 'lapack'; known are auto, cholmod, builtin, schur"):
         problem.make("lapack")
     for block, n_leading in [(1, 18), (2, 17), (2, 20), (0, 18), (2, 0), (2, 40)]:
-        with pytest.raises(
-            ArgumentError, match=f"first {n_leading} variables are not diagonal blocks of size {block}"
-        ):
-            make_cholesky(
-                problem.indptr, problem.indices, problem.n, engine="schur", block=block, n_leading=n_leading
-            )
+        with pytest.raises(ArgumentError, match=f"first {n_leading} variables are not diagonal blocks of size {block}"):
+            make_cholesky(problem.indptr, problem.indices, problem.n, engine="schur", block=block, n_leading=n_leading)
 
 
 # -- copies ---------------------------------------------------------------------------------------------
@@ -399,9 +383,7 @@ def test_values_are_copied(engine):
 
 
 @pytest.mark.parametrize("engine", ALL)
-@pytest.mark.parametrize(
-    "how", [copy.deepcopy, lambda f: pickle.loads(pickle.dumps(f))], ids=["deepcopy", "pickle"]
-)
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda f: pickle.loads(pickle.dumps(f))], ids=["deepcopy", "pickle"])
 def test_pickling(engine, how):
     problem = default_problem()
     factor = problem.factored(engine)

@@ -87,9 +87,7 @@ def test_gradient(case, design):
 
 
 @every_case
-@pytest.mark.parametrize(
-    "design", [DESIGN["crossed-us2+us1"], DESIGN["ar1-3-het"], DESIGN["nested"]], ids=str
-)
+@pytest.mark.parametrize("design", [DESIGN["crossed-us2+us1"], DESIGN["ar1-3-het"], DESIGN["nested"]], ids=str)
 def test_profiled_gradient(case, design):
     problem, psi = simulated(case, design)
     n_par, p = problem.n_par, problem.p
@@ -111,9 +109,7 @@ def test_gradient_without_fixed_effects():
 
 # -- invariances ---------------------------------------------------------------------------------------------
 
-INVARIANT = [
-    BY_NAME[name] for name in ("binomial-logit", "poisson-sqrt", "gamma-log", "negative_binomial-log")
-]
+INVARIANT = [BY_NAME[name] for name in ("binomial-logit", "poisson-sqrt", "gamma-log", "negative_binomial-log")]
 some_cases = pytest.mark.parametrize("case", INVARIANT, ids=str)
 
 
@@ -161,9 +157,7 @@ def test_the_labels_of_groups_do_not_matter(case):
         permutation = rng.permutation(levels)
         renamed.append((permutation[codes], Z, levels))
         permutations.append(permutation)
-    other = build(
-        problem.family, problem.X, renamed, problem.structures, problem.y, problem.weights, problem.offset
-    )
+    other = build(problem.family, problem.X, renamed, problem.structures, problem.y, problem.weights, problem.offset)
     one, two = laplace(problem), laplace(other)
     assert two.value(psi) == pytest.approx(one.value(psi), rel=1e-13)
     first = design.terms[0][2] * 2

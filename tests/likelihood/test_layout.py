@@ -20,9 +20,7 @@ class Dense:
         rng = np.random.default_rng(seed)
         self.design = design
         self.levels = [term[2] for term in design.terms]
-        self.lay = build_layout(
-            [t[0] for t in design.terms], [t[1] for t in design.terms], self.levels, design.n
-        )
+        self.lay = build_layout([t[0] for t in design.terms], [t[1] for t in design.terms], self.levels, design.n)
         self.w = rng.uniform(0.2, 2.0, design.n)
         factors = split_factors(design.structures, design.par(0.9))
         self.T = np.concatenate([T.ravel() for T in factors])
@@ -226,9 +224,7 @@ def test_factor_of_the_pattern(design, engine):
     factor.refactor(dense.H_values())
     H = dense.H_dense()
     assert factor.logdet() == pytest.approx(np.linalg.slogdet(H)[1], rel=1e-12)
-    np.testing.assert_allclose(
-        factor.selected_inverse(), dense.on_pattern(np.linalg.inv(H)), rtol=1e-10, atol=1e-13
-    )
+    np.testing.assert_allclose(factor.selected_inverse(), dense.on_pattern(np.linalg.inv(H)), rtol=1e-10, atol=1e-13)
 
 
 def test_a_level_without_rows_keeps_its_place():

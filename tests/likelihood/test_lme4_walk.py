@@ -237,9 +237,7 @@ def test_quadrature_with_one_node_is_laplace_relative(after_stage_one):
     relative = walk.quadrature(theta, BETA_1, 1)
     laplace = walk.stage_two(theta, BETA_1)
     problem = walk.problem
-    saturated = (
-        -2 * stats.binom.logpmf(np.round(problem.y * problem.weights), problem.weights, problem.y).sum()
-    )
+    saturated = -2 * stats.binom.logpmf(np.round(problem.y * problem.weights), problem.weights, problem.y).sum()
     assert laplace - relative == pytest.approx(saturated, rel=1e-12)
 
 

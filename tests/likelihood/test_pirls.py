@@ -70,9 +70,7 @@ def test_finds_any_manufactured_mode_of_a_poisson(seed, sd):
     y = mu * (1.0 + (u / sd / total)[codes])
     if np.any(y < 0):  # not a Poisson response: nothing to find
         return
-    problem = build(
-        get_family("poisson"), X, [(codes, np.ones((24, 1)), 6)], [make_structure("us", 1)], y, np.ones(24)
-    )
+    problem = build(get_family("poisson"), X, [(codes, np.ones((24, 1)), 6)], [make_structure("us", 1)], y, np.ones(24))
     pirls = Pirls(problem)
     pirls.find_mode(np.array([sd]), beta, np.empty(0))
     assert np.linalg.norm(pirls.u - u) < PROMISED
@@ -88,9 +86,7 @@ def test_score_equation_holds_by_the_oracle(case):
     pirls.find_mode(par, beta, phi)
     rows = oracles.Rows(case.family, case.link, problem.y, problem.weights, case.phi)
     M = dense_M(problem, par, design.terms)
-    np.testing.assert_allclose(
-        M.T @ rows.s(problem.offset + problem.X @ beta + M @ pirls.u), pirls.u, atol=1e-8
-    )
+    np.testing.assert_allclose(M.T @ rows.s(problem.offset + problem.X @ beta + M @ pirls.u), pirls.u, atol=1e-8)
     assert pirls.residual < 1e-9
 
 
@@ -138,9 +134,7 @@ def test_a_mode_is_a_snapshot():
     pirls = Pirls(problem)
     pirls.find_mode(par, beta, phi)
     mode = pirls.mode()
-    before = {
-        name: np.copy(getattr(mode, name)) for name in ("u", "b", "eta", "mu", "s", "w", "h", "rx", "rzx")
-    }
+    before = {name: np.copy(getattr(mode, name)) for name in ("u", "b", "eta", "mu", "s", "w", "h", "rx", "rzx")}
     logdet = mode.factor.logdet()
     pirls.find_mode(3.0 * par, beta + 0.3, phi)
     pirls.mode()

@@ -47,9 +47,7 @@ def dense(problem, design, par, reml):
 def test_value_against_the_dense_oracle(design, reml):
     """n x n covariance matrix, generalised least squares, no profiling formula shared."""
     problem, par = linear(design)
-    assert ProfiledLinear(problem, reml).value(par) == pytest.approx(
-        dense(problem, design, par, reml), rel=1e-11
-    )
+    assert ProfiledLinear(problem, reml).value(par) == pytest.approx(dense(problem, design, par, reml), rel=1e-11)
 
 
 @every_design
@@ -59,9 +57,7 @@ def test_gradient(design, reml):
     objective = ProfiledLinear(problem, reml)
     _, gradient = objective.value_and_gradient(par)
     expected = oracles.gradient_5_point(objective.value, par, 1e-3 * np.abs(par))
-    np.testing.assert_allclose(
-        gradient * par, expected * par, rtol=1e-7, atol=1e-7 * np.max(np.abs(expected * par))
-    )
+    np.testing.assert_allclose(gradient * par, expected * par, rtol=1e-7, atol=1e-7 * np.max(np.abs(expected * par)))
 
 
 @every_design
@@ -71,9 +67,7 @@ def test_beta_sigma_and_modes_are_those_of_generalised_least_squares(design):
     objective.value(par)
     Lambda = oracles.dense_Lambda(split_factors(problem.structures, par), [t[2] for t in design.terms])
     Z = oracles.dense_Z(design.terms)
-    beta, V0, r = oracles.generalised_least_squares(
-        problem.y, problem.X, Z, Lambda, problem.offset, problem.weights
-    )
+    beta, V0, r = oracles.generalised_least_squares(problem.y, problem.X, Z, Lambda, problem.offset, problem.weights)
     np.testing.assert_allclose(objective.beta, beta, rtol=1e-10)
     assert objective.sigma == pytest.approx(np.sqrt(r @ np.linalg.solve(V0, r) / problem.n), rel=1e-10)
     np.testing.assert_allclose(objective.u, (Z @ Lambda).T @ np.linalg.solve(V0, r), rtol=1e-8, atol=1e-10)
@@ -123,9 +117,7 @@ def dyestuff(column="Yield", name="Dyestuff"):
     codes = data["Batch"].cat.codes.to_numpy()
     y = data[column].to_numpy(float)
     terms = [(codes, np.ones((y.size, 1)), 6)]
-    return build(
-        get_family("gaussian"), np.ones((y.size, 1)), terms, [make_structure("us", 1)], y, np.ones(y.size)
-    )
+    return build(get_family("gaussian"), np.ones((y.size, 1)), terms, [make_structure("us", 1)], y, np.ones(y.size))
 
 
 @pytest.mark.golden
@@ -223,6 +215,4 @@ def test_without_fixed_effects():
     value_reml, gradient_reml = reml.value_and_gradient(par)
     assert value == value_reml
     np.testing.assert_array_equal(gradient, gradient_reml)
-    np.testing.assert_allclose(
-        gradient, oracles.gradient_5_point(ml.value, par, 1e-3 * par), rtol=1e-7, atol=1e-8
-    )
+    np.testing.assert_allclose(gradient, oracles.gradient_5_point(ml.value, par, 1e-3 * par), rtol=1e-7, atol=1e-8)

@@ -29,9 +29,7 @@ def test_polynomials_of_degree_2k_minus_1_are_integrated_exactly(order):
     rule = gh_rule(order)
     for power in range(2 * order):
         scale = np.sum(rule.w * np.abs(rule.z) ** power)
-        assert np.sum(rule.w * rule.z**power) == pytest.approx(
-            normal_moment(power), abs=1e-12 * max(scale, 1.0)
-        )
+        assert np.sum(rule.w * rule.z**power) == pytest.approx(normal_moment(power), abs=1e-12 * max(scale, 1.0))
 
 
 @pytest.mark.parametrize("order", [1, 2, 5, 12])

@@ -26,9 +26,7 @@ def test_an_optimum_is_certified():
     assert not certificate.singular
     assert certificate.messages == ()
     assert certificate.gradient_norm == 1e-6
-    assert certificate.newton_decrement == pytest.approx(
-        0.5e-12 * np.ones(3) @ np.linalg.solve(H, np.ones(3))
-    )
+    assert certificate.newton_decrement == pytest.approx(0.5e-12 * np.ones(3) @ np.linalg.solve(H, np.ones(3)))
     assert certificate.newton_decrement < TOLERANCE
     np.testing.assert_allclose(certificate.eigenvalues, np.linalg.eigvalsh(unit_diagonal(H)[0]))
     assert str(certificate).startswith("converged\n")

@@ -25,7 +25,7 @@ def test_values_that_mean_nothing_are_refused(settings, words):
 
 
 def test_unknown_settings_are_named():
-    with pytest.raises(ArgumentError, match="unknown control setting 'tol'; known are .*tolerance"):
+    with pytest.raises(ArgumentError, match=r"unknown control setting 'tol'; known are .*tolerance"):
         make_control({"tol": 1e-3}, None, "exact")
 
 

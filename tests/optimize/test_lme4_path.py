@@ -49,9 +49,7 @@ def test_cbpp(fitted):
     optimum, mode, _ = fitted
     assert optimum.value == pytest.approx(184.053132779, abs=1e-6)
     assert optimum.par[0] == pytest.approx(0.6420699277, abs=2e-5)
-    np.testing.assert_allclose(
-        optimum.beta, [-1.3983428645, -0.9919249750, -1.1282162159, -1.5797454136], atol=5e-5
-    )
+    np.testing.assert_allclose(optimum.beta, [-1.3983428645, -0.9919249750, -1.1282162159, -1.5797454136], atol=5e-5)
     assert mode.deviance == pytest.approx(73.47428357, abs=2e-4)
     assert [stage.optimizer for stage in optimum.stages] == ["bobyqa", "nelder_mead"]
     assert optimum.stages[0].value == pytest.approx(184.1086930, abs=1e-7)
@@ -82,17 +80,13 @@ def test_cbpp_n_agq_0(cbpp):
     optimum, _, _ = fit_glmm_lme4(cbpp, 0, LME4)
     assert -0.5 * optimum.value == pytest.approx(-92.05434650, abs=1e-8)
     assert optimum.par[0] == pytest.approx(0.6418385553, abs=1e-5)
-    np.testing.assert_allclose(
-        optimum.beta, [-1.360475728, -0.976173236, -1.111072784, -1.559675684], atol=1e-5
-    )
+    np.testing.assert_allclose(optimum.beta, [-1.360475728, -0.976173236, -1.111072784, -1.559675684], atol=1e-5)
     assert optimum.hessian is None
     assert optimum.names == ("g0.c0",)
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize(
-    ("k", "loglik"), [(2, -50.0570148), (5, -50.0056839), (10, -50.0050150), (25, -50.0050153)]
-)
+@pytest.mark.parametrize(("k", "loglik"), [(2, -50.0570148), (5, -50.0056839), (10, -50.0050150), (25, -50.0050153)])
 def test_cbpp_quadrature(cbpp, k, loglik):
     """lme4 2.1-0: relative to the saturated model."""
     optimum, _, _ = fit_glmm_lme4(cbpp, k, LME4)
@@ -183,9 +177,7 @@ def test_derivatives_follow_the_number_of_rows(cbpp):
     assert off.certificate.messages == ()
     on, _, _ = fit_glmm_lme4(cbpp, 1, make_control({"derivatives_max_n": 57}, None, "lme4"))
     assert on.hessian is not None
-    forced, _, _ = fit_glmm_lme4(
-        cbpp, 1, make_control({"derivatives_max_n": 56, "derivatives": True}, None, "lme4")
-    )
+    forced, _, _ = fit_glmm_lme4(cbpp, 1, make_control({"derivatives_max_n": 56, "derivatives": True}, None, "lme4"))
     np.testing.assert_array_equal(forced.hessian, on.hessian)
     assert forced.certificate.messages == ()
     never, _, _ = fit_glmm_lme4(cbpp, 1, make_control({"derivatives": False}, None, "lme4"))

@@ -109,9 +109,7 @@ def test_quadratic_in_a_box(seed, d):
     centre, lower = rng.normal(size=d) * 2, -rng.uniform(0, 2, d)
     upper = lower + rng.uniform(0.1, 3, d)
     model = np.diag(rng.uniform(0.1, 10, d))
-    found, _ = run(
-        quadratic(A, centre), rng.uniform(lower, upper), lower, upper, hessian=model, tolerance=1e-12
-    )
+    found, _ = run(quadratic(A, centre), rng.uniform(lower, upper), lower, upper, hessian=model, tolerance=1e-12)
     assert np.all((found.x >= lower) & (found.x <= upper))
     assert found.value == pytest.approx(box_minimum(A, centre, lower, upper), abs=1e-7)
 
@@ -201,9 +199,7 @@ def test_the_same_run_twice_is_bit_equal():
     two, B2 = run(rosenbrock, [-1.2, 1.0])
     np.testing.assert_array_equal(one.x, two.x)
     np.testing.assert_array_equal(B1, B2)
-    assert one == one.__class__(
-        one.x, two.value, two.n_evaluations, two.n_gradients, two.message, two.success
-    )
+    assert one == one.__class__(one.x, two.value, two.n_evaluations, two.n_gradients, two.message, two.success)
 
 
 # -- the pieces ----------------------------------------------------------------------------------------------
@@ -212,9 +208,7 @@ def test_the_same_run_twice_is_bit_equal():
 def test_free_coordinates():
     x, lower, upper = np.array([0.0, 0.0, 1.0, 1.0, 0.5]), np.zeros(5), np.ones(5)
     gradient = np.array([1.0, -1.0, -1.0, 1.0, 3.0])
-    np.testing.assert_array_equal(
-        free_coordinates(x, gradient, lower, upper), [False, True, False, True, True]
-    )
+    np.testing.assert_array_equal(free_coordinates(x, gradient, lower, upper), [False, True, False, True, True])
 
 
 def test_newton_direction_over_the_free_coordinates():

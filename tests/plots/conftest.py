@@ -49,9 +49,7 @@ def count_data():
     x = rng.uniform(0.2, 2.0, group.size)
     exposure = rng.uniform(0.5, 3.0, group.size)
     eta = 0.3 + 0.2 * x + 0.8 * rng.standard_normal(12)[group] * x + np.log(exposure)
-    return pd.DataFrame(
-        {"y": rng.poisson(np.exp(eta)), "x": x, "exposure": exposure, "g": [f"g{j}" for j in group]}
-    )
+    return pd.DataFrame({"y": rng.poisson(np.exp(eta)), "x": x, "exposure": exposure, "g": [f"g{j}" for j in group]})
 
 
 @pytest.fixture(scope="session")

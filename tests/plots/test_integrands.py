@@ -58,9 +58,7 @@ def test_poisson_integrand_with_offset_and_random_slope(counts, count_data):
     fixed = counts.fixef.iloc[0] + counts.fixef.iloc[1] * count_data["x"] + np.log(count_data["exposure"])
 
     def log_density(u):
-        return stats.poisson.logpmf(
-            count_data["y"], np.exp(fixed + counts.theta.iloc[0] * u * count_data["x"])
-        )
+        return stats.poisson.logpmf(count_data["y"], np.exp(fixed + counts.theta.iloc[0] * u * count_data["x"]))
 
     assert_is_log_integrand(integrand_profile(counts, Z), log_density, count_data["g"])
 

@@ -1,9 +1,9 @@
 """Every nasty problem ends with a certified optimum or with a named warning or error that is true.
 
-``peers.csv`` holds log-likelihoods of lme4 1.1-31 and glmmTMB 1.1.5 (kind: other software; made by ``export.py``
-and ``peers.R``). Ours may be higher; lower than theirs by more than 1e-5 means that we stopped early. Left out are
-models on another objective (lme4: links that are not canonical, n_agq > 1; glmmTMB: compound symmetry and
-autoregression with their other default of equal deviations) and fits that the package itself gave up.
+``peers.csv`` holds log-likelihoods of lme4 1.1-31 and glmmTMB 1.1.5 (kind: other software; made by
+``export.py`` and ``peers.R``). Ours may be higher; lower than theirs by more than 1e-5 means that we stopped
+early. Left out are models on another objective (lme4: links that are not canonical, n_agq > 1; glmmTMB: cs and
+ar1, whose defaults for equal deviations differ) and fits that the package itself gave up.
 """
 
 from __future__ import annotations
@@ -147,8 +147,10 @@ def test_what_is_called_undetermined_is_flat_or_has_no_minimum(name):
     if end.word != UNDETERMINED:
         return
     criterion = verify.Criterion(end.model, end.fit)
+    if end.model.is_lmm and verify.fits_exactly(end.model):
+        return
     falls = verify.lowest_nearby(criterion, np.random.default_rng(5)) < end.fit.optimum.value - BETTER
-    assert falls or verify.least_change(criterion, end.fit.optimum.hessian) < 1e-3
+    assert falls or verify.least_change(criterion, end.fit.optimum.hessian) < 1e-4
 
 
 # -------------------------------------------------------------------------------------------- invariances
@@ -177,7 +179,9 @@ def test_certificate_does_not_feel_the_units_of_a_column(name, factor):
     there = run(problem, data)
     assert there.word == here.word
     assert there.fit.convergence.newton_decrement < 1e-8
-    assert there.fit.optimum.value == pytest.approx(here.fit.optimum.value, abs=2e-7, rel=1e-11)
+    # REML integrates beta out: its criterion has the units of the columns in log|X'X|
+    moved = 2.0 * np.log(factor) if here.fit.reml else 0.0
+    assert there.fit.optimum.value == pytest.approx(here.fit.optimum.value + moved, abs=2e-7, rel=1e-11)
     column = list(here.model.design.names).index("x")
     np.testing.assert_allclose(there.fit.beta[column] * factor, here.fit.beta[column], rtol=1e-4)
     np.testing.assert_allclose(
@@ -186,9 +190,7 @@ def test_certificate_does_not_feel_the_units_of_a_column(name, factor):
 
 
 TIGHTENED = [
-    name
-    for name in FITTED
-    if OPTIMUM in PROBLEMS[name].ends and not PROBLEMS[name].is_lmm and not PROBLEMS[name].big
+    name for name in FITTED if OPTIMUM in PROBLEMS[name].ends and not PROBLEMS[name].is_lmm and not PROBLEMS[name].big
 ]
 
 
@@ -223,13 +225,13 @@ def test_where_a_peer_fits_we_fit_and_no_worse(name, package, loglik):
 def test_linear_criterion_against_dense_algebra(name):
     """Orthonormal columns and a dense V: no digits go into the condition of X."""
     end = ending(name)
-    theta, y, X = end.fit.optimum.par[0], end.model.frame.y, end.model.design.X
+    theta, X = end.fit.optimum.par[0], end.model.design.X
+    y = end.model.frame.y - end.model.frame.y[0]  # exact, and the intercept takes it up
     Z = np.eye(end.model.design.terms[0].n_levels)[end.model.design.terms[0].codes]
     Q, R = np.linalg.qr(X)
     V = np.eye(y.size) + theta**2 * Z @ Z.T
     S = Q.T @ np.linalg.solve(V, Q)
-    r = y - Q @ (Q.T @ y)  # the part that X explains is taken off first: it may be 1e10
-    r -= Q @ np.linalg.solve(S, Q.T @ np.linalg.solve(V, r))
+    r = y - Q @ np.linalg.solve(S, Q.T @ np.linalg.solve(V, y))
     nu = y.size - X.shape[1] if end.fit.reml else y.size
     D = np.linalg.slogdet(V)[1] + nu * (1.0 + np.log(2.0 * np.pi * (r @ np.linalg.solve(V, r)) / nu))
     if end.fit.reml:

@@ -61,6 +61,15 @@ def is_separated_given_groups(model):
     return direction is not None
 
 
+def fits_exactly(model):
+    """Whether the fixed effects and one indicator for each level leave no residual: then sigma can be zero."""
+    codes = [np.eye(t.n_levels)[t.codes] for t in model.design.terms]
+    full = np.concatenate([model.problem.X, *codes], axis=1)
+    y = model.problem.y - model.problem.offset
+    residual = y - full @ np.linalg.lstsq(full, y, rcond=None)[0]
+    return np.linalg.norm(residual) < 1e-10 * np.linalg.norm(y - y.mean())
+
+
 class Criterion:
     """The objective of a fit as a function of its own parameter vector, evaluated from u = 0."""
 
@@ -143,15 +152,16 @@ def other_starts(criterion, rng):
 
 
 def least_change(criterion, hessian):
-    """Smallest change of the criterion over natural moves along candidate directions.
+    """Smallest change of the criterion over moves along candidate directions.
 
-    Candidates are the coordinates (standard deviations by half their size, correlations by 0.2, the others by one
-    unit of eta or of log phi) and the flattest eigenvectors of the Hessian in those units.
+    Candidates are the coordinates (standard deviations by 5% of their size, correlations by 0.02, the others by 0.1
+    on the scale of eta or of log phi) and the flattest eigenvectors of the Hessian in those units. The moves are
+    short because a flat valley may be curved.
     """
     x, n_par = criterion.x, criterion.problem.n_par
     unit = np.ones(x.size)
     is_correlation = np.isfinite(criterion.upper[:n_par])
-    unit[:n_par] = np.where(is_correlation, 0.2, np.maximum(0.5 * np.abs(x[:n_par]), 1e-3))
+    unit[:n_par] = np.where(is_correlation, 0.2, 0.5 * np.maximum(np.abs(x[:n_par]), 1e-2))
     if not isinstance(criterion.objective, ProfiledLinear | ProfiledObjective):
         X = criterion.problem.X
         extent = np.where(np.ptp(X, axis=0) > 0, np.ptp(X, axis=0), np.abs(X).max(axis=0))
@@ -161,4 +171,4 @@ def least_change(criterion, hessian):
         vectors = np.linalg.eigh(hessian * np.outer(unit, unit))[1]
         directions += [unit * vector for vector in vectors.T[:2]]
     here = criterion(x)
-    return min(min(abs(criterion(x + s * d) - here) for s in (-1, 1)) for d in directions)
+    return min(min(abs(criterion(x + s * d) - here) for s in (-0.1, 0.1)) for d in directions)

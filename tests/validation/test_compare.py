@@ -121,9 +121,7 @@ def test_a_fit_is_read_by_key_and_a_count_has_no_tolerance():
         ),
         (
             "glmer(y ~ x + (1 | g), data = toenail, family = binomial, nAGQ = 5L, control = bob)",
-            Fit("y ~ x + (1 | g)", "toenail", link="logit", n_agq=5, mode="lme4").but(
-                optimizer=("bobyqa", "bobyqa")
-            ),
+            Fit("y ~ x + (1 | g)", "toenail", link="logit", n_agq=5, mode="lme4").but(optimizer=("bobyqa", "bobyqa")),
         ),
         ("lmer(y ~ x + (1 | g), data = cake)", Fit("y ~ x + (1 | g)", "cake", reml=True)),
         ("lmer(y ~ x + (1 | g), data = cake, REML = FALSE)", Fit("y ~ x + (1 | g)", "cake", reml=False)),

@@ -107,7 +107,7 @@ def _theirs(case: dict[str, Any], peer: str, clock: str) -> str:
         return ""
     taken = seconds(case, peer, clock)
     if taken is None:
-        return "stopped" if program.get("over budget") else "failed"
+        return f"> {program['budget']:.0f} s" if program.get("over budget") else "failed"
     mark = "" if program.get("runs") else "*"
     return f"{milliseconds(taken)}{mark} ({times(ratio(case, peer, clock))})"
 

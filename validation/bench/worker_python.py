@@ -77,7 +77,7 @@ class Glmm:
 class GpBoost:
     """gpboost takes arrays; the model matrix and the group codes come ready-made and cost it nothing."""
 
-    LIKELIHOODS: ClassVar = {"binomial": "binomial_logit", "poisson": "poisson", "gaussian": "gaussian"}
+    LIKELIHOODS: ClassVar = {"binomial": "bernoulli_logit", "poisson": "poisson", "gaussian": "gaussian"}
 
     def __init__(self) -> None:
         self.library = import_module("gpboost")
@@ -98,7 +98,7 @@ class GpBoost:
     def _fit(self) -> Any:
         model = self.library.GPModel(
             group_data=self.codes,
-            likelihood=self.LIKELIHOODS[self.case["family"]],
+            likelihood="binomial_logit" if self.weights is not None else self.LIKELIHOODS[self.case["family"]],
             weights=self.weights,
             num_parallel_threads=1,
         )

@@ -6,7 +6,6 @@ Place in the reading order: after ``floor``.
 from __future__ import annotations
 
 import os
-import time
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -105,12 +104,8 @@ class Worker:
 
     def floor(self, _: dict[str, Any]) -> dict[str, Any]:
         """The least this fit could take, and what the prepared model takes, in CPU seconds."""
-        prepared = []
-        for _repeat in range(3):
-            began = time.process_time()
-            self.model.fit()
-            prepared.append(time.process_time() - began)
-        return {**floor_of(self.model, self.result), "prepared": float(np.median(prepared))}
+        prepared = wire.burst(self.model.fit, 4)[1]["cpu"]
+        return {**floor_of(self.model, self.result), "prepared": prepared}
 
     def version(self, _: dict[str, Any]) -> dict[str, Any]:
         """Versions of refglmm and of what it stands on."""
