@@ -36,8 +36,8 @@ from refglmm.likelihood.state import Mode
 FloatArray = NDArray[np.float64]
 
 #: Newton decrement (squared length of the step in the metric of H) below which u counts as the mode:
-#: the error of log|H| is of the order of its root, 1e-10.
-DECREMENT = 1e-20
+#: the error of log|H| is of the order of its root, 1e-12.
+DECREMENT = 1e-24
 #: Below this decrement a step that brings nothing is rounding, not failure.
 ROUNDING = 1e-9
 #: Below this decrement a full Newton step on g cannot overshoot (g is smooth at a scale of one), so its value is
@@ -276,6 +276,12 @@ class Pirls:
                 value = None
             decrement = step.decrement
             if decrement <= DECREMENT or (decrement < ROUNDING and decrement >= 0.25 * previous):
+                if self.curvature == "expected":
+                    raise PirlsError(
+                        "PIRLS ended at a stationary point that is not a maximum (the observed information is not "
+                        "positive definite there); give start values (`start=`) or use another link",
+                        decrement=decrement,
+                    )
                 self._finish(u, value, iteration, decrement)
                 return
             unchecked, halvings = None, 0

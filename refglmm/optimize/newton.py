@@ -158,9 +158,10 @@ def _halve(
         new_x = np.clip(x + step, lower, upper)
         new_value, new_gradient = function(new_x)
         slope = float(gradient @ (new_x - x))
-        if np.isfinite(new_value) and new_value <= value + ARMIJO * min(slope, 0.0) + slack:
+        usable = np.isfinite(new_value) and bool(np.all(np.isfinite(new_gradient)))
+        if usable and new_value <= value + ARMIJO * min(slope, 0.0) + slack:
             return new_x, new_value, new_gradient, halving + 1
-        step = 0.5 * step if np.isfinite(new_value) else 0.1 * step
+        step = 0.5 * step if usable else 0.1 * step
     return None, value, gradient, MAX_HALVINGS
 
 

@@ -112,7 +112,10 @@ class Stage:
         """Run the optimiser; "newton" falls back to BOBYQA, and says so, when it stalls."""
         x = self._run_one(optimizer, self.start if start is None else start)
         if optimizer == "newton" and not self.reports[-1].success:
-            x = self._run_one("bobyqa", self.fold(x))
+            try:
+                x = self._run_one("bobyqa", self.fold(x))
+            except OptimizationError:
+                return self.fold(x)  # the certificate will say what is wrong with it
             x = self._run_one("newton", x)
         return self.fold(x)
 

@@ -72,20 +72,21 @@ def fit_glmm(
     outer = np.concatenate([first.par, log_phi])
     stages: list[Stage] = []
     beta, model = first.beta, np.empty(0)
-    if control.initial_step or n_agq == 0:
-        if "par" not in (start or {}):
-            outer = _reachable(profiled, problem, outer)
-        stage = Stage("n_agq=0", profiled, problem, outer, scale, control)
-        stage.hessian = model_hessian(problem, pirls.factor, outer[: problem.n_par], scale)
-        optimizer = control.optimizer[0 if n_agq else 1]
-        if n_agq:
-            stage.tolerance = max(HAND_OVER, control.tolerance)
-        outer = stage.run(optimizer)
+    if n_agq == 0:
+        stage = _first_stage(profiled, outer, scale, "par" not in (start or {}), control)
         stages.append(stage)
-        if n_agq == 0:
-            return _conclude(problem, stages, finish(stage, outer, optimizer))
-        profiled.value(outer)
-        beta, model = profiled.beta, stage.hessian
+        return _conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
+    if control.initial_step:
+        try:
+            stage = _first_stage(profiled, outer, scale, "par" not in (start or {}), control)
+        except OptimizationError:
+            pass  # the joint mode lies on the edge of the link's domain: stage 2 starts without it
+        else:
+            stage.tolerance = max(HAND_OVER, control.tolerance)
+            outer = stage.run(control.optimizer[0])
+            stages.append(stage)
+            profiled.value(outer)
+            beta, model = profiled.beta, stage.hessian
     objective = (
         LaplaceObjective(pirls, control.curvature)
         if n_agq == 1
@@ -95,6 +96,18 @@ def fit_glmm(
     stage = _second_stage(problem, objective, psi, model, scale, first, control)
     stages.append(stage)
     return _conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
+
+
+def _first_stage(
+    profiled: ProfiledObjective, outer: FloatArray, scale: FloatArray, shrink: bool, control: Control
+) -> Stage:
+    """Stage 1 from a start that is pulled inside the link's domain if need be."""
+    problem = profiled.problem
+    if shrink:
+        outer = _reachable(profiled, problem, outer)
+    stage = Stage("n_agq=0", profiled, problem, outer, scale, control)
+    stage.hessian = model_hessian(problem, profiled.pirls.factor, outer[: problem.n_par], scale)
+    return stage
 
 
 def _reachable(objective: LaplaceObjective | ProfiledObjective, problem: Problem, start: FloatArray) -> FloatArray:

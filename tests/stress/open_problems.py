@@ -1,0 +1,63 @@
+"""Stress tests that do not hold yet, each with what is wrong. An entry leaves this list when its test passes for good.
+
+A test listed here is expected to fail (not strictly: those about rounding depend on the machine). Everything else in
+the stress set must pass.
+"""
+
+from __future__ import annotations
+
+NEARLY_COLLINEAR = "REML and ML lose digits with nearly collinear X or a mean of 1e10: X needs a QR step inside"
+EDGE = "rows with a count of zero have no barrier at eta = 0 under identity and sqrt links: the mode lies on the wall"
+COUNTS = "counts of 1e12 and more: Hessian differences drown in rounding; ends with a warning instead of an optimum"
+NOISE = "the differenced Hessian is noisy where means are huge: its -2g part should be taken exactly"
+BASIN = "a better optimum exists in another basin than the one the default start leads to"
+RUNAWAY = "the response is constant or separated within groups: the variance runs away, and no warning names the group"
+UNITS = "same factor twice: a slope with units of 1e6 is called singular by the absolute tolerance of 1e-4"
+
+OPEN = {
+    "test_certificate_does_not_feel_the_units_of_a_column": {"same_factor_twice-1000000.0": UNITS},
+    "test_linear_criterion_against_dense_algebra": dict.fromkeys(
+        ["lmm_collinear_1e6", "lmm_collinear_1e6_reml", "lmm_far_from_zero"], NEARLY_COLLINEAR
+    ),
+    "test_no_better_point_is_found_by_brute_force": {
+        "constant_within_groups_agq": RUNAWAY,
+        "separation_within_groups": RUNAWAY,
+        "gamma_observation_level": BASIN,
+        "ig_dispersed": BASIN,
+        "lmm_collinear_1e6": NEARLY_COLLINEAR,
+        "lmm_collinear_1e6_reml": NEARLY_COLLINEAR,
+        "poisson_identity_at_the_edge": EDGE,
+    },
+    "test_problem_ends_as_it_may": {
+        "counts_1e12": COUNTS,
+        "counts_1e18": COUNTS,
+        "int64_counts": COUNTS,
+        "negative_binomial_identity": EDGE,
+        "poisson_identity_at_the_edge": EDGE,
+        "poisson_sqrt_at_zero": EDGE,
+    },
+    "test_separation_is_said_when_it_is_there_and_only_then": {"poisson_identity_at_the_edge": EDGE},
+    "test_standard_errors_do_not_feel_the_inner_tolerance": {
+        "poisson_identity_at_the_edge": EDGE,
+        **dict.fromkeys(
+            [
+                "binomial_observation_level_size_one",
+                "covariate_far_from_zero",
+                "exposures_over_twenty_decades",
+                "gaussian_log_precise",
+                "poisson_group_with_huge_outlier",
+                "poisson_modes_at_20",
+                "poisson_one_event_with_slope",
+                "poisson_row_with_huge_outlier",
+                "trials_2e9",
+                "saturating_offsets",
+            ],
+            NOISE,
+        ),
+    },
+    "test_what_is_called_undetermined_is_flat_or_has_no_minimum": {"poisson_identity_at_the_edge": EDGE},
+    "test_where_a_peer_fits_we_fit_and_no_worse": {
+        "counts_1e12-glmmTMB--2095.16976513": COUNTS,
+        "gaussian_inverse_both_signs-glmmTMB--80.612562": BASIN,
+    },
+}
