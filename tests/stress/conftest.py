@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from open_problems import OPEN
+from stress.open_problems import OPEN
 
 
 def pytest_collection_modifyitems(items):
