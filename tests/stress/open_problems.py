@@ -26,19 +26,15 @@ OPEN = {
         "ig_dispersed": BASIN,
         "lmm_collinear_1e6": NEARLY_COLLINEAR,
         "lmm_collinear_1e6_reml": NEARLY_COLLINEAR,
-        "poisson_identity_at_the_edge": EDGE,
     },
     "test_problem_ends_as_it_may": {
         "counts_1e12": COUNTS,
         "counts_1e18": COUNTS,
         "int64_counts": COUNTS,
         "negative_binomial_identity": EDGE,
-        "poisson_identity_at_the_edge": EDGE,
         "poisson_sqrt_at_zero": EDGE,
     },
-    "test_separation_is_said_when_it_is_there_and_only_then": {"poisson_identity_at_the_edge": EDGE},
     "test_standard_errors_do_not_feel_the_inner_tolerance": {
-        "poisson_identity_at_the_edge": EDGE,
         **dict.fromkeys(
             [
                 "binomial_observation_level_size_one",
@@ -55,7 +51,6 @@ OPEN = {
             NOISE,
         ),
     },
-    "test_what_is_called_undetermined_is_flat_or_has_no_minimum": {"poisson_identity_at_the_edge": EDGE},
     "test_where_a_peer_fits_we_fit_and_no_worse": {
         "counts_1e12-glmmTMB--2095.16976513": COUNTS,
         "gaussian_inverse_both_signs-glmmTMB--80.612562": BASIN,
