@@ -79,8 +79,12 @@ def make_control(
     mode: str,
 ) -> Control:
     """Merge ``control=`` and ``optimizer=`` of a public function; lme4 mode walks lme4's optimisers by default."""
+    if control is not None and not isinstance(control, Control | Mapping):
+        raise ArgumentError(f"control must be a Control or a mapping of settings, not {control!r}")
+    if optimizer is not None and not isinstance(optimizer, str | tuple | list):
+        raise ArgumentError(f"optimizer must be one name or a pair (first stage, second stage), not {optimizer!r}")
     if isinstance(control, Control):
-        settings = {field.name: getattr(control, field.name) for field in fields(Control)}
+        settings: dict[str, Any] = {field.name: getattr(control, field.name) for field in fields(Control)}
     else:
         settings = dict(control or {})
     known = {field.name for field in fields(Control)}
