@@ -57,7 +57,7 @@ class Lme4Walk:
         self.eta_start = problem.offset + family.link.link(family.initial_mu(problem.y, problem.weights))
         self.u, self.beta = np.zeros(problem.q), np.zeros(problem.p)
         self.working_weights = np.zeros(problem.n)
-        self.iterations = self.halvings = self.total_iterations = self.total_halvings = 0
+        self.iterations = self.halvings = 0
         self.records: list[dict[str, float]] = []
         self.last_error: Exception | None = None
 
@@ -146,8 +146,6 @@ class Lme4Walk:
         else:
             raise PirlsError(f"lme4's PIRLS did not converge in {MAX_ITERATIONS} iterations", pd=pd_old)
         self.u, self.iterations = u, iteration
-        self.total_iterations += iteration
-        self.total_halvings += self.halvings
 
     def _solve(self, weights: FloatArray, z: FloatArray, joint: bool) -> FloatArray:
         """(b) the whole u (and beta) by penalised weighted least squares."""

@@ -121,7 +121,6 @@ class Pirls:
         self.curvature = "observed"
         self.iterations = self.halvings = 0
         self.residual = np.inf
-        self.total_iterations = self.total_halvings = 0
         self.records: list[StepRecord] | None = None
 
     # -- the formulas, one method each -----------------------------------------------------------------------
@@ -359,8 +358,6 @@ class Pirls:
         self.u, self._value, self.iterations = u, value, iteration
         self.residual = float(np.max(np.abs(self.gradient), initial=0.0))
         self.decrement = decrement
-        self.total_iterations += iteration
-        self.total_halvings += self.halvings
 
     # -- what the mode is good for ---------------------------------------------------------------------------
 

@@ -22,8 +22,6 @@ FloatArray = NDArray[np.float64]
 
 #: Predicted decrease, in deviance units, below which a point counts as the optimum.
 TOLERANCE = 1e-8
-#: The same for fits that were optimised without gradients; spec of lme4, section 6.7: g'H^-1 g < 1e-6.
-DERIVATIVE_FREE_TOLERANCE = 5e-7
 #: Scaled eigenvalues below this mean that the data do not determine a direction.
 FLAT = 1e-7
 #: A unit change of a parameter that moves the objective by less than this moves nothing.
