@@ -24,6 +24,7 @@ from refglmm.errors import (
     NotAvailableError,
     SeparationWarning,
     SingularFitWarning,
+    WeightsError,
     warn,
 )
 from refglmm.families.registry import get_family
@@ -109,6 +110,8 @@ class GLMM:
             na_action=na_action,
             env=env,
         )
+        if not np.any(self.frame.weights > 0):
+            raise WeightsError("all weights are zero: no observation is left; give some rows a positive weight")
         self.family.check_response(self.frame.y, self.frame.weights)
         self.design = build_design(
             self.frame, contrasts=contrasts, mode=mode, control=_make_checks(checks, self.is_lmm)
@@ -231,7 +234,7 @@ class GLMM:
         given = dict(start) if isinstance(start, Mapping) else {"par": start}
         lengths = {"par": self.problem.n_par, "beta": self.problem.p, "phi": self.problem.n_phi}
         if "theta" in given:
-            theta, pieces, first = np.asarray(given.pop("theta"), dtype=float), [], 0
+            theta, pieces, first = _numbers("start['theta']", given.pop("theta")), [], 0
             wanted = sum(structure.n_theta for structure in self.structures)
             if theta.shape != (wanted,):
                 raise ArgumentError(f"start['theta'] must have length {wanted}, not {theta.size}")
@@ -242,7 +245,7 @@ class GLMM:
         for name, value in given.items():
             if name not in lengths:
                 raise ArgumentError(f"unknown start component {name!r}; known are par (or theta), beta, phi")
-            array = np.asarray(value, dtype=float)
+            array = _numbers(f"start[{name!r}]", value)
             if array.shape != (lengths[name],) or not np.all(np.isfinite(array)):
                 raise ArgumentError(
                     f"start[{name!r}] must be {lengths[name]} finite numbers, not an array of shape {array.shape}"
@@ -267,7 +270,7 @@ class GLMM:
         if etastart is not None and mustart is not None:
             raise ArgumentError("give etastart or mustart, not both")
         name, given = ("etastart", etastart) if etastart is not None else ("mustart", mustart)
-        values = np.asarray(given, dtype=float)
+        values = _numbers(name, given)
         if values.shape != (self.problem.n,):
             raise ArgumentError(f"{name} must have length {self.problem.n}, not shape {values.shape}")
         with np.errstate(all="ignore"):
@@ -383,6 +386,14 @@ def glmer_nb(formula: str, data: Any, *, link: str | None = None, **arguments: A
     once in df. ``mode="lme4"`` searches it in an outer loop, as glmer.nb does. Arguments as in :func:`glmer`.
     """
     return glmer(formula, data, get_family("negative_binomial", link), **arguments)
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """An argument as an array of numbers."""
+    try:
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{name} must be numbers, not {value!r}") from error
 
 
 def _make_checks(checks: Mapping[str, str] | None, is_lmm: bool) -> Checks:

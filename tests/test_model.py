@@ -184,7 +184,7 @@ values = st.one_of(st.none(), st.integers(-3, 3), st.floats(allow_nan=True), st.
         max_size=2,
     )
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_nothing_but_our_own_errors_escapes(arguments):
     data = rg.datasets.load("cbpp")
     before = data.copy(deep=True)
