@@ -114,11 +114,21 @@ class _LaplaceBase:
             return self.pirls.factor
         pirls, lay = self.pirls, self.problem.layout
         C, values = np.empty_like(pirls.C), np.empty_like(pirls.H)
-        rows.accumulate_blocks(pirls.out[H], lay.z, lay.start, lay.k, C)
-        rows.scale_blocks(
-            C, lay.block_start, lay.block_row, lay.block_col, lay.k, pirls.T, lay.T_start, lay.where, values
+        rows.normal_matrix(
+            pirls.out[H],
+            lay.z,
+            lay.start,
+            lay.k,
+            pirls.T,
+            lay.T_start,
+            lay.block_start,
+            lay.block_row,
+            lay.block_col,
+            lay.where,
+            lay.diagonal,
+            C,
+            values,
         )
-        rows.add_identity(values, lay.diagonal)
         self._observed.refactor(values)
         return self._observed
 

@@ -89,11 +89,21 @@ class Lme4Walk:
 
     def _factorize(self, weights: FloatArray) -> None:
         lay = self.problem.layout
-        rows.accumulate_blocks(weights, lay.z, lay.start, lay.k, self.C)
-        rows.scale_blocks(
-            self.C, lay.block_start, lay.block_row, lay.block_col, lay.k, self.T, lay.T_start, lay.where, self.H
+        rows.normal_matrix(
+            weights,
+            lay.z,
+            lay.start,
+            lay.k,
+            self.T,
+            lay.T_start,
+            lay.block_start,
+            lay.block_row,
+            lay.block_col,
+            lay.where,
+            lay.diagonal,
+            self.C,
+            self.H,
         )
-        rows.add_identity(self.H, lay.diagonal)
         self.factor.refactor(self.H)
 
     def _right_hand_side(self, weights: FloatArray, z: FloatArray) -> FloatArray:
