@@ -46,6 +46,8 @@ class Structure(ABC):
     k: int
     hom: bool
     name: ClassVar[str]
+    #: Whether T is linear in ``par``, so that :meth:`d_factor` is the same everywhere.
+    is_linear: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse a term without columns."""

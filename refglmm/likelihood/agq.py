@@ -59,10 +59,25 @@ def group_scores(group, z, s, out):
 
 
 @kernel
-def add_weighted(group, weight, rows, out):
-    """out_i += weight_j(i) rows_i."""
-    for i in range(rows.size):
-        out[i] += weight[group[i, 0]] * rows[i]
+def add_node(group, z, l, s, T, mode, spread, z_k, w_k, g_mode, m, scores, mass, A, B, direct_T, mean_score):  # noqa: E741
+    """Add one node of every group to the sums (see ``_sum_nodes``); ``m`` receives its mass in each group.
+
+    A node outside the domain of the link has mass zero, and its scores count nothing.
+    """
+    group_sums(group, l, m)
+    group_scores(group, z, s, scores)
+    for j in range(m.size):
+        u = mode[j] + spread[j] * z_k
+        m[j] = w_k * np.exp(0.5 * z_k * z_k + m[j] - 0.5 * u * u - g_mode[j])
+        if m[j] != 0.0:
+            slope = T * scores[j] - u
+            mass[j] += m[j]
+            A[j] += m[j] * slope
+            B[j] += m[j] * slope * spread[j] * z_k
+            direct_T[j] += m[j] * scores[j] * u
+    for i in range(s.size):
+        if m[group[i, 0]] != 0.0:
+            mean_score[i] += m[group[i, 0]] * s[i]
 
 
 class AdaptiveQuadratureObjective(LaplaceObjective):
@@ -89,9 +104,9 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         self._eta = np.empty(problem.n)
         self._out = np.empty((6, problem.n))
 
-    def _evaluate(self, psi: FloatArray) -> float:
-        laplace = super()._evaluate(psi)
-        self._integrate()
+    def _integral(self) -> float:
+        laplace = super()._integral()
+        self._sum_nodes()
         return laplace - 2.0 * float(np.log(self._mass).sum())
 
     def _spread(self) -> FloatArray:
@@ -99,54 +114,48 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         lay, pirls = self.problem.layout, self.pirls
         return 1.0 / np.sqrt(pirls.H[lay.diagonal])
 
-    def _node(self, u: FloatArray) -> FloatArray:
-        """Evaluate the kernels at one node of every group; returns g_j there."""
-        problem, pirls = self.problem, self.pirls
-        node_predictor(pirls.fixed, problem.layout.index, problem.layout.z, pirls.T[0] * u, self._eta)
-        problem.family.observe(problem.y, self._eta, problem.weights, problem.base, pirls.phi, 1, self._out)
-        log_density = np.empty(problem.q)
-        group_sums(problem.layout.index, self._out[L], log_density)
-        return log_density - 0.5 * u * u
-
-    def _integrate(self) -> None:
-        """Node sums relative to the mode: mass_j = sum_k m_jk, and the pi-weighted sums of the gradient."""
-        problem, pirls = self.problem, self.pirls
+    def _sum_nodes(self) -> None:
+        """Node sums relative to the mode: mass_j = sum_k m_jk, and the m-weighted sums of the gradient."""
+        problem, pirls, family = self.problem, self.pirls, self.problem.family
         index, z = problem.layout.index, problem.layout.z
         n, q = problem.n, problem.q
-        s, scores, g_mode = self._spread(), np.empty(q), np.empty(q)
+        s, scores, m, g_mode = self._spread(), np.empty(q), np.empty(q), np.empty(q)
+        pirls.observe_log_density()
         group_sums(index, pirls.out[L], g_mode)
         g_mode -= 0.5 * pirls.u**2
-        self._mass, self._A, self._B = np.zeros(q), np.zeros(q), np.zeros(q)
-        self._mean_score, self._direct_T = np.zeros(n), np.zeros(q)
-        self._mean_phi = np.zeros((problem.n_phi, q))
+        self._mass, self._A, self._B, self._direct_T = np.zeros((4, q))
+        self._mean_score, self._mean_phi = np.zeros(n), np.zeros((problem.n_phi, q))
         shape = np.empty((4, n))
         for z_k, w_k in zip(self.rule.z, self.rule.w, strict=True):
-            u = pirls.u + s * z_k
-            g = self._node(u)
-            dead = g == -np.inf  # a node outside the link's domain counts nothing
-            if dead.any():
-                self._out[S, dead[index[:, 0]]] = 0.0
-            m = w_k * np.exp(0.5 * z_k * z_k + g - g_mode)
-            group_scores(index, z, self._out[S], scores)
-            slope = pirls.T[0] * scores - u
-            self._mass += m
-            self._A += m * slope
-            self._B += m * slope * s * z_k
-            self._direct_T += m * scores * u
-            add_weighted(index, m, self._out[S], self._mean_score)
+            node_predictor(pirls.fixed, index, z, pirls.T[0] * (pirls.u + s * z_k), self._eta)
+            family.observe(problem.y, self._eta, problem.weights, problem.base, pirls.phi, 1, self._out)
+            add_node(
+                index,
+                z,
+                self._out[L],
+                self._out[S],
+                pirls.T[0],
+                pirls.u,
+                s,
+                z_k,
+                w_k,
+                g_mode,
+                m,
+                scores,
+                self._mass,
+                self._A,
+                self._B,
+                self._direct_T,
+                self._mean_score,
+            )
             for j in range(problem.n_phi):
-                problem.family.observe_shape(problem.y, self._eta, problem.weights, pirls.phi, j, shape)
-                if dead.any():
-                    shape[L_PHI, dead[index[:, 0]]] = 0.0
-                sums = np.empty(q)
-                group_sums(index, shape[L_PHI], sums)
-                self._mean_phi[j] += m * sums
+                family.observe_shape(problem.y, self._eta, problem.weights, pirls.phi, j, shape)
+                shape[L_PHI, (m == 0.0)[index[:, 0]]] = 0.0
+                group_sums(index, shape[L_PHI], scores)
+                self._mean_phi[j] += m * scores
 
-    def value_and_gradient(self, psi: FloatArray) -> tuple[float, FloatArray]:
-        """D(psi) and dD/dpsi; (inf, nan) where the mode cannot be found."""
-        value = self.value(psi)
-        if not np.isfinite(value):
-            return value, np.full(psi.size, np.nan)
+    def _gradient(self, psi: FloatArray) -> FloatArray:
+        """dD/dpsi from the state of PIRLS and the node sums."""
         problem, pirls = self.problem, self.pirls
         group = problem.layout.index[:, 0]
         z = problem.layout.z[:, 0]
@@ -173,7 +182,7 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         r = -2.0 * self._mean_score / self._mass[group] + implicit
         gradient_phi = self._phi_gradient(v, z * T * a[group])
         par = problem.split(psi)[0]
-        return value, np.concatenate([problem.chain_to_par(par, d_T), problem.X.T @ r, gradient_phi])
+        return np.concatenate([problem.chain_to_par(par, d_T), problem.X.T @ r, gradient_phi])
 
     def _phi_gradient(self, v: FloatArray, Ma: FloatArray) -> FloatArray:
         """dD/dlog phi: node averages of dl/dphi, the implicit part as in Laplace."""

@@ -173,6 +173,7 @@ class SparseCholesky(ABC):
     def __init__(self, pattern: Pattern) -> None:
         self._pattern = pattern
         self._values = np.zeros(pattern.indices.size)
+        self._inverse: FloatArray | None = None
         self._ready = False
 
     @property
@@ -210,10 +211,19 @@ class SparseCholesky(ABC):
             message = f"the pattern has {self._values.size} entries, not {values.size}"
             raise ArgumentError(message, expected=self._values.size, given=values.size)
         self._values[:] = values
-        self._ready = False
+        self.factorize()
+
+    @property
+    def values(self) -> FloatArray:
+        """Buffer for the lower triangle of H, in the order of the pattern, that :meth:`factorize` reads."""
+        return self._values
+
+    def factorize(self) -> None:
+        """Factor the matrix that stands in :attr:`values`; raises like :meth:`refactor`."""
+        self._ready, self._inverse = False, None
         column = self._factorize()
         if column >= 0:
-            diagonal = float(values[self._pattern.indptr[column]])
+            diagonal = float(self._values[self._pattern.indptr[column]])
             raise NotPositiveDefiniteError(
                 f"matrix of order {self.n} is not positive definite: no positive pivot for column {column} "
                 f"(diagonal {diagonal:g})",
@@ -237,6 +247,21 @@ class SparseCholesky(ABC):
         """H^{-1} b for a vector or the columns of a matrix."""
         return self._by_rows(self._solve, b)
 
+    def solve_rows(self, rows: FloatArray) -> FloatArray:
+        """H^{-1} b for every row b of a contiguous float64 array, which becomes a row of the result."""
+        self._need_values()
+        return self._solve(rows)
+
+    def solve_L_rows(self, rows: FloatArray) -> FloatArray:
+        """L^{-1} P b likewise."""
+        self._need_values()
+        return self._solve_L(rows)
+
+    def solve_Lt_rows(self, rows: FloatArray) -> FloatArray:
+        """P' L^{-T} b likewise."""
+        self._need_values()
+        return self._solve_Lt(rows)
+
     def solve_L(self, b: ArrayLike) -> FloatArray:
         """L^{-1} P b."""
         return self._by_rows(self._solve_L, b)
@@ -246,9 +271,11 @@ class SparseCholesky(ABC):
         return self._by_rows(self._solve_Lt, b)
 
     def selected_inverse(self) -> FloatArray:
-        """Entries of H^{-1} in the order of the pattern of H."""
+        """Entries of H^{-1} in the order of the pattern of H; computed once for each set of values."""
         self._need_values()
-        return self._selected_inverse()
+        if self._inverse is None:
+            self._inverse = self._selected_inverse()
+        return self._inverse
 
     @abstractmethod
     def L(self) -> scipy.sparse.csc_array:

@@ -26,6 +26,7 @@ term, and then chained to the parameters of whatever structure the term has.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,54 +48,112 @@ class _LaplaceBase:
         self.problem, self.pirls = pirls.problem, pirls
         self.curvature = curvature
         self.last_error: Exception | None = None
+        self._settled: tuple[int, bytes] | None = None
+        self._value = np.inf
         self._observed: Any = None
         if curvature == "expected" and not self.problem.family.is_canonical:
             self._observed = self.problem.layout.make_factor(pirls.engine)
 
+    def value(self, psi: FloatArray) -> float:
+        """D(psi); inf where the mode cannot be found (the reason is kept in ``last_error``)."""
+        try:
+            return self._evaluate(psi)
+        except (PirlsError, NotPositiveDefiniteError) as error:
+            self.last_error = error
+            return np.inf
+
+    def value_and_gradient(self, psi: FloatArray) -> tuple[float, FloatArray]:
+        """D(psi) and dD/dpsi; (inf, nan) where the mode cannot be found."""
+        value = self.value(psi)
+        return value, self._gradient(psi) if np.isfinite(value) else np.full(psi.size, np.nan)
+
+    def mode(self, psi: FloatArray) -> Mode:
+        """The consistent state at psi."""
+        self._evaluate(psi)
+        return self.pirls.mode()
+
+    def _evaluate(self, psi: FloatArray) -> float:
+        """D(psi) and the state there, unless PIRLS still is in the state where this objective left it at psi."""
+        settled = self._settled == (self.pirls.searches, psi.tobytes())
+        if not settled:
+            self._find_mode(psi)
+        self.pirls.use_curvature(self.curvature)
+        if not settled:
+            self._value = self._integral()
+            self._settled = self.pirls.searches, psi.tobytes()
+        return self._value
+
+    def _find_mode(self, psi: FloatArray) -> None:
+        """Bring PIRLS to the mode at psi."""
+        raise NotImplementedError
+
+    def _integral(self) -> float:
+        """D from the state of PIRLS."""
+        return -2.0 * self.pirls.value + self.pirls.factor.logdet()
+
+    def _gradient(self, psi: FloatArray) -> FloatArray:
+        """dD/dpsi from the state of PIRLS."""
+        raise NotImplementedError
+
     def _logdet_pieces(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """At the mode: v, t*v, the gradient matrices 2 tr(H^-1 dL'CL) as 2*A, and c = M'(t v)."""
-        pirls, lay = self.pirls, self.problem.layout
+        """At the mode: v, t v, the gradient matrices 2 tr(H^-1 dL'CL) as 2 A, and c = M'(t v)."""
+        pirls, problem, lay = self.pirls, self.problem, self.problem.layout
         _, t = pirls.use_curvature(self.curvature)
-        inverse = pirls.factor.selected_inverse()
         S_blocks, A = np.zeros(lay.n_block_values), np.zeros(lay.T_size)
-        rows.unscale_blocks(
-            inverse,
+        v, tv, ztv, c = np.empty(problem.n), np.empty(problem.n), np.empty(problem.q), np.empty(problem.q)
+        rows.logdet_derivatives(
+            pirls.factor.selected_inverse(),
+            t,
+            lay.index,
+            lay.z,
+            lay.start,
+            lay.k,
+            lay.levels,
+            pirls.T,
+            lay.T_start,
             lay.block_start,
             lay.block_row,
             lay.block_col,
-            lay.k,
-            pirls.T,
-            lay.T_start,
             lay.where,
             pirls.C,
             S_blocks,
             A,
+            v,
+            tv,
+            ztv,
+            c,
         )
-        v = np.empty(self.problem.n)
-        rows.row_variances(lay.z, lay.start, lay.k, S_blocks, v)
-        tv = t * v
-        ztv = np.empty(self.problem.q)
-        rows.transpose_times(lay.index, lay.z, tv, ztv)
-        c = pirls.lambda_transpose_times(ztv, np.empty(self.problem.q))
         return v, tv, 2.0 * A, c
 
-    def _chain_theta(self, par: FloatArray, d_T: FloatArray, r: FloatArray, a: FloatArray) -> FloatArray:
-        """dD/dtheta from dD/dT: the trace part given, plus sum (Z'r) u' + (Z's) a' over levels."""
-        pirls, lay, q = self.pirls, self.problem.layout, self.problem.q
-        ztr, zts = np.empty(q), np.empty(q)
-        rows.transpose_times(lay.index, lay.z, r, ztr)
-        rows.transpose_times(lay.index, lay.z, pirls.out[S], zts)
-        rows.level_outer(lay.k, lay.T_start, lay.levels, ztr, pirls.u, d_T)
-        rows.level_outer(lay.k, lay.T_start, lay.levels, zts, a, d_T)
-        return self.problem.chain_to_par(par, d_T)
+    def _chain(
+        self, a: FloatArray, fixed: FloatArray | None, tv: FloatArray, d_T: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """M a, r, and dD/dT: the trace part given, plus sum (Z'r) u' + (Z's) a' over levels.
 
-    def _rows_times(self, a: FloatArray) -> FloatArray:
-        """M a = Z Lambda a."""
-        lay = self.problem.layout
-        b = self.pirls.lambda_times(a, np.empty(self.problem.q))
-        out = np.empty(self.problem.n)
-        rows.rows_times(lay.index, lay.z, b, out)
-        return out
+        ``fixed`` is added to M a (the part of X that moves with psi in n_agq = 0).
+        """
+        pirls, problem, lay = self.pirls, self.problem, self.problem.layout
+        Ma, r, work = np.empty(problem.n), np.empty(problem.n), np.empty(problem.q)
+        rows.total_derivatives(
+            a,
+            problem.zeros if fixed is None else fixed,
+            pirls.out[S],
+            pirls.out[H],
+            tv,
+            pirls.u,
+            pirls.zts,
+            lay.index,
+            lay.z,
+            lay.k,
+            lay.levels,
+            pirls.T,
+            lay.T_start,
+            work,
+            Ma,
+            r,
+            d_T,
+        )
+        return Ma, r, d_T
 
     def _chain_phi(self, phi: FloatArray, v: FloatArray, Ma: FloatArray) -> FloatArray:
         """dD/dlog phi, one shape parameter after the other."""
@@ -145,7 +204,6 @@ class LaplaceObjective(_LaplaceBase):
     def __init__(self, pirls: Pirls, curvature: str = "observed") -> None:
         super().__init__(pirls, curvature)
         self.u = pirls.u
-        self._predicted: tuple[FloatArray, FloatArray, FloatArray] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,44 +214,40 @@ class LaplaceObjective(_LaplaceBase):
         """(par, beta, phi) at psi."""
         return self.problem.split(psi)
 
-    def predict_modes(self, psi: FloatArray | None) -> None:
-        """Start PIRLS near ``psi`` from the mode there plus its slope times the move; None: from the last mode.
+    def _find_mode(self, psi: FloatArray) -> None:
+        self.pirls.find_mode(*self.problem.split(psi), self.u)
+        self.u = self.pirls.u
 
-        ``psi`` must be the point of the last evaluation.
-        """
-        self._predicted = None if psi is None else (psi, self.pirls.u, self.mode_slope(psi))
-
-    def value(self, psi: FloatArray) -> float:
-        """D(psi)."""
-        try:
-            return self._evaluate(psi)
-        except (PirlsError, NotPositiveDefiniteError) as error:
-            self.last_error = error
-            return np.inf
-
-    def _evaluate(self, psi: FloatArray) -> float:
-        pirls = self.pirls
-        start = self.u
-        if self._predicted is not None:
-            centre, mode, slope = self._predicted
-            start = mode + slope @ (psi - centre)
-        pirls.find_mode(*self.problem.split(psi), start)
-        self.u = pirls.u
-        pirls.use_curvature(self.curvature)
-        return -2.0 * pirls.value + pirls.factor.logdet()
-
-    def value_and_gradient(self, psi: FloatArray) -> tuple[float, FloatArray]:
-        """D(psi) and dD/dpsi; (inf, nan) where the mode cannot be found."""
-        value = self.value(psi)
-        if not np.isfinite(value):
-            return value, np.full(psi.size, np.nan)
-        problem, pirls = self.problem, self.pirls
+    def _gradient(self, psi: FloatArray) -> FloatArray:
+        """dD/dpsi from the state of PIRLS."""
+        problem = self.problem
         par, _, phi = problem.split(psi)
         v, tv, d_T, c = self._logdet_pieces()
-        a = self._observed_factor().solve(c)
-        Ma = self._rows_times(a)
-        r = -2.0 * pirls.out[S] + tv - pirls.out[H] * Ma
-        return value, np.concatenate([self._chain_theta(par, d_T, r, a), problem.X.T @ r, self._chain_phi(phi, v, Ma)])
+        a = self._observed_factor().solve_rows(c[None])[0]
+        Ma, r, d_T = self._chain(a, None, tv, d_T)
+        return np.concatenate([problem.chain_to_par(par, d_T), problem.X.T @ r, self._chain_phi(phi, v, Ma)])
+
+    def _sum_nodes(self) -> None:
+        """Quadrature nodes, where there are more than the one of Laplace."""
+
+    def gradient_nearby(self, psi: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        r"""The gradient as a function that may be differenced at ``psi``, without a search for modes.
+
+        Its formulas hold at the mode; taken at :math:`\tilde u + (d\tilde u/d\psi)\,\delta` instead, they have the
+        same derivative in delta = 0, because that curve touches the true one. ``psi`` must be the point of the
+        last evaluation. The function gives nan outside the domain.
+        """
+        u, slope = self.u, self.mode_slope(psi)
+
+        def gradient(x: FloatArray) -> FloatArray:
+            try:
+                self.pirls.place(*self.problem.split(x), u + slope @ (x - psi), self.curvature)
+                self._sum_nodes()
+                return self._gradient(x)
+            except (PirlsError, NotPositiveDefiniteError):
+                return np.full(x.size, np.nan)
+
+        return gradient
 
     def mode_slope(self, psi: FloatArray) -> FloatArray:
         r"""How the mode moves with psi: du/dpsi, shape (q, number of parameters), at the last evaluation.
@@ -203,33 +257,26 @@ class LaplaceObjective(_LaplaceBase):
         """
         problem, pirls, lay = self.problem, self.pirls, self.problem.layout
         par, _, phi = problem.split(psi)
-        q, n = problem.q, problem.n
-        columns: list[FloatArray] = []
-        zts, work, eta = np.empty(q), np.empty(q), np.empty(n)
-        rows.transpose_times(lay.index, lay.z, pirls.out[S], zts)
-        for d_T in problem.factor_derivatives(par):
-            d_lambda_u, right = np.empty(q), np.empty(q)
-            rows.full_lambda_times(d_T, lay.T_start, lay.k, lay.levels, pirls.u, d_lambda_u, False)
-            rows.full_lambda_times(d_T, lay.T_start, lay.k, lay.levels, zts, right, True)
-            rows.rows_times(lay.index, lay.z, d_lambda_u, eta)
-            columns.append(right - self._transpose_times(pirls.out[H] * eta, work))
-        for j in range(problem.p):
-            columns.append(-self._transpose_times(pirls.out[H] * problem.X[:, j], work))
+        q, n, p = problem.q, problem.n, problem.p
+        columns = np.empty((psi.size, q))
+        work, eta = np.empty(q), np.empty(n)
+        for j, d_T in enumerate(problem.factor_derivatives(par)):
+            rows.full_lambda_times(d_T, lay.T_start, lay.k, lay.levels, pirls.u, work, False)
+            rows.rows_times(lay.index, lay.z, work, eta)
+            rows.full_lambda_times(d_T, lay.T_start, lay.k, lay.levels, pirls.zts, columns[j], True)
+            columns[j] -= self._transpose_times(pirls.out[H] * eta, work)
+        pirls.cross_fixed(pirls.out[H])
+        columns[problem.n_par : problem.n_par + p] = -pirls.LtZtWX
         shape = np.empty((4, n))
         for j in range(problem.n_phi):
             problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, shape)
-            columns.append(phi[j] * self._transpose_times(shape[S_PHI], work))
-        return self._observed_factor().solve(np.column_stack(columns))
+            columns[problem.n_par + p + j] = phi[j] * self._transpose_times(shape[S_PHI], work)
+        return self._observed_factor().solve_rows(columns).T
 
     def _transpose_times(self, s: FloatArray, work: FloatArray) -> FloatArray:
         """M's as a new array."""
         rows.transpose_times(self.problem.layout.index, self.problem.layout.z, s, work)
         return self.pirls.lambda_transpose_times(work, np.empty(self.problem.q))
-
-    def mode(self, psi: FloatArray) -> Mode:
-        """The consistent state at psi."""
-        self._evaluate(psi)
-        return self.pirls.mode()
 
 
 class ProfiledObjective(_LaplaceBase):
@@ -255,15 +302,7 @@ class ProfiledObjective(_LaplaceBase):
     def _split(self, psi: FloatArray) -> tuple[FloatArray, FloatArray]:
         return psi[: self.problem.n_par], self.problem.shape_from(psi[self.problem.n_par :])
 
-    def value(self, psi: FloatArray) -> float:
-        """D at the joint mode of (u, beta)."""
-        try:
-            return self._evaluate(psi)
-        except (PirlsError, NotPositiveDefiniteError) as error:
-            self.last_error = error
-            return np.inf
-
-    def _evaluate(self, psi: FloatArray) -> float:
+    def _find_mode(self, psi: FloatArray) -> None:
         pirls = self.pirls
         par, phi = self._split(psi)
         try:
@@ -271,31 +310,24 @@ class ProfiledObjective(_LaplaceBase):
         except PirlsError:
             pirls.find_joint_mode(par, phi, np.zeros(self.problem.q), self.start_beta)
         self.u, self.beta = pirls.u, pirls.beta
-        pirls.use_curvature(self.curvature)
-        return -2.0 * pirls.value + pirls.factor.logdet()
 
-    def value_and_gradient(self, psi: FloatArray) -> tuple[float, FloatArray]:
-        """D and its gradient in (par, log phi); (inf, nan) where the mode cannot be found."""
-        value = self.value(psi)
-        if not np.isfinite(value):
-            return value, np.full(psi.size, np.nan)
-        problem, pirls = self.problem, self.pirls
+    def _gradient(self, psi: FloatArray) -> FloatArray:
+        """dD/d(par, log phi) from the state of PIRLS."""
+        problem = self.problem
         par, phi = self._split(psi)
         v, tv, d_T, c = self._logdet_pieces()
         a, a_beta = self._solve_observed(c, problem.X.T @ tv)
-        Ma = self._rows_times(a) + problem.X @ a_beta
-        r = -2.0 * pirls.out[S] + tv - pirls.out[H] * Ma
-        return value, np.concatenate([self._chain_theta(par, d_T, r, a), self._chain_phi(phi, v, Ma)])
+        Ma, _, d_T = self._chain(a, problem.X @ a_beta, tv, d_T)
+        return np.concatenate([problem.chain_to_par(par, d_T), self._chain_phi(phi, v, Ma)])
+
+    def gradient_nearby(self, psi: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """The gradient as a function that may be differenced at ``psi``: here simply the gradient."""
+        return lambda x: self.value_and_gradient(x)[1]
 
     def _solve_observed(self, c: FloatArray, c_beta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(a, a_beta) from the joint observed Hessian of (u, beta)."""
         pirls = self.pirls
         if self._observed is not None:
             pirls.use_curvature("observed")
-        pirls.factor_fixed(pirls.out[H])
+        pirls.factor_fixed()
         return pirls.solve_joint(c, c_beta)
-
-    def mode(self, psi: FloatArray) -> Mode:
-        """The consistent state at psi."""
-        self._evaluate(psi)
-        return self.pirls.mode()

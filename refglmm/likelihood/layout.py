@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,17 @@ def weighted_fixed_cross(index, z, w, X, ZtWX, XtWX):
 def accumulate_blocks(w, z, start, k, C):
     """C = Z'WZ, block by block (lower block triangle). ``start[i, pair]`` says where a row's block begins."""
     C[:] = 0.0
-    n = z.shape[0]
+    n, r = z.shape
     n_terms = k.size
+    if r == n_terms:  # one column each: every block is a number
+        for i in range(n):
+            pair = 0
+            for t in range(n_terms):
+                weight = w[i] * z[i, t]
+                for tt in range(t + 1):
+                    C[start[i, pair]] += weight * z[i, tt]
+                    pair += 1
+        return
     for i in range(n):
         pair = 0
         row0 = 0
@@ -219,8 +229,21 @@ def unscale_blocks(inverse, block_start, block_row, block_col, k, T, T_start, wh
 @kernel
 def row_variances(z, start, k, S, v):
     """v_i = z_i' S z_i, the variance of the random part of eta_i given the weights; filled in place."""
-    n = z.shape[0]
+    n, r = z.shape
     n_terms = k.size
+    if r == n_terms:  # one column each: every block is a number
+        for i in range(n):
+            value = 0.0
+            pair = 0
+            for t in range(n_terms):
+                part = 0.0
+                for tt in range(t):
+                    part += S[start[i, pair]] * z[i, tt]
+                    pair += 1
+                value += z[i, t] * (2.0 * part + S[start[i, pair]] * z[i, t])
+                pair += 1
+            v[i] = value
+        return
     for i in range(n):
         value = 0.0
         pair = 0
@@ -325,20 +348,95 @@ def predict(T, T_start, k, levels, u, fixed, index, z, b, eta):
 
 
 @kernel
-def penalised_score(T, T_start, k, levels, u, index, z, s, work, gradient):
-    """M's - u, filled in place; ``work`` receives Z's."""
-    transpose_times(index, z, s, work)
-    lambda_transpose_times(T, T_start, k, levels, work, gradient)
-    for j in range(u.size):
-        gradient[j] -= u[j]
-
-
-@kernel
 def normal_matrix(w, z, start, k, T, T_start, block_start, block_row, block_col, where, diagonal, C, H):
     """C = Z'WZ and H = Lambda' C Lambda + I, filled in place."""
     accumulate_blocks(w, z, start, k, C)
     scale_blocks(C, block_start, block_row, block_col, k, T, T_start, where, H)
     add_identity(H, diagonal)
+
+
+@kernel
+def normal_equations(
+    s,
+    w,
+    u,
+    index,
+    z,
+    start,
+    k,
+    levels,
+    T,
+    T_start,
+    block_start,
+    block_row,
+    block_col,
+    where,
+    diagonal,
+    zts,
+    gradient,
+    C,
+    H,
+):
+    """Both sides of a Newton step: M's - u (``zts``: Z's on the way) and H, filled in place.
+
+    Returns the sum of the gradient, which is not finite where u is outside the domain of the link.
+    """
+    transpose_times(index, z, s, zts)
+    lambda_transpose_times(T, T_start, k, levels, zts, gradient)
+    total = 0.0
+    for j in range(u.size):
+        gradient[j] -= u[j]
+        total += gradient[j]
+    normal_matrix(w, z, start, k, T, T_start, block_start, block_row, block_col, where, diagonal, C, H)
+    return total
+
+
+@kernel
+def logdet_derivatives(
+    inverse, t, index, z, start, k, levels, T, T_start, block_start, block_row, block_col, where, C, S, A, v, tv, ztv, c
+):
+    """From H^-1 on the pattern: v, t v, A (see :func:`unscale_blocks`) and c = M'(t v), filled in place."""
+    unscale_blocks(inverse, block_start, block_row, block_col, k, T, T_start, where, C, S, A)
+    row_variances(z, start, k, S, v)
+    for i in range(v.size):
+        tv[i] = t[i] * v[i]
+    transpose_times(index, z, tv, ztv)
+    lambda_transpose_times(T, T_start, k, levels, ztv, c)
+
+
+@kernel
+def total_derivatives(a, fixed, s, h, tv, u, zts, index, z, k, levels, T, T_start, work, Ma, r, d_T):
+    """M a + ``fixed`` and r = t v - 2 s - h (M a); adds sum (Z'r) u' + (Z's) a' over levels to dD/dT, in place."""
+    lambda_times(T, T_start, k, levels, a, work)
+    linear_predictor(fixed, index, z, work, Ma)
+    for i in range(r.size):
+        r[i] = tv[i] - 2.0 * s[i] - h[i] * Ma[i]
+    transpose_times(index, z, r, work)
+    level_outer(k, T_start, levels, work, u, d_T)
+    level_outer(k, T_start, levels, zts, a, d_T)
+
+
+@kernel
+def fixed_cross(index, z, WX, T, T_start, k, levels, ZtWX, LtZtWX):
+    """Lambda'Z'WX by way of Z'WX, filled in place; ``LtZtWX`` is (p, q), a row for each column of X."""
+    ZtWX[:] = 0.0
+    n, r = z.shape
+    p = WX.shape[1]
+    for i in range(n):
+        for j in range(r):
+            for c in range(p):
+                ZtWX[index[i, j], c] += z[i, j] * WX[i, c]
+    position = 0
+    for t in range(k.size):
+        m = k[t]
+        for _ in range(levels[t]):
+            for c in range(m):
+                for j in range(p):
+                    value = 0.0
+                    for d in range(c, m):
+                        value += T[T_start[t] + d * m + c] * ZtWX[position + d, j]
+                    LtZtWX[j, position + c] = value
+            position += m
 
 
 @dataclass(frozen=True)
@@ -383,6 +481,16 @@ class RandomLayout:
     def nnz(self) -> int:
         """Nonzeros of the lower triangle of H."""
         return int(self.indices.size)
+
+    @cached_property
+    def diagonal_blocks(self) -> list[IntArray]:
+        """For each term, shape (levels, k, k): where the block of each level stands in the CSC values of H."""
+        blocks = []
+        for t, (k, levels) in enumerate(zip(self.k, self.levels, strict=True)):
+            first = self.block_start[np.argmax((self.block_row == t) & (self.block_col == t))]
+            slots = self.where[first : first + levels * k * k].reshape(levels, k, k)
+            blocks.append(np.maximum(slots, slots.transpose(0, 2, 1)))
+        return blocks
 
     def make_factor(self, engine: str = "auto") -> Any:
         """Analyse the pattern of H once; the values come later."""

@@ -71,6 +71,42 @@ def solve_normal(R, b):
     return x
 
 
+@kernel
+def fixed_factor(XtWX, rzx, rx):
+    """Upper triangle RX with RX'RX = X'WX - RZX'RZX (``rzx``: the columns of RZX as rows); whether there is one."""
+    p, q = rzx.shape
+    for i in range(p):
+        for j in range(i, p):
+            total = XtWX[i, j]
+            for r in range(q):
+                total -= rzx[i, r] * rzx[j, r]
+            for r in range(i):
+                total -= rx[r, i] * rx[r, j]
+            if i < j:
+                rx[i, j] = total / rx[i, i]
+            elif 0.0 < total < np.inf:
+                rx[i, i] = np.sqrt(total)
+            else:
+                return False
+    return True
+
+
+@kernel
+def solve_fixed(rx, rzx, c_u, g_beta):
+    """d_beta with RX'RX d_beta = g_beta - RZX'c_u, and c_u - RZX d_beta."""
+    p, q = rzx.shape
+    right = g_beta.copy()
+    for i in range(p):
+        for r in range(q):
+            right[i] -= rzx[i, r] * c_u[r]
+    d_beta = solve_normal(rx, right)
+    rest = c_u.copy()
+    for i in range(p):
+        for r in range(q):
+            rest[r] -= rzx[i, r] * d_beta[i]
+    return d_beta, rest
+
+
 @dataclass
 class StepRecord:
     """One PIRLS iteration, for the reader of ``fit.trace``."""
@@ -111,22 +147,26 @@ class Pirls:
         self.eta, self.fixed = np.zeros(n), np.zeros(n)
         self.out = np.zeros((6, n))
         self.C = np.zeros(layout.n_block_values)
-        self.H = np.zeros(layout.nnz)
-        self.ZtWX, self.LtZtWX, self.XtWX = np.zeros((q, p)), np.zeros((q, p)), np.zeros((p, p))
-        self.rzx, self.rx = np.zeros((q, p)), np.zeros((p, p))
+        self.H = self.factor.values
+        self.ZtWX, self.LtZtWX, self.XtWX = np.zeros((q, p)), np.zeros((p, q)), np.zeros((p, p))
+        self.rzx, self.rx = np.zeros((p, q)), np.zeros((p, p))
+        self.WX = np.zeros((n, p))
+        self._fixed = ""
         self.beta = np.zeros(p)
         self.phi = np.empty(0)
         self.T = np.empty(0)
         self._value: float | None = None
         self.curvature = "observed"
         self.iterations = self.halvings = 0
-        self.residual = np.inf
+        self.tolerance = DECREMENT
+        self.searches = 0
         self.records: list[StepRecord] | None = None
 
     # -- the formulas, one method each -----------------------------------------------------------------------
 
     def set_parameters(self, par: FloatArray, phi: FloatArray) -> None:
-        """Fix Lambda(theta) and the shape parameters."""
+        """Fix Lambda(theta) and the shape parameters; whatever was known of another state is void."""
+        self.searches += 1
         self.T = self.problem.term_factors(par)
         self.phi = phi
 
@@ -143,7 +183,7 @@ class Pirls:
         return out
 
     def evaluate(self, u: FloatArray, order: int = 2) -> float:
-        """g(u); leaves eta and the kernel's rows in the buffers.
+        """g(u); leaves b, eta and the kernel's rows in the buffers.
 
         ``order`` as in :mod:`refglmm.families.kernel`; 3 skips l, which most steps near the mode do not need, and
         the value returned is then meaningless.
@@ -151,6 +191,8 @@ class Pirls:
         problem, lay = self.problem, self.problem.layout
         rows.predict(self.T, lay.T_start, lay.k, lay.levels, u, self.fixed, lay.index, lay.z, self.b, self.eta)
         total = problem.family.observe(problem.y, self.eta, problem.weights, problem.base, self.phi, order, self.out)
+        if order == 3:
+            return np.nan
         value = total - 0.5 * float(u @ u)
         return value if isfinite(value) else -np.inf
 
@@ -158,19 +200,21 @@ class Pirls:
     def value(self) -> float:
         """g at the mode; the log densities are summed when somebody asks."""
         if self._value is None:
-            self._value = self.evaluate(self.u, 0)
+            self._value = self.observe_log_density() - 0.5 * float(self.u @ self.u)
         return self._value
 
-    def score_u(self, u: FloatArray) -> FloatArray:
-        """M's - u, the gradient of g."""
-        lay, gradient = self.problem.layout, np.empty(self.problem.q)
-        rows.penalised_score(
-            self.T, lay.T_start, lay.k, lay.levels, u, lay.index, lay.z, self.out[S], self.zts, gradient
-        )
-        return gradient
+    def observe_log_density(self) -> float:
+        """Fill the row of log densities at the mode; returns their sum."""
+        problem = self.problem
+        return problem.family.observe(problem.y, self.eta, problem.weights, problem.base, self.phi, 0, self.out)
+
+    @property
+    def residual(self) -> float:
+        """Largest absolute element of M's - u at the mode."""
+        return float(np.max(np.abs(self.gradient), initial=0.0))
 
     def assemble(self, weights: FloatArray) -> None:
-        """H = Lambda'Z'WZ Lambda + I into the buffer ``H`` (its blocks Z'WZ into ``C``)."""
+        """H = Lambda'Z'WZ Lambda + I into the factor's buffer (its blocks Z'WZ into ``C``)."""
         lay = self.problem.layout
         rows.normal_matrix(
             weights,
@@ -188,28 +232,63 @@ class Pirls:
             self.H,
         )
 
-    def factorize(self) -> None:
-        """Factor H with the observed information; with the expected one where that is not positive definite."""
-        self.curvature = "observed"
-        self.assemble(self.out[H])
+    def linearize(self, u: FloatArray) -> bool:
+        """M's - u, and H factored with the observed information (the expected one where that is not positive definite).
+
+        False where u is outside the domain of the link.
+        """
+        lay = self.problem.layout
+        total = rows.normal_equations(
+            self.out[S],
+            self.out[H],
+            u,
+            lay.index,
+            lay.z,
+            lay.start,
+            lay.k,
+            lay.levels,
+            self.T,
+            lay.T_start,
+            lay.block_start,
+            lay.block_row,
+            lay.block_col,
+            lay.where,
+            lay.diagonal,
+            self.zts,
+            self.gradient,
+            self.C,
+            self.H,
+        )
+        if not isfinite(total):
+            return False
+        self.curvature, self._fixed = "observed", ""
         try:
-            self.factor.refactor(self.H)
+            self.factor.factorize()
         except NotPositiveDefiniteError:
             self.curvature = "expected"
             self.assemble(self.out[W])
-            self.factor.refactor(self.H)
+            self.factor.factorize()
+        return True
 
-    def factor_fixed(self, weights: FloatArray) -> None:
-        r"""RZX = L^-1 P Lambda'Z'WX, and RX with RX'RX = X'WX - RZX'RZX."""
+    def cross_fixed(self, weights: FloatArray) -> None:
+        """Lambda'Z'WX (as rows) and X'WX into the buffers."""
         problem, lay = self.problem, self.problem.layout
-        rows.weighted_fixed_cross(lay.index, lay.z, weights, problem.X, self.ZtWX, self.XtWX)
-        rows.lambda_transpose_matrix(self.T, lay.T_start, lay.k, lay.levels, self.ZtWX, self.LtZtWX)
-        self.rzx = self.factor.solve_L(self.LtZtWX)
-        schur = self.XtWX - self.rzx.T @ self.rzx
-        try:
-            self.rx = np.ascontiguousarray(np.linalg.cholesky(schur).T)
-        except np.linalg.LinAlgError:
-            self.rx = self._damped_root(schur)
+        np.multiply(problem.X, weights[:, None], out=self.WX)
+        np.dot(self.WX.T, problem.X, out=self.XtWX)
+        rows.fixed_cross(lay.index, lay.z, self.WX, self.T, lay.T_start, lay.k, lay.levels, self.ZtWX, self.LtZtWX)
+
+    def factor_fixed(self) -> None:
+        r"""RZX = L^-1 P Lambda'Z'WX (its columns as rows), and RX with RX'RX = X'WX - RZX'RZX.
+
+        W is the curvature that stands in H; nothing is done where they are known for it already.
+        """
+        if self._fixed == self.curvature:
+            return
+        self.cross_fixed(self.out[H] if self.curvature == "observed" else self.out[W])
+        self.rzx = self.factor.solve_L_rows(self.LtZtWX)
+        if not fixed_factor(self.XtWX, self.rzx, self.rx):
+            self.rx = self._damped_root(self.XtWX - self.rzx @ self.rzx.T)
+        self._fixed = self.curvature
 
     def _damped_root(self, schur: FloatArray) -> FloatArray:
         """RX where the columns are collinear once weighted (a coefficient runs away): a metric for the next step.
@@ -227,9 +306,9 @@ class Pirls:
 
     def solve_joint(self, g_u: FloatArray, g_beta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Solve the joint system of (u, beta) with the current factors."""
-        c_u = self.factor.solve_L(g_u)
-        d_beta = solve_normal(self.rx, g_beta - self.rzx.T @ c_u)
-        return self.factor.solve_Lt(c_u - self.rzx @ d_beta), d_beta
+        c_u = self.factor.solve_L_rows(g_u[None])[0]
+        d_beta, rest = solve_fixed(self.rx, self.rzx, c_u, g_beta)
+        return self.factor.solve_Lt_rows(rest[None])[0], d_beta
 
     # -- the two iterations ----------------------------------------------------------------------------------
 
@@ -247,6 +326,24 @@ class Pirls:
             if start is None:
                 raise
             self._iterate(zero, None)
+
+    def place(self, par: FloatArray, beta: FloatArray, phi: FloatArray, u: FloatArray, curvature: str) -> None:
+        """State at any u, as :meth:`find_mode` leaves it at the mode, with H of the wanted curvature.
+
+        Raises
+        ------
+        PirlsError
+            If u is outside the domain of the link.
+        """
+        self.set_parameters(par, phi)
+        self.beta = beta
+        np.dot(self.problem.X, beta, out=self.fixed)
+        self.fixed += self.problem.offset
+        self.evaluate(u, 3)
+        if not self.linearize(u):
+            raise PirlsError("the linear predictor leaves the domain of the link")
+        self.u, self._value = u, None
+        self.use_curvature(curvature)
 
     def find_joint_mode(self, par: FloatArray, phi: FloatArray, start_u: FloatArray, start_beta: FloatArray) -> None:
         """Mode of (u, beta) together for given (theta, phi)."""
@@ -274,7 +371,7 @@ class Pirls:
                 u, beta, step = unchecked
                 value = None
             decrement = step.decrement
-            if decrement <= DECREMENT or (decrement < ROUNDING and decrement >= 0.25 * previous):
+            if decrement <= self.tolerance or (decrement < ROUNDING and decrement >= 0.25 * previous):
                 if self.curvature == "expected":
                     raise PirlsError(
                         "PIRLS ended at a stationary point that is not a maximum (the observed information is not "
@@ -313,14 +410,12 @@ class Pirls:
 
     def _newton_step(self, u: FloatArray, joint: bool) -> Step | None:
         """Newton step; leaves the factor of H at u. None where u is outside the link's domain."""
-        self.gradient = self.score_u(u)
-        if not isfinite(self.gradient.sum()):
+        if not self.linearize(u):
             return None
-        self.factorize()
         if not joint:
-            step = self.factor.solve(self.gradient)
+            step = self.factor.solve_rows(self.gradient[None])[0]
             return Step(step, None, float(step @ self.gradient))
-        self.factor_fixed(self.out[H] if self.curvature == "observed" else self.out[W])
+        self.factor_fixed()
         g_beta = self.problem.X.T @ self.out[S]
         step_u, step_beta = self.solve_joint(self.gradient, g_beta)
         return Step(step_u, step_beta, float(step_u @ self.gradient + step_beta @ g_beta))
@@ -355,9 +450,7 @@ class Pirls:
         return min(1.0, LARGEST_MOVE / max(float(np.max(np.abs(self.eta), initial=0.0)), LARGEST_MOVE))
 
     def _finish(self, u: FloatArray, value: float | None, iteration: int, decrement: float) -> None:
-        self.u, self._value, self.iterations = u, value, iteration
-        self.residual = float(np.max(np.abs(self.gradient), initial=0.0))
-        self.decrement = decrement
+        self.u, self._value, self.iterations, self.decrement = u, value, iteration, decrement
 
     # -- what the mode is good for ---------------------------------------------------------------------------
 
@@ -365,15 +458,14 @@ class Pirls:
         """Refactor H at the mode with the wanted curvature if need be; return (W, dW/deta) of that curvature."""
         if self.curvature != curvature and not self.problem.family.is_canonical:
             self.assemble(self.out[W] if curvature == "expected" else self.out[H])
-            self.factor.refactor(self.H)
+            self.factor.factorize()
             self.curvature = curvature
         return (self.out[W], self.out[DW]) if curvature == "expected" else (self.out[H], self.out[DH])
 
     def mode(self) -> Mode:
         """Freeze the current state (arrays are copied)."""
         problem = self.problem
-        weights = self.out[H] if self.curvature == "observed" else self.out[W]
-        self.factor_fixed(weights)
+        self.factor_fixed()
         family = problem.family.at(self.phi)
         mu = family.link.inverse(self.eta)
         return Mode(
@@ -387,7 +479,7 @@ class Pirls:
             factor=self.factor.copy(),
             logdet_L2=self.factor.logdet(),
             rx=self.rx.copy(),
-            rzx=self.rzx.copy(),
+            rzx=self.rzx.T.copy(),
             log_density=self.value + 0.5 * float(self.u @ self.u),
             penalty=float(self.u @ self.u),
             deviance=float(np.sum(family.unit_deviance(problem.y, mu, problem.weights))),

@@ -87,6 +87,17 @@ class Problem:
         return self.par_names + self.beta_names + tuple(f"log({name})" for name in self.phi_names)
 
     @cached_property
+    def column_extent(self) -> FloatArray:
+        """Range of each column of X; the size of a constant one."""
+        spread = self.X.max(axis=0) - self.X.min(axis=0)
+        return np.where(spread > 0, spread, np.abs(self.X[0]))
+
+    @cached_property
+    def zeros(self) -> FloatArray:
+        """Shape (n,): the fixed part of a linear predictor that has none."""
+        return np.zeros(self.n)
+
+    @cached_property
     def par_slices(self) -> tuple[slice, ...]:
         """Where each term's parameters stand in par."""
         ends = np.cumsum([0] + [structure.n_par for structure in self.structures])
@@ -109,11 +120,8 @@ class Problem:
 
     def split(self, psi: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """psi -> (par, beta, phi), phi on its natural scale."""
-        return (
-            psi[: self.n_par],
-            psi[self.n_par : self.n_par + self.p],
-            self.shape_from(psi[self.n_par + self.p :]),
-        )
+        n_par, p = len(self.par_names), self.X.shape[1]
+        return psi[:n_par], psi[n_par : n_par + p], self.shape_from(psi[n_par + p :])
 
     def shape_from(self, log_phi: FloatArray) -> FloatArray:
         """Shape parameters on their natural scale; those that are known where none is estimated."""
@@ -125,12 +133,21 @@ class Problem:
         """(par, beta, phi) -> psi."""
         return np.concatenate([par, beta, np.log(phi[: self.n_phi])])
 
+    @cached_property
+    def _constant_derivatives(self) -> tuple[FloatArray | None, ...]:
+        """dT/dpar, shape (n_par, k * k), of each term whose factor is linear in par; None for the others."""
+        return tuple(s.d_factor(s.start).reshape(s.n_par, s.k**2) if s.is_linear else None for s in self.structures)
+
     def term_factors(self, par: FloatArray) -> FloatArray:
         """T_t(par) of all terms, row by row, in one flat array."""
-        pieces = [
-            s.factor(s.interior(par[part])).ravel() for s, part in zip(self.structures, self.par_slices, strict=True)
-        ]
-        return np.concatenate([*pieces, np.empty(0)])
+        T = np.empty(self.layout.T_size)
+        first = 0
+        for structure, part, dT in zip(self.structures, self.par_slices, self._constant_derivatives, strict=True):
+            stop = first + structure.k**2
+            block = structure.factor(structure.interior(par[part])).ravel() if dT is None else par[part] @ dT
+            T[first:stop] = block
+            first = stop
+        return T
 
     def factor_derivatives(self, par: FloatArray) -> list[FloatArray]:
         """dT/dpar_k for each covariance parameter, flat like :meth:`term_factors` (zero outside its own term)."""
@@ -146,10 +163,12 @@ class Problem:
     def chain_to_par(self, par: FloatArray, d_factors: FloatArray) -> FloatArray:
         """Turn the gradient in the elements of T (flat, as :meth:`term_factors`) into the gradient in par."""
         gradient = np.empty(self.n_par)
-        for t, (structure, part) in enumerate(zip(self.structures, self.par_slices, strict=True)):
-            begin = int(self.layout.T_start[t])
-            wanted = d_factors[begin : begin + structure.k**2]
-            gradient[part] = structure.d_factor(par[part]).reshape(structure.n_par, -1) @ wanted
+        first = 0
+        for structure, part, dT in zip(self.structures, self.par_slices, self._constant_derivatives, strict=True):
+            stop = first + structure.k**2
+            slopes = structure.d_factor(par[part]).reshape(structure.n_par, -1) if dT is None else dT
+            gradient[part] = slopes @ d_factors[first:stop]
+            first = stop
         return gradient
 
     def fold(self, par: FloatArray) -> FloatArray:

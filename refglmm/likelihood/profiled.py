@@ -23,6 +23,7 @@ Source: Bates, Maechler, Bolker and Walker (2015), sections 3.4 to 3.7.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,10 @@ class ProfiledLinear:
         out = np.empty(lay.q)
         blocks_times(self.C, lay.block_start, lay.block_row, lay.block_col, lay.k, *self.corners, x, out)
         return out
+
+    def gradient_nearby(self, psi: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """The gradient as a function that may be differenced at ``psi``: here simply the gradient."""
+        return lambda x: self.value_and_gradient(x)[1]
 
     def value_and_gradient(self, par: FloatArray) -> tuple[float, FloatArray]:
         """D(par) and dD/dpar."""

@@ -26,7 +26,7 @@ from refglmm.optimize.stage import Stage
 FloatArray = NDArray[np.float64]
 
 #: Step of the Hessian's differences, in units of the standard error that the model Hessian suggests.
-HESSIAN_STEP = 1e-3
+HESSIAN_STEP = 1e-4
 MAX_NEWTON_STEPS = 4
 #: A step that promised more than this (deviance units) is worth another Hessian.
 NEW_HESSIAN = 1e-4
@@ -86,13 +86,8 @@ def _hessian(stage: Stage, point: Endpoint) -> FloatArray:
     with np.errstate(divide="ignore"):
         se = np.sqrt(2.0 / np.maximum(np.diag(stage.basis.T @ stage.hessian @ stage.basis), 0.0))
     steps = stage.basis * (HESSIAN_STEP * np.minimum(se, 1.0))
-    objective = stage.objective
-    if hasattr(objective, "mode_slope"):
-        objective.predict_modes(point.x)
-    hessian = difference_hessian(objective.value_and_gradient, point.x, steps, stage.free_lower, stage.upper)
-    if hasattr(objective, "mode_slope"):
-        objective.predict_modes(None)
-    return hessian
+    gradient = stage.objective.gradient_nearby(point.x)
+    return difference_hessian(gradient, point.x, steps, stage.free_lower, stage.upper)
 
 
 def held(stage: Stage, par: FloatArray) -> NDArray[np.bool_]:

@@ -97,6 +97,7 @@ def minimize_newton(
     tolerance: float,
     max_evaluations: int,
     largest_step: FloatArray,
+    model: Callable[[FloatArray], FloatArray] | None = None,
 ) -> tuple[Minimum, FloatArray]:
     """Minimise ``function`` inside a box with its exact gradient.
 
@@ -110,6 +111,9 @@ def minimize_newton(
         Stop when the predicted decrease is below this, in units of the objective.
     largest_step : float array, shape (d,)
         No coordinate moves further than this in one step.
+    model : callable, x -> float array of shape (d, d), optional
+        A fresh model of the Hessian at the point of the last evaluation, to be used instead of BFGS's: far from the
+        optimum a secant over a long way says less.
 
     Returns
     -------
@@ -135,10 +139,11 @@ def minimize_newton(
             message = f"no decrease along the search direction (predicted {decrease:.2e})"
             break
         moved, change = new_x - x, new_gradient - gradient
-        if first:
-            B = _rescale(B, moved, change)
-            first = False
-        B = update_bfgs(B, moved, change)
+        if model is not None:
+            B = model(new_x)
+        else:
+            B = update_bfgs(_rescale(B, moved, change) if first else B, moved, change)
+        first = False
         x, value, gradient = new_x, new_value, new_gradient
     return Minimum(x, value, evaluations, evaluations, message, success), B
 
@@ -175,16 +180,16 @@ def _rescale(B: FloatArray, step: FloatArray, change: FloatArray) -> FloatArray:
 
 
 def difference_hessian(
-    function: ValueAndGradient, x: FloatArray, basis: FloatArray, lower: FloatArray, upper: FloatArray
+    gradient: Callable[[FloatArray], FloatArray], x: FloatArray, basis: FloatArray, lower: FloatArray, upper: FloatArray
 ) -> FloatArray:
     """Hessian by central differences of the exact gradient (one-sided at a bound), symmetrised in ``basis``.
 
     Parameters
     ----------
-    function : callable, x -> (value, gradient)
+    gradient : callable, x -> gradient
     x, lower, upper : float array, shape (d,)
     basis : float array, shape (d, d)
-        Its columns are the steps; about 1e-3 standard errors keeps both errors near 1e-7 relative. Steps along the
+        Its columns are the steps; about 1e-4 standard errors keeps both errors near 1e-8 relative. Steps along the
         columns of the inverse of RX make the result independent of how the fixed effects are parametrised.
     """
     d = x.size
@@ -195,7 +200,7 @@ def difference_hessian(
         moved = float((ahead - behind) @ basis[:, j]) / float(basis[:, j] @ basis[:, j])
         if moved == 0.0:  # a step below the spacing of floating-point numbers
             return np.full((d, d), np.nan)
-        product[:, j] = (function(ahead)[1] - function(behind)[1]) / moved
+        product[:, j] = (gradient(ahead) - gradient(behind)) / moved
     if not np.all(np.isfinite(product)):
         return np.full((d, d), np.nan)
     middle = basis.T @ product

@@ -31,7 +31,7 @@ def separated_columns(problem: Problem, mode: Mode, beta: FloatArray) -> tuple[s
     family = problem.family
     if not problem.p or family.has_scale or family.link.name not in SCALE_FREE:
         return ()
-    extent = column_extent(problem.X)
+    extent = problem.column_extent
     if not suspicious(mode, beta, extent):
         return ()
     direction = separating_direction(
@@ -41,12 +41,6 @@ def separated_columns(problem: Problem, mode: Mode, beta: FloatArray) -> tuple[s
         return ()
     size = np.abs(direction) * extent
     return tuple(name for name, s in zip(problem.beta_names, size, strict=True) if s > ADVANCE * size.max())
-
-
-def column_extent(X: FloatArray) -> FloatArray:
-    """Range of each column; the size of a constant one."""
-    spread = np.ptp(X, axis=0)
-    return np.where(spread > 0, spread, np.abs(X).max(axis=0))
 
 
 def suspicious(mode: Mode, beta: FloatArray, extent: FloatArray) -> bool:

@@ -6,6 +6,7 @@ Place in the reading order: after ``newton`` and ``certificate``, before ``finis
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,8 @@ class Stage:
         The box for derivative-free optimisers: standard deviations are not negative.
     free_lower : float array
         The box for "newton": where D is even in a parameter its sign is free, and zero is an interior point.
+    model : callable or None
+        Model of the Hessian at the point of the last evaluation, for a search that is far from the optimum.
     hessian : float array
         Model of the Hessian; whoever knows a better one than the scales give sets it, and "newton" updates it.
     scale : float array
@@ -96,6 +99,7 @@ class Stage:
         self.upper = np.concatenate([problem.par_upper, unbounded])
         sign_free = np.concatenate([*(s.sign_free for s in problem.structures), np.zeros(n_other, dtype=bool)])
         self.free_lower = np.where(sign_free.astype(bool), -np.inf, self.lower)
+        self.model: Callable[[FloatArray], FloatArray] | None = None
         self.reports: list[StageReport] = []
 
     @property
@@ -157,6 +161,7 @@ class Stage:
             tolerance=self.tolerance,
             max_evaluations=self.control.max_evaluations,
             largest_step=np.where(np.isfinite(self.upper), LARGEST_CORRELATION_STEP, 3.0 * self.scale),
+            model=self.model,
         )
         return minimum
 

@@ -21,6 +21,9 @@ from refglmm.likelihood.problem import Problem
 
 FloatArray = NDArray[np.float64]
 
+#: Diagonal elements of T below this count as this where T has to be inverted.
+TINY = 1e-8
+
 
 def start_fixed(problem: Problem) -> tuple[FloatArray, FloatArray]:
     """Beta and eta to start from: the best of least squares on g(mu0), a constant, and zero.
@@ -35,11 +38,10 @@ def start_fixed(problem: Problem) -> tuple[FloatArray, FloatArray]:
     with np.errstate(all="ignore"):
         target = family.link.link(mu) - problem.offset
         level = family.link.link(np.full(problem.n, np.average(mu, weights=problem.weights))) - problem.offset
+    wanted = [values for values in (target, level) if np.all(np.isfinite(values))]
     candidates = [np.zeros(problem.p)]
-    if problem.p:
-        for wanted in (target, level):
-            if np.all(np.isfinite(wanted)):
-                candidates.append(np.linalg.lstsq(X, wanted, rcond=None)[0])
+    if problem.p and wanted:
+        candidates += list(np.linalg.lstsq(X, np.column_stack(wanted), rcond=None)[0].T)
     out = np.empty((6, problem.n))
     best: tuple[float, FloatArray, FloatArray] | None = None
     for beta in candidates:
@@ -115,18 +117,27 @@ def fallback_sd(structure: Any, par: FloatArray) -> FloatArray:
 
 
 def model_hessian(problem: Problem, factor: Any, par: FloatArray, scale: FloatArray) -> FloatArray:
-    r"""Model Hessian of D in (par, log phi), diagonal, from the factor of H at par.
+    r"""Model Hessian of D in (par, log phi) from the factor of H at par, block by block of the terms.
 
-    In the Gaussian approximation with V = W^-1 + MM', a standard deviation sd of term t has
-    :math:`E[D''] = tr\{(V^{-1} dV)^2\} = 4/sd^2 \sum_j (1 - [H^{-1}]_{jj})^2` over the term's random effects (their
-    correlations left aside): each effect counts by how little it is shrunk.
+    In the Gaussian approximation with :math:`V = W^{-1} + MM'`, :math:`E[D''_{kl}] = tr(V^{-1} dV_k V^{-1} dV_l)`.
+    For one term and without what its levels share, with :math:`K_j = I - [H^{-1}]_{jj}` (how little level j is shrunk)
+    and :math:`F_k = T^{-1} dT_k + (T^{-1} dT_k)'`, this is :math:`\sum_j tr(K_j F_k K_j F_l)`.
     """
-    inverse = factor.selected_inverse()[problem.layout.diagonal]
-    information, first = np.full(scale.size, float(problem.n)), 0
-    for structure, part, levels in zip(problem.structures, problem.par_slices, problem.layout.levels, strict=True):
-        block = inverse[first : first + levels * structure.k].reshape(levels, structure.k)
-        kept = np.sum((1.0 - block) ** 2, axis=0)
-        columns = np.sqrt(np.sum(structure.d_factor(structure.interior(par[part])) ** 2, axis=2)) > 0
-        information[part] = 4.0 * np.array([kept[moved].mean() for moved in columns])
-        first += levels * structure.k
-    return np.diag(np.maximum(information, 1.0) / scale**2)
+    inverse = factor.selected_inverse()
+    hessian = np.diag(float(problem.n) / scale**2)
+    for structure, part, where in zip(
+        problem.structures, problem.par_slices, problem.layout.diagonal_blocks, strict=True
+    ):
+        k = structure.k
+        K = np.eye(k) - inverse[where]
+        moments = np.tensordot(K, K, axes=(0, 0))  # sum over levels of K_ab K_cd
+        inside = structure.interior(par[part])
+        T = structure.factor(inside)
+        diagonal = np.diag(T)
+        regular = T + np.diag(np.where(np.abs(diagonal) < TINY, TINY, 0.0))
+        change = np.linalg.solve(regular, structure.d_factor(inside))
+        F = change + change.transpose(0, 2, 1)
+        information = np.einsum("kbc,lda,abcd->kl", F, F, moments, optimize=k > 1)
+        least = 1.0 / scale[part] ** 2
+        hessian[part, part] = information + np.diag(np.maximum(least - np.diag(information), 0.0))
+    return hessian

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from refglmm.errors import OptimizationError
 from refglmm.likelihood.agq import AdaptiveQuadratureObjective
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
-from refglmm.likelihood.pirls import Pirls
+from refglmm.likelihood.pirls import DECREMENT, Pirls
 from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.profiled import ProfiledLinear
 from refglmm.likelihood.state import Mode
@@ -31,7 +31,9 @@ from refglmm.optimize.starts import model_hessian, par_scale, scaled_start, star
 FloatArray = NDArray[np.float64]
 
 #: Predicted decrease at which stage 1 hands over; stage 2 moves on from there by more than this.
-HAND_OVER = 1e-3
+HAND_OVER = 0.1
+#: PIRLS may stop at this Newton decrement while stage 1 only looks for a start.
+ROUGH = 1e-10
 #: A start outside the link's domain is pulled in by this factor, at most so many times.
 SHRINK, MAX_SHRINKAGES = 0.3, 8
 
@@ -77,6 +79,7 @@ def fit_glmm(
         stages.append(stage)
         return _conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
     if control.initial_step:
+        pirls.tolerance = ROUGH
         try:
             stage = _first_stage(profiled, outer, scale, "par" not in (start or {}), control)
         except OptimizationError:
@@ -87,6 +90,7 @@ def fit_glmm(
             stages.append(stage)
             profiled.value(outer)
             beta, model = profiled.beta, stage.hessian
+        pirls.tolerance = DECREMENT
     objective = (
         LaplaceObjective(pirls, control.curvature)
         if n_agq == 1
@@ -106,7 +110,8 @@ def _first_stage(
     if shrink:
         outer = _reachable(profiled, problem, outer)
     stage = Stage("n_agq=0", profiled, problem, outer, scale, control)
-    stage.hessian = model_hessian(problem, profiled.pirls.factor, outer[: problem.n_par], scale)
+    stage.model = lambda x: model_hessian(problem, profiled.pirls.factor, x[: problem.n_par], scale)
+    stage.hessian = stage.model(outer)
     return stage
 
 
@@ -159,10 +164,8 @@ def _second_stage(
     stage.hessian = hessian
     beta = slice(n_par, n_par + p)
     stage.basis[beta, beta] = np.linalg.inv(rx)
-    extent = np.max(np.abs(problem.X - problem.X[0]), axis=0, initial=0.0)
-    size = np.max(np.abs(problem.X), axis=0, initial=0.0)
     stage.unit = stage.unit.copy()
-    stage.unit[beta] = 1.0 / np.where(extent > 0, extent, size)
+    stage.unit[beta] = 1.0 / problem.column_extent
     return stage
 
 

@@ -26,6 +26,7 @@ from scipy import stats
 
 from refglmm.covariance import make_structure
 from refglmm.errors import PirlsError
+from refglmm.likelihood.laplace import LaplaceObjective
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 both_curvatures = pytest.mark.parametrize("curvature", ["observed", "expected"])
@@ -354,15 +355,39 @@ def test_mode_slope(case):
         np.testing.assert_allclose(slope[:, j], expected, rtol=1e-6, atol=1e-6 * np.max(np.abs(expected)))
 
 
-def test_predicted_modes_change_nothing_but_the_work():
+@every_case
+@pytest.mark.parametrize("curvature", ["observed", "expected"])
+def test_gradient_nearby_has_the_derivatives_of_the_gradient(case, curvature):
+    """The Hessian along the tangent of the modes, against differences of the gradient at true modes."""
+    problem, psi = simulated(case, DESIGN["diag3+us2"])
+    objective, other = laplace(problem, curvature), laplace(problem, curvature)
+    objective.value_and_gradient(psi)
+    nearby = objective.gradient_nearby(psi)
+    for j in range(psi.size):
+        h = 1e-4 * max(abs(psi[j]), 0.05)
+        step = h * np.eye(psi.size)[j]
+        found = (nearby(psi + step) - nearby(psi - step)) / (2 * h)
+
+        def gradient(x, j=j):
+            there = psi.copy()
+            there[j] = x
+            return other.value_and_gradient(there)[1]
+
+        expected = oracles.first_difference(gradient, psi[j], 1e-3 * max(abs(psi[j]), 0.05))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.max(np.abs(expected)))
+
+
+def test_an_objective_does_not_search_where_it_already_is():
     problem, psi = simulated(BY_NAME["poisson-log"], DESIGN["crossed-us2+us1"])
     objective = laplace(problem)
-    objective.value_and_gradient(psi)
-    near = psi * 1.01
-    plain, plain_gradient = laplace(problem).value_and_gradient(near)
-    objective.predict_modes(psi)
-    value, gradient = objective.value_and_gradient(near)
-    assert objective.pirls.iterations <= 3
-    objective.predict_modes(None)
-    assert value == pytest.approx(plain, rel=1e-14)
-    np.testing.assert_allclose(gradient, plain_gradient, rtol=1e-8, atol=1e-8)
+    value, gradient = objective.value_and_gradient(psi)
+    searches = objective.pirls.searches
+    mode = objective.mode(psi)
+    assert objective.pirls.searches == searches
+    other = LaplaceObjective(objective.pirls)
+    other.value(psi * 1.01)  # the same PIRLS, somewhere else
+    again, gradient_again = objective.value_and_gradient(psi)
+    assert objective.pirls.searches > searches + 1
+    assert again == pytest.approx(value, rel=1e-14)
+    np.testing.assert_allclose(gradient_again, gradient, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(objective.mode(psi).u, mode.u, rtol=1e-9, atol=1e-12)

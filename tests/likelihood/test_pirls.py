@@ -284,8 +284,14 @@ def test_halving_that_finds_nothing_is_an_error(monkeypatch):
     problem, psi, _ = intercepts(BY_NAME["poisson-log"])
     par, beta, phi = problem.split(psi)
     pirls = Pirls(problem)
-    truth = pirls.score_u
-    monkeypatch.setattr(pirls, "score_u", lambda u: -truth(u))
+    truth = pirls.linearize
+
+    def backwards(u):
+        inside = truth(u)
+        pirls.gradient *= -1.0
+        return inside
+
+    monkeypatch.setattr(pirls, "linearize", backwards)
     with pytest.raises(PirlsError, match="step-halving failed to raise the penalised log density") as error:
         pirls.find_mode(par, beta, phi)
     assert set(error.value.facts) == {"value", "decrement"}

@@ -11,7 +11,8 @@ from problems import BY_NAME, CASES, DESIGN, DESIGNS, build, intercepts, simulat
 from refglmm.covariance import make_structure
 from refglmm.errors import DataError
 from refglmm.families.registry import get_family
-from refglmm.optimize.starts import par_scale, scaled_start, start_fixed, start_par, start_shape
+from refglmm.likelihood.pirls import Pirls
+from refglmm.optimize.starts import model_hessian, par_scale, scaled_start, start_fixed, start_par, start_shape
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -108,3 +109,43 @@ def test_a_column_of_zeros_is_survived():
     terms = [(design.terms[0][0], np.zeros((design.n, 1)), 12), design.terms[1]]
     zero = build(problem.family, problem.X, terms, problem.structures, problem.y, problem.weights)
     np.testing.assert_array_equal(scaled_start(zero, 1.0), [1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("structure", "par"),
+    [
+        (make_structure("us", 2), [0.8, -0.5, 0.4]),
+        (make_structure("diag", 2), [0.8, 0.4]),
+        (make_structure("cs", 2), [0.8, 0.4, 0.3]),
+        (make_structure("ar1", 3, True), [0.7, 0.6]),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_the_model_hessian_of_one_term_is_the_expected_information(structure, par):
+    """tr(V^-1 dV_k V^-1 dV_l), V = W^-1 + MM', by dense algebra."""
+    rng = np.random.default_rng(5)
+    n, levels, k, par = 60, 7, structure.k, np.array(par)
+    codes, Z, weights = rng.integers(0, levels, n), rng.normal(size=(n, k)), rng.uniform(0.5, 2.0, n)
+    problem = build(
+        get_family("gaussian"), np.ones((n, 1)), [(codes, Z, levels)], [structure], rng.normal(size=n), weights
+    )
+    pirls = Pirls(problem)
+    pirls.set_parameters(par, np.ones(1))
+    pirls.assemble(weights)
+    pirls.factor.factorize()
+    scale = np.ones(par.size + 1)
+    found = model_hessian(problem, pirls.factor, par, scale)
+
+    big_Z = np.zeros((n, levels * k))
+    for i in range(n):
+        big_Z[i, codes[i] * k : (codes[i] + 1) * k] = Z[i]
+
+    def spread(A):
+        return big_Z @ np.kron(np.eye(levels), A) @ big_Z.T
+
+    T = structure.factor(par)
+    inverse = np.linalg.inv(np.diag(1.0 / weights) + spread(T @ T.T))
+    dV = [inverse @ spread(D @ T.T + T @ D.T) for D in structure.d_factor(par)]
+    expected = np.array([[np.trace(A @ B) for B in dV] for A in dV])
+    np.testing.assert_allclose(found[: par.size, : par.size], expected, rtol=1e-10, atol=1e-10)
+    assert found[-1, -1] == n
