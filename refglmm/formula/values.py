@@ -39,7 +39,7 @@ class Factor:
 
     def drop_unused(self) -> Factor:
         """Drop the levels that no row has."""
-        present = np.bincount(self.codes[self.codes >= 0], minlength=len(self.levels)) > 0
+        present = np.bincount(self.codes + 1, minlength=len(self.levels) + 1)[1:] > 0  # the first bin: missing
         if present.all():
             return self
         new = np.cumsum(present, dtype=np.int32) - np.int32(1)
