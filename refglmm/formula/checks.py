@@ -166,8 +166,13 @@ def check_rank(X: np.ndarray, names: Sequence[str], action: str) -> list[int]:
     return kept
 
 
+def _sd(x: np.ndarray) -> float:
+    d = x - x.sum() / x.size
+    return float(np.sqrt(d @ d / (x.size - 1)))
+
+
 def _is_zero_one(x: np.ndarray) -> bool:
-    return x[0] in (0.0, 1.0) and bool(np.all((x == 0) | (x == 1)))
+    return x[0] in (0.0, 1.0) and bool(((x == 0) | (x == 1)).all())
 
 
 def check_scale(X: np.ndarray, names: Sequence[str], action: str, zero_one: Container[int]) -> None:
@@ -181,10 +186,10 @@ def check_scale(X: np.ndarray, names: Sequence[str], action: str, zero_one: Cont
     if not columns:
         return
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        log_sd = np.log([np.std(X[:, j], ddof=1) for j in columns])
-    low, high = int(np.argmin(log_sd)), int(np.argmax(log_sd))
-    if np.abs(log_sd).max() <= SCALE_LIMIT and log_sd[high] - log_sd[low] <= SCALE_LIMIT:
+        log_sd = np.log([_sd(X[:, j]) for j in columns])
+    if all(abs(v) <= SCALE_LIMIT for v in log_sd.tolist()) and log_sd.max() - log_sd.min() <= SCALE_LIMIT:
         return
+    low, high = int(np.argmin(log_sd)), int(np.argmax(log_sd))
     small, large = names[columns[low]], names[columns[high]]
     text = (
         f"predictors are on very different scales: sd {np.exp(log_sd[low]):.3g} ({small}) to "

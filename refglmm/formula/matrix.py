@@ -222,22 +222,26 @@ class ModelMatrix:
     def assign(self) -> tuple[int, ...]:
         """Term of each column: 0 for the intercept, j for ``terms.labels[j - 1]``."""
         out = [0] if self.terms.intercept else []
-        for j, (mask, full) in enumerate(zip(self.terms.masks, self.full, strict=True)):
-            out += [j + 1] * self._width(mask, full)
+        for j, width in enumerate(self.widths):
+            out += [j + 1] * width
         return tuple(out)
 
     @functools.cached_property
     def zero_one(self) -> tuple[int, ...]:
         """Columns that hold nothing but 0 and 1, whatever the data: the intercept and indicators."""
         out = [True] if self.terms.intercept else []
-        for mask, full in zip(self.terms.masks, self.full, strict=True):
+        for mask, full, width in zip(self.terms.masks, self.full, self.widths, strict=True):
             parts = zip(self.terms.members(mask), full, strict=True)
-            out += [all(self.codings[v].is_indicator(f) for v, f in parts)] * self._width(mask, full)
+            out += [all(self.codings[v].is_indicator(f) for v, f in parts)] * width
         return tuple(j for j, known in enumerate(out) if known)
 
-    def _width(self, mask: int, full: tuple[bool, ...]) -> int:
-        """Number of columns of one term."""
-        return math.prod(self.codings[v].width(f) for v, f in zip(self.terms.members(mask), full, strict=True))
+    @functools.cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Number of columns of each term."""
+        return tuple(
+            math.prod(self.codings[v].width(f) for v, f in zip(self.terms.members(mask), full, strict=True))
+            for mask, full in zip(self.terms.masks, self.full, strict=True)
+        )
 
     @np.errstate(all="ignore")  # what overflows is reported as infinite, with its column and row
     def build(self, column: Callable[[str], Column], n: int) -> np.ndarray:
@@ -261,8 +265,7 @@ class ModelMatrix:
         if self.terms.intercept:
             out[:, 0] = 1.0
         at = int(self.terms.intercept)
-        for mask, full in zip(self.terms.masks, self.full, strict=True):
-            width = self._width(mask, full)
+        for mask, full, width in zip(self.terms.masks, self.full, self.widths, strict=True):
             self._fill(out[:, at : at + width], mask, full, prepared)
             at += width
         return out
@@ -278,9 +281,7 @@ class ModelMatrix:
 
     def check_size(self, n: int) -> None:
         """Refuse a matrix that cannot be meant."""
-        width = 0
-        for mask, full in zip(self.terms.masks, self.full, strict=True):
-            width += self._width(mask, full)
+        for mask, width in zip(self.terms.masks, itertools.accumulate(self.widths), strict=True):
             if 8.0 * n * width > _LARGEST_BYTES:
                 label = ":".join(self.terms.variables[v] for v in self.terms.members(mask))
                 raise DataError(

@@ -104,7 +104,7 @@ Value = Any  # a Column, or a scalar: float, str, bool, None, tuple of scalars
 
 def is_column(value: Value) -> bool:
     """Whether the value has one entry per row."""
-    return isinstance(value, np.ndarray | Factor | Logical | Matrix)
+    return isinstance(value, Column)
 
 
 def take(column: Column, rows: np.ndarray) -> Column:

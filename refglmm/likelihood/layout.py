@@ -458,8 +458,7 @@ def build_layout(codes: Sequence[NDArray[Any]], Z: Sequence[FloatArray], levels:
             pieces.append((t, tt, offset[t] + row_level * k[t], offset[tt] + col_level * k[tt], n_values))
             n_values += row_level.size * size
             pair += 1
-    k_, levels_ = np.array(k, dtype=np.int64), np.array(levels, dtype=np.int64)
-    return _attach_pattern(n, offset[-1], index, z, start, k_, levels_, pieces, n_values)
+    return _attach_pattern(n, offset[-1], index, z, start, k, levels, pieces, n_values)
 
 
 def _attach_pattern(
@@ -468,8 +467,8 @@ def _attach_pattern(
     index: NDArray[np.int32],
     z: FloatArray,
     start: IntArray,
-    k: IntArray,
-    n_levels: IntArray,
+    k: list[int],
+    levels: Sequence[int],
     pieces: list[tuple[int, int, IntArray, IntArray, int]],
     n_values: int,
 ) -> RandomLayout:
@@ -477,7 +476,7 @@ def _attach_pattern(
     none = np.empty(0, dtype=np.int64)
     rows, cols, slots, block_start = [none], [none], [none], [none]
     for t, tt, row0, col0, begin in pieces:
-        m, mm = int(k[t]), int(k[tt])
+        m, mm = k[t], k[tt]
         first = np.arange(begin, begin + row0.size * m * mm, m * mm, dtype=np.int64)
         block_start.append(first)
         for c in range(m):
@@ -492,17 +491,17 @@ def _attach_pattern(
     where[slot[order]] = np.arange(slot.size)
     indptr = np.searchsorted(col[order], np.arange(q + 1)).astype(np.int32)
     sizes = [row0.size for _, _, row0, _, _ in pieces]
-    factor_size = k * k
+    T_start = [0, *itertools.accumulate(m * m for m in k)]
     return RandomLayout(
         n=n,
         q=q,
         index=index,
         z=z,
         start=start,
-        k=k,
-        levels=n_levels,
-        T_start=np.cumsum(factor_size) - factor_size,
-        T_size=int(factor_size.sum()),
+        k=np.array(k, dtype=np.int64),
+        levels=np.array(levels, dtype=np.int64),
+        T_start=np.array(T_start[:-1], dtype=np.int64),
+        T_size=T_start[-1],
         block_start=np.concatenate(block_start),
         block_row=np.repeat(np.array([t for t, *_ in pieces], dtype=np.int64), sizes),
         block_col=np.repeat(np.array([tt for _, tt, *_ in pieces], dtype=np.int64), sizes),
