@@ -134,17 +134,23 @@ def make_grouping(term: RandomTerm, columns: Mapping[str, Column]) -> tuple[Grou
     labels, pairs = factors[0].levels, []
     for factor in factors[1:]:
         width = len(factor.levels)
-        value = np.where((codes >= 0) & (factor.codes >= 0), codes.astype(np.int64) * width + factor.codes, -1)
-        known = np.unique(value[value >= 0]) if (value < 0).any() else _sorted_unique(value)
-        codes = np.where(value >= 0, np.searchsorted(known, value), -1).astype(np.int32)
+        value = codes.astype(np.int64) * width + factor.codes
+        value[(codes < 0) | (factor.codes < 0)] = -1
+        known, codes = _numbered(value)
         left, right = np.divmod(known, width) if width else (known, known)
         labels = labels[left] + ":" + factor.levels[right]
         pairs.append(known)
     return Grouping(term.group_name, atoms, tuple(f.levels for f in factors), tuple(pairs), labels), codes
 
 
-def _sorted_unique(values: np.ndarray) -> np.ndarray:
-    return np.sort(pd.unique(values))
+def _numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct values >= 0, ascending, and which of them each row has; -1 stays -1."""
+    codes, met = pd.factorize(values)
+    order = np.argsort(met)
+    missing = int(met.size > 0 and met[order[0]] < 0)
+    rank = np.empty(met.size, dtype=np.int32)
+    rank[order] = np.arange(-missing, met.size - missing, dtype=np.int32)
+    return met[order[missing:]], rank[codes]
 
 
 @dataclass(frozen=True)

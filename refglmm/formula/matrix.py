@@ -227,13 +227,13 @@ class ModelMatrix:
         return tuple(out)
 
     @functools.cached_property
-    def zero_one(self) -> tuple[int, ...]:
+    def zero_one(self) -> frozenset[int]:
         """Columns that hold nothing but 0 and 1, whatever the data: the intercept and indicators."""
         out = [True] if self.terms.intercept else []
         for mask, full, width in zip(self.terms.masks, self.full, self.widths, strict=True):
             parts = zip(self.terms.members(mask), full, strict=True)
             out += [all(self.codings[v].is_indicator(f) for v, f in parts)] * width
-        return tuple(j for j, known in enumerate(out) if known)
+        return frozenset(j for j, known in enumerate(out) if known)
 
     @functools.cached_property
     def widths(self) -> tuple[int, ...]:
