@@ -6,6 +6,8 @@ Place in the reading order: after :mod:`refglmm.families`. Read :mod:`.base` (wh
 
 from __future__ import annotations
 
+import functools
+
 from refglmm.covariance.base import Structure
 from refglmm.covariance.correlated import AR1, CompoundSymmetry
 from refglmm.covariance.factor_entries import Diagonal, Unstructured
@@ -16,6 +18,7 @@ _STRUCTURES: dict[str, type[Structure]] = {
 }
 
 
+@functools.lru_cache(maxsize=128)  # frozen, and what a structure remembers is read-only: models may share it
 def make_structure(name: str, k: int, hom: bool = False) -> Structure:
     """Return the structure called ``"us"``, ``"diag"``, ``"cs"`` or ``"ar1"`` for a term with k columns.
 

@@ -97,11 +97,11 @@ class Structure(ABC):
     # -- par <-> theta ----------------------------------------------------------------------------------
     @cached_property
     def _theta_rows(self) -> NDArray[np.int64]:
-        return self._theta_entries()[0]
+        return _read_only(self._theta_entries()[0])
 
     @cached_property
     def _theta_columns(self) -> NDArray[np.int64]:
-        return self._theta_entries()[1]
+        return _read_only(self._theta_entries()[1])
 
     @abstractmethod
     def _theta_entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -159,6 +159,11 @@ def _entry_name(label: str, columns: Sequence[str], row: int, column: int) -> st
     """Name of T[row, column]."""
     parts = (columns[row],) if row == column else (columns[row], columns[column])
     return ".".join((label, *parts))
+
+
+def _read_only(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    values.setflags(write=False)
+    return values
 
 
 def lower_triangle_by_columns(k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

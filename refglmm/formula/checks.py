@@ -10,8 +10,8 @@ end.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,6 +35,7 @@ SCALE_LIMIT = math.log(1e3)
 _CLEARLY_INDEPENDENT = 1e-2
 _SAFE_NORM = 1e-140  # squares of such norms neither vanish nor overflow
 _FEW_LEVELS = 5
+_ACTIONS = ("stop", "warning", "ignore")
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,10 @@ class Checks:
     no_random_effects: str = "stop"
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            allowed = ("stop", "warning", "ignore", *(("drop",) if item.name == "rank" else ()))
-            if item.name != "is_lmm" and value not in allowed:
-                raise ArgumentError(f"check {item.name}={value!r} must be one of {', '.join(allowed)}")
+        for name, value in vars(self).items():
+            allowed = _ACTIONS if name != "rank" else (*_ACTIONS, "drop")
+            if name != "is_lmm" and value not in allowed:
+                raise ArgumentError(f"check {name}={value!r} must be one of {', '.join(allowed)}")
 
 
 def report(action: str, error: RefglmmError) -> None:
@@ -120,11 +120,11 @@ def independent_columns(X: np.ndarray, tolerance: float = RANK_TOLERANCE) -> lis
 def _clearly_full_rank(X: np.ndarray) -> bool:
     with np.errstate(over="ignore", invalid="ignore"):
         gram = X.T @ X
-    norms = np.sqrt(np.diag(gram))
-    if not np.all((norms > _SAFE_NORM) & (norms < 1 / _SAFE_NORM)):
+    norms = np.sqrt(gram.diagonal())
+    if not (norms.min() > _SAFE_NORM and norms.max() < 1 / _SAFE_NORM):
         return False
     try:
-        pivots = np.diag(np.linalg.cholesky(gram / np.outer(norms, norms)))
+        pivots = np.linalg.cholesky(gram / (norms[:, None] * norms)).diagonal()
     except np.linalg.LinAlgError:
         return False
     return bool(pivots.min() > _CLEARLY_INDEPENDENT)
@@ -155,8 +155,8 @@ def check_rank(X: np.ndarray, names: Sequence[str], action: str) -> list[int]:
     if action == "ignore":
         return list(range(X.shape[1]))
     kept = independent_columns(X)
-    lost = [names[j] for j in range(X.shape[1]) if j not in set(kept)]
-    if lost:
+    if len(kept) < X.shape[1]:
+        lost = [names[j] for j in sorted(set(range(X.shape[1])).difference(kept))]
         what = f"fixed-effect model matrix is rank deficient: {len(lost)} of {len(names)} columns are redundant"
         if action == "stop":
             raise RankError(f"{what}: {', '.join(lost)}; remove them from the formula", columns=tuple(lost))
@@ -166,18 +166,30 @@ def check_rank(X: np.ndarray, names: Sequence[str], action: str) -> list[int]:
     return kept
 
 
-def check_scale(X: np.ndarray, names: Sequence[str], action: str) -> None:
-    """Report predictors (other than 0/1 columns) whose spread is extreme, alone or relative to another."""
+def _sd(x: np.ndarray) -> float:
+    d = x - x.sum() / x.size
+    return float(np.sqrt(d @ d / (x.size - 1)))
+
+
+def _is_zero_one(x: np.ndarray) -> bool:
+    return x[0] in (0.0, 1.0) and bool(((x == 0) | (x == 1)).all())
+
+
+def check_scale(X: np.ndarray, names: Sequence[str], action: str, zero_one: Container[int]) -> None:
+    """Report predictors (other than 0/1 columns) whose spread is extreme, alone or relative to another.
+
+    ``zero_one`` names the columns that are known to be 0/1; the others are looked at.
+    """
     if action == "ignore" or len(X) < 2:
         return
-    columns = [j for j in range(X.shape[1]) if not np.all((X[:, j] == 0) | (X[:, j] == 1))]
+    columns = [j for j in range(X.shape[1]) if j not in zero_one and not _is_zero_one(X[:, j])]
     if not columns:
         return
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        log_sd = np.log([np.std(X[:, j], ddof=1) for j in columns])
-    low, high = int(np.argmin(log_sd)), int(np.argmax(log_sd))
-    if np.abs(log_sd).max() <= SCALE_LIMIT and log_sd[high] - log_sd[low] <= SCALE_LIMIT:
+        log_sd = np.log([_sd(X[:, j]) for j in columns])
+    if all(abs(v) <= SCALE_LIMIT for v in log_sd.tolist()) and log_sd.max() - log_sd.min() <= SCALE_LIMIT:
         return
+    low, high = int(np.argmin(log_sd)), int(np.argmax(log_sd))
     small, large = names[columns[low]], names[columns[high]]
     text = (
         f"predictors are on very different scales: sd {np.exp(log_sd[low]):.3g} ({small}) to "

@@ -72,8 +72,10 @@ def to_table(data: Any) -> Table:
     if isinstance(data, Table):
         return data
     if isinstance(data, pd.DataFrame):
-        labels = {str(name): name for name in data.columns}
-        return Table(tuple(map(str, data.columns)), data.index, lambda name: data[labels[name]])
+        own = data.columns.to_numpy(dtype=object)
+        names = tuple(map(str, own))
+        labels = dict(zip(names, own, strict=True))
+        return Table(names, data.index, lambda name: data[labels[name]])
     if isinstance(data, np.ndarray) and data.dtype.names:
         return _from_mapping({name: data[name] for name in data.dtype.names})
     if isinstance(data, Mapping):
@@ -166,7 +168,7 @@ def to_column(raw: Any, name: str, n: int) -> Column:
     match getattr(values.dtype, "kind", "O"):
         case "b":
             return Logical(_to_float(values))
-        case "i" | "u" if values.dtype != np.uint64 and not pd.isna(values).any():
+        case "i" | "u" if values.dtype != np.uint64 and (isinstance(values, np.ndarray) or not pd.isna(values).any()):
             return np.array(values, dtype=np.int64)  # exact: identifiers may exceed 2^53
         case "i" | "u" | "f":
             return _to_float(values)
@@ -186,6 +188,9 @@ def _to_float(values: Any) -> np.ndarray:
 
 
 def _from_categorical(values: pd.Categorical, name: str) -> Factor:
+    codes, ordered = np.array(values.codes, dtype=np.int32), bool(values.ordered)
+    if isinstance(values.categories.dtype, pd.StringDtype):  # text, and pandas keeps categories distinct
+        return Factor(codes, np.array(values.categories.array.to_numpy(dtype=object)), ordered)
     categories = np.asarray(values.categories)
     if categories.dtype.kind in "iuf":
         levels = number_labels(categories)
@@ -195,7 +200,7 @@ def _from_categorical(values: pd.Categorical, name: str) -> Factor:
         levels = np.array([str(c) for c in categories.tolist()], dtype=object)
     if len(set(levels.tolist())) < len(levels):
         raise DataError(f"two categories of column {name!r} read the same as text; rename them", column=name)
-    return Factor(np.array(values.codes, dtype=np.int32), levels, bool(values.ordered))
+    return Factor(codes, levels, ordered)
 
 
 def _from_objects(values: Any, name: str) -> Column:

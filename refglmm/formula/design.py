@@ -65,7 +65,7 @@ class Grouping:
         Their levels in the fit.
     pairs : tuple of int64 arrays
         One per ``:``: the sorted observed values of left code * (levels of the right) + right code.
-    levels : pandas.Index of str
+    level_names : array of str
         Labels ``a1:b1``, the first variable slowest.
     """
 
@@ -73,7 +73,12 @@ class Grouping:
     atoms: tuple[str, ...]
     atom_levels: tuple[np.ndarray, ...] = field(repr=False)
     pairs: tuple[np.ndarray, ...] = field(repr=False)
-    levels: pd.Index
+    level_names: np.ndarray
+
+    @functools.cached_property
+    def levels(self) -> pd.Index:
+        """The labels as pandas has them (made when asked for: a fit does without)."""
+        return pd.Index(self.level_names, dtype=object)
 
     def codes(self, columns: Mapping[str, Column]) -> np.ndarray:
         """Level of each row of any data; -1 for a missing or unknown one."""
@@ -114,7 +119,7 @@ def make_grouping(term: RandomTerm, columns: Mapping[str, Column]) -> tuple[Grou
     term : RandomTerm
         Its ``group`` is used.
     columns : mapping
-        Evaluated variables of the fit.
+        Evaluated variables of the fit, factors without unused levels.
 
     Returns
     -------
@@ -124,25 +129,28 @@ def make_grouping(term: RandomTerm, columns: Mapping[str, Column]) -> tuple[Grou
         -1 where missing.
     """
     atoms = group_atoms(term.group)
-    factors = [as_factor(columns[atom], atom).drop_unused() for atom in atoms]
+    factors = [as_factor(columns[atom], atom) for atom in atoms]
     codes: np.ndarray = factors[0].codes
     labels, pairs = factors[0].levels, []
     for factor in factors[1:]:
         width = len(factor.levels)
-        value = np.where((codes >= 0) & (factor.codes >= 0), codes.astype(np.int64) * width + factor.codes, -1)
-        known = np.unique(value[value >= 0]) if (value < 0).any() else _sorted_unique(value)
-        codes = np.where(value >= 0, np.searchsorted(known, value), -1).astype(np.int32)
+        value = codes.astype(np.int64) * width + factor.codes
+        value[(codes < 0) | (factor.codes < 0)] = -1
+        known, codes = _numbered(value)
         left, right = np.divmod(known, width) if width else (known, known)
         labels = labels[left] + ":" + factor.levels[right]
         pairs.append(known)
-    grouping = Grouping(
-        term.group_name, atoms, tuple(f.levels for f in factors), tuple(pairs), pd.Index(labels, dtype=object)
-    )
-    return grouping, codes
+    return Grouping(term.group_name, atoms, tuple(f.levels for f in factors), tuple(pairs), labels), codes
 
 
-def _sorted_unique(values: np.ndarray) -> np.ndarray:
-    return np.sort(pd.unique(values))
+def _numbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct values >= 0, ascending, and which of them each row has; -1 stays -1."""
+    codes, met = pd.factorize(values)
+    order = np.argsort(met)
+    missing = int(met.size > 0 and met[order[0]] < 0)
+    rank = np.empty(met.size, dtype=np.int32)
+    rank[order] = np.arange(-missing, met.size - missing, dtype=np.int32)
+    return met[order[missing:]], rank[codes]
 
 
 @dataclass(frozen=True)
@@ -155,8 +163,6 @@ class TermDesign:
         Unique: ``"Subject"``, ``"Subject.1"``.
     group : str
         Name of the grouping factor, shared by its terms.
-    levels : pandas.Index of str
-        Levels that occur.
     codes : int32 array, shape (n,)
         Level of each row.
     columns : tuple of str
@@ -171,7 +177,6 @@ class TermDesign:
 
     label: str
     group: str
-    levels: pd.Index
     codes: np.ndarray = field(repr=False)
     columns: tuple[str, ...]
     Z: np.ndarray = field(repr=False)
@@ -182,9 +187,14 @@ class TermDesign:
     matrix: ModelMatrix = field(repr=False)
 
     @property
+    def levels(self) -> pd.Index:
+        """Levels that occur (text)."""
+        return self.grouping.levels
+
+    @property
     def n_levels(self) -> int:
         """Number of levels."""
-        return len(self.levels)
+        return len(self.grouping.level_names)
 
     @property
     def k(self) -> int:
@@ -420,11 +430,11 @@ def build_design(
     if len(kept) < X.shape[1]:
         X = np.ascontiguousarray(X[:, kept])
     names = tuple(matrix.names[j] for j in kept)
-    check_scale(X, names, control.scale)
+    check_scale(X, names, control.scale, {at for at, j in enumerate(kept) if j in matrix.zero_one})
     return Design(
         X=X,
         names=names,
-        dropped=tuple(name for j, name in enumerate(matrix.names) if j not in set(kept)),
+        dropped=tuple(matrix.names[j] for j in sorted(set(range(len(matrix.names))).difference(kept))),
         all_names=matrix.names,
         terms=terms,
         assign=tuple(matrix.assign[j] for j in kept),
@@ -482,7 +492,7 @@ def _random_terms(frame: ModelFrame, mode: str, control: Checks) -> tuple[TermDe
             f"NA in Z: grouping factor {', '.join(absent)} has missing values; drop these rows",
             groups=tuple(absent),
         )
-    sizes = {grouping.name: len(grouping.levels) for grouping, _ in groupings.values()}
+    sizes = {grouping.name: len(grouping.level_names) for grouping, _ in groupings.values()}
     check_levels(sizes, frame.n, control)
     built = []
     for term in frame.formula.random:
@@ -505,7 +515,6 @@ def _term_design(term: RandomTerm, grouping: Grouping, codes: np.ndarray, frame:
     return TermDesign(
         label=grouping.name,
         group=grouping.name,
-        levels=grouping.levels,
         codes=codes,
         columns=matrix.names,
         Z=Z,
@@ -573,5 +582,5 @@ def _with_labels(terms: list[TermDesign]) -> tuple[TermDesign, ...]:
                 label = f"{term.group}.{seen[term.group]}"
             taken.add(label)
         seen[term.group] += 1
-        out.append(replace(term, label=label))
+        out.append(term if label == term.label else replace(term, label=label))
     return tuple(out)

@@ -17,6 +17,7 @@ equivalent text.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -243,6 +244,7 @@ class _Parser:
                 return tuple(out)
 
 
+@functools.lru_cache(maxsize=1024)  # trees are immutable; the same few texts are asked for again and again
 def parse_expression(text: str) -> Node:
     """Parse R text into a tree.
 

@@ -21,7 +21,7 @@ factor      first level = failure             0 / 1           --
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -213,24 +213,21 @@ def build_frame(
         full["\0weights"] = _argument(weights, "weights", scope)
     if offset is not None:
         full["\0offset"] = _argument(offset, "offset", scope)
-    selected = _subset_rows(subset, scope)
+    selected = None if subset is None else _subset_rows(subset, scope)
     kept = _complete(full, selected, na_action, table.index)
-    rows = selected[kept]
-    everything = len(rows) == len(table) and subset is None
-    columns = {text: _drop(column if everything else take(column, rows)) for text, column in full.items()}
-    used = _names_used(formula, also)
-    raw = {name: table.column(name) for name in used if name in table}
-    full_index = table.index if subset is None else table.index[selected]
+    raw = {name: table.column(name) for name in _names_used(formula, also) if name in table}
+    final = _final_columns((*full.values(), *raw.values()), selected, kept)
+    full_index = table.index if selected is None else table.index[selected]
     frame = _assemble(
         formula,
-        columns,
+        {text: final[id(column)] for text, column in full.items()},
         binomial=binomial,
         ordinal=ordinal,
         index=full_index if kept.all() else full_index[kept],
         full_index=full_index,
         kept=kept,
         na_action=na_action,
-        raw={name: _drop(c if everything else take(c, rows)) for name, c in raw.items()},
+        raw={name: final[id(column)] for name, column in raw.items()},
         states=scope.states,
         env=dict(env or {}),
         offset_argument=None if offset is None else (offset if isinstance(offset, str) else "<array>"),
@@ -240,8 +237,19 @@ def build_frame(
     return frame
 
 
-def _drop(column: Column) -> Column:
-    return column.drop_unused() if isinstance(column, Factor) else column
+def _final_columns(columns: Iterable[Column], selected: np.ndarray | None, kept: np.ndarray) -> dict[int, Column]:
+    """Kept rows and used levels of each column, by ``id``: a variable is often its own raw column."""
+    rows = None
+    if selected is not None:
+        rows = selected[kept]
+    elif not kept.all():
+        rows = np.flatnonzero(kept)
+    out: dict[int, Column] = {}
+    for column in columns:
+        if id(column) not in out:
+            new = column if rows is None else take(column, rows)
+            out[id(column)] = new.drop_unused() if isinstance(new, Factor) else new
+    return out
 
 
 @functools.lru_cache(maxsize=512)
@@ -253,12 +261,7 @@ def _variables(formula: Formula) -> tuple[str, ...]:
 
 
 def _names_used(formula: Formula, also: Sequence[Formula]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for f in (formula, *also) for name in _names_of(f)))
-
-
-@functools.lru_cache(maxsize=512)
-def _names_of(formula: Formula) -> tuple[str, ...]:
-    return formula.variables
+    return tuple(dict.fromkeys(name for f in (formula, *also) for name in f.variables))
 
 
 # --- weights, offset, subset, missing values ----------------------------------------------------------------
@@ -297,8 +300,6 @@ def _aligned(value: Any, index: pd.Index) -> Any:
 def _subset_rows(subset: Any, scope: Scope) -> np.ndarray:
     """Positions of the rows that ``subset`` selects, in order."""
     n, index = len(scope.table), scope.table.index
-    if subset is None:
-        return np.arange(n)
     if isinstance(subset, str):
         subset = scope.column(subset)
         if not isinstance(subset, Logical):
@@ -322,30 +323,35 @@ def _subset_rows(subset: Any, scope: Scope) -> np.ndarray:
     raise DataError(f"subset names rows that the data does not have: {unknown}", rows=unknown)
 
 
-def _complete(full: Mapping[str, Column], selected: np.ndarray, na_action: str, index: pd.Index) -> np.ndarray:
-    """Mark the selected rows that stay after the missing-value rule."""
+def _complete(full: Mapping[str, Column], selected: np.ndarray | None, na_action: str, index: pd.Index) -> np.ndarray:
+    """Mark the selected rows (None: all rows) that stay after the missing-value rule."""
     keep = np.ones(len(index), dtype=bool)
     for text, column in full.items():
         absent = missing(column)
         if not absent.any():
             continue
-        if na_action == "fail" and absent[selected].any():
-            row = index[selected[absent[selected]][0]]
-            raise MissingValuesError(
-                f"missing values in {_display(text)!r} (first at row {row!r}); drop them or use na_action='omit'",
-                variable=_display(text),
-                row=row,
-            )
+        if na_action == "fail":
+            _refuse_missing(text, np.flatnonzero(absent) if selected is None else selected[absent[selected]], index)
         keep &= ~absent
     if na_action == "pass":
         keep[:] = True
-    kept = keep[selected]
+    kept = keep if selected is None else keep[selected]
     if not kept.any():
         raise DataError(
-            f"0 (non-NA) cases: none of the {len(selected)} selected rows is complete; check subset and missing values",
-            rows=len(selected),
+            f"0 (non-NA) cases: none of the {len(kept)} selected rows is complete; check subset and missing values",
+            rows=len(kept),
         )
     return kept
+
+
+def _refuse_missing(text: str, found: np.ndarray, index: pd.Index) -> None:
+    if found.size:
+        row = index[found[0]]
+        raise MissingValuesError(
+            f"missing values in {_display(text)!r} (first at row {row!r}); drop them or use na_action='omit'",
+            variable=_display(text),
+            row=row,
+        )
 
 
 def _display(text: str) -> str:
@@ -407,8 +413,11 @@ def _assemble(
     n = len(index)
     has_weights = "\0weights" in columns
     given = columns.pop("\0weights", None)
-    weights = np.ones(n) if given is None else np.array(as_numeric(given), dtype=np.float64)
-    _check_weights(weights, index)
+    if given is None:
+        weights = np.ones(n)
+    else:
+        weights = np.array(as_numeric(given), dtype=np.float64)
+        _check_weights(weights, index)
     parts = [columns.pop(f"\0response{i}") for i in range(2) if f"\0response{i}" in columns]
     response = _response(parts, formula.response or "", weights, has_weights, binomial, ordinal, index)
     if response.kind == "cbind":
@@ -447,6 +456,8 @@ def _total_offset(
     formula: Formula, columns: Mapping[str, Column], argument: Column | None, n: int, index: pd.Index
 ) -> np.ndarray:
     total = np.zeros(n)
+    if not formula.offsets and argument is None:
+        return total
     for text in formula.offsets:
         total = total + as_numeric(columns[text], f"offset({text})")
     if argument is not None:
@@ -497,14 +508,14 @@ def _numeric(parts: list[Column], text: str, index: pd.Index) -> _Response:
 
 
 def _check_finite(y: np.ndarray, text: str, index: pd.Index) -> None:
-    bad = ~np.isfinite(y)
-    if bad.any():
-        i = int(np.argmax(bad))
+    finite = np.isfinite(y)
+    if not finite.all():
+        i = int(np.argmin(finite))
         raise ResponseError(
             f"NA/NaN/Inf in 'y': response {text!r} is {y[i]:g} at row {index[i]!r}; correct or drop the row",
             response=text,
             row=index[i],
-            count=int(bad.sum()),
+            count=int(y.size - finite.sum()),
         )
 
 
@@ -552,7 +563,8 @@ def _two_level(column: Factor, text: str, index: pd.Index) -> _Response:
             f"the response {text!r} has only one level ({', '.join(column.levels)}); a binomial model needs two",
             response=text,
         )
-    y = np.where(column.codes < 0, np.nan, (column.codes > 0).astype(np.float64))
+    y = (column.codes > 0).astype(np.float64)
+    y[column.codes < 0] = np.nan
     _check_finite(y, text, index)
     return _Response(y, "factor", None, tuple(column.levels))
 

@@ -75,7 +75,7 @@ class RandomTerm:
             return f"{self.structure}({inside})"
         return f"{self.structure}({inside}, hom = {'TRUE' if self.hom else 'FALSE'})"
 
-    @property
+    @functools.cached_property
     def group_name(self) -> str:
         """The grouping factor for people: a single name goes without backticks."""
         node = parse_expression(self.group)
@@ -121,7 +121,7 @@ class Formula:
         bare = Formula("", self.response, self.fixed, (), self.offsets)
         return Formula(bare.expanded, self.response, self.fixed, (), self.offsets)
 
-    @property
+    @functools.cached_property
     def variables(self) -> tuple[str, ...]:
         """Names of all variables used, in order of appearance (``.`` left out)."""
         texts = [self.response, self.fixed, *self.offsets]
@@ -130,7 +130,7 @@ class Formula:
         names = (name for text in texts if text is not None for name in names_in(parse_expression(text)))
         return tuple(dict.fromkeys(name for name in names if name != "."))
 
-    @property
+    @functools.cached_property
     def has_dot(self) -> bool:
         """Whether ``.`` still stands for "all other columns"."""
         return "." in names_in(parse_expression(self.fixed))
@@ -534,23 +534,29 @@ class Terms:
 
     def members(self, mask: int) -> tuple[int, ...]:
         """Indices of the variables of one term."""
-        out = []
-        while mask:
-            lowest = mask & -mask
-            out.append(lowest.bit_length() - 1)
-            mask ^= lowest
-        return tuple(out)
+        return _bits(mask)
 
-    @property
+    @functools.cached_property
     def labels(self) -> tuple[str, ...]:
         """R text of the terms, without the intercept."""
         return tuple(":".join(self.variables[i] for i in self.members(mask)) for mask in self.masks)
 
-    @property
+    @functools.cached_property
     def used(self) -> tuple[str, ...]:
         """The variables that occur in some term (a subtracted term leaves variables that do not)."""
         union = functools.reduce(lambda a, b: a | b, self.masks, 0)
         return tuple(self.variables[i] for i in self.members(union))
+
+
+@functools.lru_cache(maxsize=1024)
+def _bits(mask: int) -> tuple[int, ...]:
+    """Positions of the ones of a mask, ascending."""
+    out = []
+    while mask:
+        lowest = mask & -mask
+        out.append(lowest.bit_length() - 1)
+        mask ^= lowest
+    return tuple(out)
 
 
 @functools.lru_cache(maxsize=512)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ from refglmm.formula.values import Column, Factor, Logical, Matrix, as_factor, a
 
 # A dense model matrix beyond this is a grouping factor that was written as a fixed effect.
 _LARGEST_BYTES = 16e9
+# So many columns are compared with their level one after the other; with more, scattering the ones is quicker.
+_FEW_COLUMNS = 8
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class Coding:
     suffixes: tuple[str, ...]
     levels: np.ndarray | None = None
     contrast: np.ndarray | None = None
+
+    def width(self, full: bool) -> int:
+        """Number of columns."""
+        return len(self.levels) if full and self.levels is not None else len(self.suffixes)
 
     def names(self, full: bool) -> tuple[str, ...]:
         """Column names, with one indicator per level if ``full``."""
@@ -71,24 +78,45 @@ class Coding:
             )
         return factor.recode(self.levels)
 
+    def is_indicator(self, full: bool) -> bool:
+        """Whether the columns hold nothing but 0 and 1, whatever the data."""
+        return self.levels is not None and (full or self.contrast is None)
+
     def columns(self, prepared: np.ndarray, full: bool) -> np.ndarray:
-        """Columns of a prepared variable, shape (m, k); rows without a level are NaN."""
-        if self.levels is None:
-            return prepared
-        if self.contrast is not None and not full:
-            table = np.vstack([self.contrast, np.full(self.contrast.shape[1], np.nan)])
-            return table[prepared]
-        first = 0 if full else 1
-        out = np.zeros((len(prepared), len(self.levels) - first))
-        rows = np.flatnonzero(prepared >= first)
-        out[rows, prepared[rows] - first] = 1.0
-        out[prepared < 0] = np.nan
+        """Columns of a prepared variable, shape (m, k)."""
+        out = np.empty((len(prepared), self.width(full)))
+        self.fill(out, prepared, full)
         return out
+
+    def fill(self, out: np.ndarray, prepared: np.ndarray, full: bool) -> None:
+        """Write the columns of a prepared variable into ``out``, shape (m, k); rows without a level are NaN."""
+        if self.levels is None:
+            out[:] = prepared
+            return
+        first = 0 if full else 1
+        if self.contrast is not None and not full:
+            out[:] = self.contrast.take(prepared, axis=0, mode="wrap")
+        elif out.shape[1] <= _FEW_COLUMNS:
+            for j in range(out.shape[1]):
+                out[:, j] = prepared == first + j
+        else:
+            out[:] = 0.0
+            rows = np.flatnonzero(prepared >= first)
+            out[rows, prepared[rows] - first] = 1.0
+        absent = prepared < 0
+        if absent.any():
+            out[absent] = np.nan
 
 
 def _listed(labels: list[str], most: int = 10) -> str:
     more = f", ... ({len(labels)} in all)" if len(labels) > most else ""
     return ", ".join(map(repr, labels[:most])) + more
+
+
+@functools.lru_cache(maxsize=512)
+def _shown(name: str) -> str:
+    """R text of a variable without its outer parentheses."""
+    return deparse(strip_parens(parse_expression(name)))
 
 
 def make_coding(name: str, column: Column, contrasts: Mapping[str, Any]) -> Coding:
@@ -113,7 +141,7 @@ def make_coding(name: str, column: Column, contrasts: Mapping[str, Any]) -> Codi
     DataError
         A factor with a single level.
     """
-    shown = deparse(strip_parens(parse_expression(name)))
+    shown = _shown(name)
     if isinstance(column, Matrix):
         return Coding(shown, column.suffixes)
     if isinstance(column, np.ndarray):
@@ -194,10 +222,26 @@ class ModelMatrix:
     def assign(self) -> tuple[int, ...]:
         """Term of each column: 0 for the intercept, j for ``terms.labels[j - 1]``."""
         out = [0] if self.terms.intercept else []
-        for j, (mask, full) in enumerate(zip(self.terms.masks, self.full, strict=True)):
-            sizes = (len(self.codings[v].names(f)) for v, f in zip(self.terms.members(mask), full, strict=True))
-            out += [j + 1] * int(np.prod([*sizes], dtype=np.int64))
+        for j, width in enumerate(self.widths):
+            out += [j + 1] * width
         return tuple(out)
+
+    @functools.cached_property
+    def zero_one(self) -> frozenset[int]:
+        """Columns that hold nothing but 0 and 1, whatever the data: the intercept and indicators."""
+        out = [True] if self.terms.intercept else []
+        for mask, full, width in zip(self.terms.masks, self.full, self.widths, strict=True):
+            parts = zip(self.terms.members(mask), full, strict=True)
+            out += [all(self.codings[v].is_indicator(f) for v, f in parts)] * width
+        return frozenset(j for j, known in enumerate(out) if known)
+
+    @functools.cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Number of columns of each term."""
+        return tuple(
+            math.prod(self.codings[v].width(f) for v, f in zip(self.terms.members(mask), full, strict=True))
+            for mask, full in zip(self.terms.masks, self.full, strict=True)
+        )
 
     @np.errstate(all="ignore")  # what overflows is reported as infinite, with its column and row
     def build(self, column: Callable[[str], Column], n: int) -> np.ndarray:
@@ -221,25 +265,23 @@ class ModelMatrix:
         if self.terms.intercept:
             out[:, 0] = 1.0
         at = int(self.terms.intercept)
-        for mask, full in zip(self.terms.masks, self.full, strict=True):
-            block = None
-            for v, f in zip(self.terms.members(mask), full, strict=True):
-                columns = self.codings[v].columns(prepared[v], f)
-                block = columns if block is None else _products(block, columns)
-            assert block is not None
-            out[:, at : at + block.shape[1]] = block
-            at += block.shape[1]
+        for mask, full, width in zip(self.terms.masks, self.full, self.widths, strict=True):
+            self._fill(out[:, at : at + width], mask, full, prepared)
+            at += width
         return out
+
+    def _fill(self, out: np.ndarray, mask: int, full: tuple[bool, ...], prepared: Mapping[int, np.ndarray]) -> None:
+        """Write the columns of one term: those of its variable, or the products of those of several."""
+        members = self.terms.members(mask)
+        if len(members) == 1:
+            self.codings[members[0]].fill(out, prepared[members[0]], full[0])
+            return
+        blocks = (self.codings[v].columns(prepared[v], f) for v, f in zip(members, full, strict=True))
+        out[:] = functools.reduce(_products, blocks)
 
     def check_size(self, n: int) -> None:
         """Refuse a matrix that cannot be meant."""
-        width = 0
-        for mask, full in zip(self.terms.masks, self.full, strict=True):
-            sizes = [
-                len(self.codings[v].levels) if f else len(self.codings[v].suffixes)  # type: ignore[arg-type]
-                for v, f in zip(self.terms.members(mask), full, strict=True)
-            ]
-            width += int(np.prod(sizes, dtype=np.float64))
+        for mask, width in zip(self.terms.masks, itertools.accumulate(self.widths), strict=True):
             if 8.0 * n * width > _LARGEST_BYTES:
                 label = ":".join(self.terms.variables[v] for v in self.terms.members(mask))
                 raise DataError(

@@ -39,7 +39,7 @@ class Factor:
 
     def drop_unused(self) -> Factor:
         """Drop the levels that no row has."""
-        present = np.bincount(self.codes[self.codes >= 0], minlength=len(self.levels)) > 0
+        present = np.bincount(self.codes + 1, minlength=len(self.levels) + 1)[1:] > 0  # the first bin: missing
         if present.all():
             return self
         new = np.cumsum(present, dtype=np.int32) - np.int32(1)
@@ -104,7 +104,7 @@ Value = Any  # a Column, or a scalar: float, str, bool, None, tuple of scalars
 
 def is_column(value: Value) -> bool:
     """Whether the value has one entry per row."""
-    return isinstance(value, np.ndarray | Factor | Logical | Matrix)
+    return isinstance(value, Column)
 
 
 def take(column: Column, rows: np.ndarray) -> Column:

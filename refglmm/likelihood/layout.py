@@ -18,6 +18,7 @@ All formulas are in Bates et al. (2015), section 3; the order of u is term, then
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -505,10 +506,23 @@ class RandomLayout:
         )
 
 
-def _pair_blocks(codes: IntArray, other: IntArray, other_levels: int) -> tuple[IntArray, IntArray]:
-    """Observed pairs of levels: key of each distinct pair, and which of them each row has."""
-    keys = codes * np.int64(other_levels) + other
-    return np.unique(keys, return_inverse=True)
+# Up to so many cells a row a table over all pairs of levels costs less than sorting the rows.
+_CELLS_PER_ROW = 16
+
+
+def _pair_blocks(codes: NDArray[Any], other: NDArray[Any], levels: int, other_levels: int) -> tuple[IntArray, Any]:
+    """Observed pairs of levels: key of each distinct pair, ascending, and which of them each row has."""
+    keys = np.multiply(codes, other_levels, dtype=np.int64)
+    keys += other
+    cells = levels * other_levels
+    if cells > _CELLS_PER_ROW * keys.size:
+        return np.unique(keys, return_inverse=True)
+    observed = np.zeros(cells, dtype=np.bool_)
+    observed[keys] = True
+    distinct = np.flatnonzero(observed)
+    number = np.empty(cells, dtype=np.int32)  # read at observed pairs only
+    number[distinct] = np.arange(distinct.size, dtype=np.int32)
+    return distinct, number[keys]
 
 
 def build_layout(codes: Sequence[NDArray[Any]], Z: Sequence[FloatArray], levels: Sequence[int], n: int) -> RandomLayout:
@@ -523,18 +537,16 @@ def build_layout(codes: Sequence[NDArray[Any]], Z: Sequence[FloatArray], levels:
     levels : number of levels of each term
     n : rows
     """
-    n_terms = len(codes)
-    k = np.array([values.shape[1] for values in Z], dtype=np.int64)
-    n_levels = np.array(levels, dtype=np.int64)
-    offset = np.concatenate([[0], np.cumsum(k * n_levels)]).astype(np.int64)
-    q = int(offset[-1])
-    z = np.ascontiguousarray(np.hstack(Z)) if n_terms else np.empty((n, 0))
-    index = np.empty((n, int(k.sum())), dtype=np.int32)
+    k = [values.shape[1] for values in Z]
+    n_terms, width = len(k), sum(k)
+    offset = [0, *itertools.accumulate(m * size for m, size in zip(k, levels, strict=True))]
+    z = np.ascontiguousarray(Z[0] if n_terms == 1 else np.hstack([*Z, np.empty((n, 0))]))
+    index = np.empty((n, width), dtype=np.int32)
     position = 0
     for t in range(n_terms):
-        first = offset[t] + codes[t].astype(np.int64) * k[t]
         for c in range(k[t]):
-            index[:, position] = first + c
+            np.multiply(codes[t], k[t], out=index[:, position], casting="same_kind")
+            index[:, position] += offset[t] + c
             position += 1
     start = np.empty((n, n_terms * (n_terms + 1) // 2), dtype=np.int64)
     pieces: list[tuple[int, int, IntArray, IntArray, int]] = []
@@ -542,18 +554,19 @@ def build_layout(codes: Sequence[NDArray[Any]], Z: Sequence[FloatArray], levels:
     pair = 0
     for t in range(n_terms):
         for tt in range(t + 1):
-            size = int(k[t] * k[tt])
+            size = k[t] * k[tt]
             if tt == t:
-                row_level = col_level = np.arange(n_levels[t])
-                inverse = codes[t].astype(np.int64)
+                row_level = col_level = np.arange(levels[t], dtype=np.int64)
+                number = codes[t]
             else:
-                keys, inverse = _pair_blocks(codes[t].astype(np.int64), codes[tt], int(n_levels[tt]))
-                row_level, col_level = np.divmod(keys, n_levels[tt])
-            start[:, pair] = n_values + inverse * size
+                keys, number = _pair_blocks(codes[t], codes[tt], levels[t], levels[tt])
+                row_level, col_level = np.divmod(keys, levels[tt])
+            np.multiply(number, size, out=start[:, pair], dtype=np.int64)
+            start[:, pair] += n_values
             pieces.append((t, tt, offset[t] + row_level * k[t], offset[tt] + col_level * k[tt], n_values))
             n_values += row_level.size * size
             pair += 1
-    return _attach_pattern(n, q, index, z, start, k, n_levels, pieces, n_values)
+    return _attach_pattern(n, offset[-1], index, z, start, k, levels, pieces, n_values)
 
 
 def _attach_pattern(
@@ -562,53 +575,47 @@ def _attach_pattern(
     index: NDArray[np.int32],
     z: FloatArray,
     start: IntArray,
-    k: IntArray,
-    n_levels: IntArray,
+    k: list[int],
+    levels: Sequence[int],
     pieces: list[tuple[int, int, IntArray, IntArray, int]],
     n_values: int,
 ) -> RandomLayout:
     """Number the lower-triangle elements of all blocks in CSC order."""
-    rows, cols, slots = [], [], []
-    block_start, block_row, block_col = [], [], []
+    none = np.empty(0, dtype=np.int64)
+    rows, cols, slots, block_start = [none], [none], [none], [none]
     for t, tt, row0, col0, begin in pieces:
-        m, mm = int(k[t]), int(k[tt])
-        first = begin + np.arange(row0.size, dtype=np.int64) * (m * mm)
+        m, mm = k[t], k[tt]
+        first = np.arange(begin, begin + row0.size * m * mm, m * mm, dtype=np.int64)
         block_start.append(first)
-        block_row.append(np.full(row0.size, t, dtype=np.int64))
-        block_col.append(np.full(row0.size, tt, dtype=np.int64))
         for c in range(m):
             for d in range(mm if tt != t else c + 1):
                 rows.append(row0 + c)
                 cols.append(col0 + d)
-                slots.append(first + c * mm + d)
+                slots.append(first + (c * mm + d))
+    row, col, slot = np.concatenate(rows), np.concatenate(cols), np.concatenate(slots)
+    del rows, cols, slots
+    order = np.argsort(col * np.int64(q) + row)  # no two are equal
     where = np.full(n_values, -1, dtype=np.int64)
-    if pieces:
-        row, col, slot = np.concatenate(rows), np.concatenate(cols), np.concatenate(slots)
-        order = np.argsort(col * np.int64(q) + row, kind="stable")
-        row, col, slot = row[order], col[order], slot[order]
-        where[slot] = np.arange(slot.size)
-    else:
-        row = col = np.empty(0, dtype=np.int64)
-    indptr = np.searchsorted(col, np.arange(q + 1)).astype(np.int32)
-    factor_size = k * k
+    where[slot[order]] = np.arange(slot.size)
+    indptr = np.searchsorted(col[order], np.arange(q + 1)).astype(np.int32)
+    sizes = [row0.size for _, _, row0, _, _ in pieces]
+    T_start = [0, *itertools.accumulate(m * m for m in k)]
     return RandomLayout(
         n=n,
         q=q,
         index=index,
         z=z,
         start=start,
-        k=k,
-        levels=n_levels,
-        T_start=np.concatenate([[0], np.cumsum(factor_size)[:-1]]).astype(np.int64)
-        if k.size
-        else np.empty(0, dtype=np.int64),
-        T_size=int(factor_size.sum()),
-        block_start=np.concatenate(block_start) if block_start else np.empty(0, dtype=np.int64),
-        block_row=np.concatenate(block_row) if block_row else np.empty(0, dtype=np.int64),
-        block_col=np.concatenate(block_col) if block_col else np.empty(0, dtype=np.int64),
+        k=np.array(k, dtype=np.int64),
+        levels=np.array(levels, dtype=np.int64),
+        T_start=np.array(T_start[:-1], dtype=np.int64),
+        T_size=T_start[-1],
+        block_start=np.concatenate(block_start),
+        block_row=np.repeat(np.array([t for t, *_ in pieces], dtype=np.int64), sizes),
+        block_col=np.repeat(np.array([tt for _, tt, *_ in pieces], dtype=np.int64), sizes),
         where=where,
         n_block_values=n_values,
         indptr=indptr,
-        indices=row.astype(np.int32),
+        indices=row[order].astype(np.int32),
         diagonal=indptr[:-1].astype(np.int64),
     )

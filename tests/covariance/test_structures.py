@@ -118,6 +118,15 @@ def test_compound_symmetry_closes_the_recursion(k, fraction):
 
 
 @every_structure
+def test_structures_of_the_same_size_are_shared_and_cannot_be_written_to(structure):
+    assert make_structure(structure.name, structure.k, structure.hom) is make_structure(
+        structure.name, structure.k, structure.hom
+    )
+    assert not structure._theta_rows.flags.writeable
+    assert not structure._theta_columns.flags.writeable
+
+
+@every_structure
 def test_start_is_the_identity_inside_the_bounds(structure):
     np.testing.assert_array_equal(structure.factor(structure.start), np.eye(structure.k))
     assert np.all(structure.lower <= structure.start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,9 @@ from refglmm.errors import (
 )
 from refglmm.formula import Checks, build_design, build_frame
 from refglmm.formula.checks import independent_columns
-from refglmm.formula.design import term_order
+from refglmm.formula.design import make_grouping, term_order
+from refglmm.formula.grammar import RandomTerm
+from refglmm.formula.values import Factor
 
 LOOSE = Checks(levels_vs_rows="ignore", effects_vs_rows="ignore", scale="ignore")
 
@@ -61,6 +64,17 @@ def test_interaction_has_observed_combinations_first_factor_slowest(d):
     assert [expected[c] for c in term.codes] == list(seen.g + ":" + seen.f)
     reverse = design_of("y ~ x + (1 | f:g)", seen, LOOSE).terms[0]
     assert list(reverse.levels) == sorted(set(seen.f + ":" + seen.g))
+
+
+def test_combinations_with_missing_parts_are_missing():
+    columns = {
+        "a": Factor(np.array([1, -1, 0, 1, 1], dtype=np.int32), np.array(["u", "v"], dtype=object)),
+        "b": Factor(np.array([0, 1, 1, -1, 0], dtype=np.int32), np.array(["x", "y"], dtype=object)),
+    }
+    grouping, codes = make_grouping(RandomTerm("1", "a:b"), columns)
+    assert list(grouping.levels) == ["u:y", "v:x"]
+    np.testing.assert_array_equal(codes, [1, -1, 0, -1, 1])
+    np.testing.assert_array_equal(grouping.codes(columns), codes)
 
 
 def test_numeric_levels_sort_as_numbers_and_categories_keep_their_order(d):
@@ -300,6 +314,15 @@ def test_rank_tolerance_is_one_in_ten_million(gap, kept):
     X[0] = 1.0
     X[1, 1] = gap
     assert independent_columns(X) == kept
+
+
+@pytest.mark.parametrize("fixed", ["f * x", "0 + f + h", "ordered(h) + f:g", "factor(row) + z", "0 + x:f + (h > 2)"])
+def test_indicator_columns_are_those_of_factors_alone(d, fixed):
+    """Few columns or many (one for each row): 1 in the rows of a level, 0 elsewhere; numbers are never indicators."""
+    design = design_of(f"y ~ {fixed} + (1 | g)", d.assign(row=np.arange(24)), replace(LOOSE, rank="drop"))
+    X = design.matrix.build(design.frame.columns.__getitem__, len(d))
+    indicators = {j for j, column in enumerate(X.T) if set(column) <= {0.0, 1.0}}
+    assert design.matrix.zero_one == indicators
 
 
 def test_predictors_on_very_different_scales(d):

@@ -239,6 +239,17 @@ def test_a_level_without_rows_keeps_its_place():
     np.testing.assert_array_equal(H, [1 + 4.0, 1.0, 1 + 8.0])
 
 
+@pytest.mark.parametrize(("levels", "others"), [(4, 3), (1, 1), (40, 60)], ids=["table", "one pair", "sort"])
+def test_observed_pairs_are_numbered_in_order(levels, others):
+    """Few cells a row are counted in a table, many are sorted: the answer is that of the definition."""
+    rng = np.random.default_rng(5)
+    codes, other = rng.integers(0, levels, 50).astype(np.int32), rng.integers(0, others, 50).astype(np.int32)
+    keys, number = rows._pair_blocks(codes, other, levels, others)
+    pairs = sorted(set(zip(codes.tolist(), other.tolist(), strict=True)))
+    assert [divmod(int(key), others) for key in keys] == pairs
+    assert [pairs[i] for i in number] == list(zip(codes, other, strict=True))
+
+
 def test_crossed_design_stores_observed_pairs_only():
     """One block for each pair of levels that occurs: 10 000 rows, each its own pair, make 30 000 numbers."""
     n = 10_000
