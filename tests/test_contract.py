@@ -23,6 +23,14 @@ for module in pkgutil.walk_packages(refglmm.__path__, "refglmm."):
 print(*sorted(sys.modules))
 """
 
+FIRST_FIT = """
+import sys
+import refglmm as rg
+formula = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+str(rg.glmer(formula, rg.datasets.load("cbpp"), "binomial").summary())
+print(*sorted(sys.modules))
+"""
+
 
 def run_python(code, **environment):
     done = subprocess.run(
@@ -57,6 +65,13 @@ def test_no_module_imports_the_slow_or_the_optional_at_its_top():
     loaded = set(run_python(IMPORT_ALL))
     assert "refglmm.datasets.catalogue" in loaded
     assert not loaded & {"scipy.stats", "matplotlib", "polars", "pyarrow.dataset", "sksparse", "IPython"}
+    assert not loaded & {"scipy.special", "scipy.optimize", "scipy.sparse", "nlopt", "narwhals"}
+
+
+def test_a_first_fit_and_its_summary_load_nothing_slow():
+    # scipy.linalg is not among them: numba itself loads it with its first kernel
+    loaded = set(run_python(FIRST_FIT))
+    assert not loaded & {"scipy.special", "scipy.optimize", "scipy.sparse"}
 
 
 def test_importing_compiles_nothing(tmp_path):

@@ -203,13 +203,15 @@ def binomial_log(y, eta, a, base, phi):
     return _join(y, a, l0, 1.0, 0.0, 0.0, -r, -r / q, -r * (1.0 + p) / (q * q))
 
 
-def _log_coefficient(k: FloatArray, a: FloatArray) -> FloatArray:
-    """Log of the binomial coefficient (a over k), continued to counts that are not whole; 0 at the ends."""
-    from scipy.special import betaln
-
-    inside = (k > 0.0) & (k < a)
-    kk, aa = np.where(inside, k, 1.0), np.where(inside, a, 2.0)
-    return np.where(inside, -np.log1p(aa) - betaln(kk + 1.0, aa - kk + 1.0), 0.0)
+def _log_coefficient(k: FloatArray, r: FloatArray, a: FloatArray, saturated_from: float) -> FloatArray:
+    """Log of (a over k), r = a - k, not only for whole counts; from so many trials on times (k/a)^k (r/a)^r."""
+    out = np.zeros_like(k)
+    mixed = (k > 0.0) & (r > 0.0)
+    k, r, a = k[mixed], r[mixed], a[mixed]
+    rest = stirling_rest_array(a) - stirling_rest_array(k) - stirling_rest_array(r)
+    log_powers = np.where(a < saturated_from, k * np.log(k / a) + r * np.log(r / a), 0.0)
+    out[mixed] = rest - 0.5 * np.log(k / a * r) - HALF_LOG_2PI - log_powers
+    return out
 
 
 class Binomial(Family):
@@ -235,12 +237,7 @@ class Binomial(Family):
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Log of the binomial coefficient (a over a*y), or for large a the saturated log density."""
-        k, r = a * y, a * (1.0 - y)
-        large = (a >= LARGE) & (k > 0.0) & (r > 0.0)
-        with np.errstate(all="ignore"):
-            rest = stirling_rest_array(a) - stirling_rest_array(k) - stirling_rest_array(r)
-            saturated = rest - 0.5 * np.log(k * (1.0 - y)) - HALF_LOG_2PI
-        return np.where(large, saturated, _log_coefficient(k, a))
+        return _log_coefficient(a * y, a * (1.0 - y), a, saturated_from=LARGE)
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """mu (1 - mu), at least eps."""
@@ -266,7 +263,7 @@ class Binomial(Family):
         m, k, mu = m[used], k[used], mu[used]
         with np.errstate(all="ignore"):
             rows = np.where(k > 0, k * np.log(mu), 0.0) + np.where(m > k, (m - k) * np.log1p(-mu), 0.0)
-        return float(-2.0 * np.sum(_log_coefficient(k, m) + rows))
+        return float(-2.0 * np.sum(_log_coefficient(k, m - k, m, saturated_from=np.inf) + rows))
 
     def simulate(self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Proportions of a trials; needs whole a."""

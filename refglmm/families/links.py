@@ -208,15 +208,13 @@ def _inverse_root_mu_eta(eta: FloatArray) -> FloatArray:
 
 
 def _logit(mu: FloatArray) -> FloatArray:
-    from scipy.special import logit
-
-    return logit(mu)
+    with np.errstate(all="ignore"):
+        return np.log(mu) - np.log1p(-np.asarray(mu))
 
 
 def _expit(eta: FloatArray) -> FloatArray:
-    from scipy.special import expit
-
-    return expit(eta)
+    e = np.exp(-np.abs(eta))
+    return np.where(np.asarray(eta) > 0.0, 1.0, e) / (1.0 + e)
 
 
 def _logit_mu_eta(eta: FloatArray) -> FloatArray:

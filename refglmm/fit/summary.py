@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr
+from numpy.typing import NDArray
 
 from refglmm.fit import criteria
 from refglmm.fit.arrays import plain
@@ -37,6 +37,8 @@ from refglmm.fit.varcorr import VarCorr
 
 if TYPE_CHECKING:
     from refglmm.fit.fitted import FittedModel
+
+FloatArray = NDArray[np.float64]
 
 #: The correlation of the fixed effects is printed up to this many coefficients.
 MAX_CORRELATION = 12
@@ -85,6 +87,11 @@ def criteria_table(values: Mapping[str, float], digits: int, decimals: int) -> s
     return named_numbers(names, [*numbers, str(int(values[names[-1]]))], gap=1)
 
 
+def two_sided_p(z: FloatArray) -> FloatArray:
+    """2 Phi(-|z|), as erfc(|z| / sqrt 2); loading scipy.special would take longer than a small fit."""
+    return np.array([math.erfc(abs(value) / math.sqrt(2.0)) for value in z])
+
+
 def coefficient_table(fit: FittedModel) -> pd.DataFrame:
     """Estimate, Std. Error, z (or t) value and, for generalized models, Pr(>|z|)."""
     estimate = np.asarray(fit.optimum.beta, dtype=float)
@@ -95,7 +102,7 @@ def coefficient_table(fit: FittedModel) -> pd.DataFrame:
     # lme4 heads the column of a family with an estimated scale "t value", yet takes p from the normal.
     frame["t value" if fit.has_scale else "z value"] = z
     if not fit.is_lmm:
-        frame["Pr(>|z|)"] = 2.0 * ndtr(-np.abs(z))
+        frame["Pr(>|z|)"] = two_sided_p(z)
     return frame
 
 

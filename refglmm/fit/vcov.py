@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.linalg import LinAlgError, cholesky, inv
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, block_diag, cho_factor, cho_solve, solve_triangular
 
 from refglmm.errors import ArgumentError, NotAvailableError, VcovWarning, warn
 from refglmm.fit.ranef import posterior_scale
@@ -57,7 +57,7 @@ class FixedCovariance:
 def rx_covariance(fit: FittedModel) -> FloatArray:
     """s^2 (RX'RX)^-1."""
     rx = fit.conditional.rx
-    inverse = solve_triangular(rx, np.eye(rx.shape[0]))
+    inverse = inv(rx)
     return posterior_scale(fit) * (inverse @ inverse.T)
 
 
@@ -73,9 +73,8 @@ def invert_scaled(matrix: FloatArray) -> FloatArray:
     if not np.all(np.isfinite(matrix)) or np.any(diagonal <= 0.0):
         raise LinAlgError("not positive definite")
     scale = 1.0 / np.sqrt(diagonal)
-    factor = cho_factor(matrix * np.outer(scale, scale))
-    inverse = cho_solve(factor, np.eye(scale.size)) * np.outer(scale, scale)
-    return 0.5 * (inverse + inverse.T)
+    inverse_factor = inv(cholesky(matrix * np.outer(scale, scale))) * scale
+    return inverse_factor.T @ inverse_factor
 
 
 def hessian_covariance(fit: FittedModel) -> tuple[FloatArray, str]:
@@ -152,6 +151,8 @@ def _warn_if_different(fit: FittedModel, matrix: FloatArray) -> None:
 
 def joint_covariance(fit: FittedModel) -> FloatArray:
     """Covariance of (beta, b) given the covariance parameters, shape (p + q, p + q), dense."""
+    from scipy.linalg import block_diag
+
     mode, p, q = fit.conditional, fit.design.X.shape[1], len(fit.conditional.u)
     if p + q > FULL_LIMIT:
         raise NotAvailableError(
@@ -160,7 +161,7 @@ def joint_covariance(fit: FittedModel) -> FloatArray:
             order=p + q,
         )
     Lambda = block_diag(*[np.kron(np.eye(len(t.levels)), T) for t, T in zip(fit.design.terms, term_factors(fit))])
-    inverse = solve_triangular(mode.rx, np.eye(p))
+    inverse = inv(mode.rx)
     V = inverse @ inverse.T
     LK = Lambda @ mode.factor.solve_Lt(np.array(mode.rzx))
     b_given_beta = Lambda @ mode.factor.solve(np.ascontiguousarray(Lambda.T))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import roots_hermitenorm
 
 from refglmm.errors import ArgumentError
 
@@ -60,6 +59,9 @@ def gh_rule(order: int) -> HermiteRule:
     whole = isinstance(order, Real) and not isinstance(order, bool) and 1 <= order <= MAX_ORDER
     if not whole or order != int(order):
         raise ArgumentError(f"the order of the rule must be a whole number from 1 to {MAX_ORDER}, not {order!r}")
+    # Here, not above: loading scipy.special takes longer than a small fit, and Laplace fits need no rule.
+    from scipy.special import roots_hermitenorm
+
     z, w = roots_hermitenorm(int(order))
     z = 0.5 * (z - z[::-1])
     w = 0.5 * (w + w[::-1])
