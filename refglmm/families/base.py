@@ -73,6 +73,8 @@ class Family:
     #: link name -> point function, and the same for the shape parameters
     points: ClassVar[Mapping[str, Point]] = {}
     shape_points: ClassVar[Mapping[str, Point]] = {}
+    #: link name -> which rows the point function is not made for, and the one that is
+    rare_points: ClassVar[Mapping[str, tuple[Point, Point]]] = {}
     #: link name -> domain of eta, where it is narrower than the link's own
     domains: ClassVar[Mapping[str, str]] = {}
     has_scale: ClassVar[bool] = False
@@ -146,7 +148,7 @@ class Family:
     @property
     def observe(self) -> Any:
         """Kernel ``observe(y, eta, a, base, phi, order, out)``, see :func:`.kernel.array_kernel`."""
-        return _array_kernel(self.points[self.link.name])
+        return _array_kernel(self.points[self.link.name], *self.rare_points.get(self.link.name, ()))
 
     @property
     def observe_shape(self) -> Any:

@@ -26,6 +26,7 @@ import numpy as np
 
 from refglmm.errors import WeightsError
 from refglmm.families.base import EPS, Family, FloatArray, log_ratio_excess, stirling_rest_array
+from refglmm.families.elementary import exponential, log1p_unit
 from refglmm.families.kernel import inline
 from refglmm.families.links import NOTHING, OUTSIDE
 from refglmm.families.special import HALF_LOG_2PI, LARGE, NEAR, near_excess
@@ -76,20 +77,35 @@ def _join(y, a, l0, p1, p2, p3, q1, q2, q3):
 
 @inline
 def binomial_logit(y, eta, a, base, phi):
-    """Observation under the logit link, fused: s = a (yq - (1-y)p), h = w = apq."""
+    """Observation under the logit link, fused: s = a (yq - (1-y)p), h = w = apq. Not for large a, see below."""
     if a == 0.0:
         return NOTHING
+    e = exponential(-abs(eta))
+    large, rest = 1.0 / (1.0 + e), log1p_unit(e)
+    small = e * large
+    p = large if eta > 0.0 else small
+    q = small if eta > 0.0 else large
+    n, log_p, log_q = 1.0 - y, min(eta, 0.0) - rest, min(-eta, 0.0) - rest
+    w = a * p * q
+    dw = w * (q - p)
+    return base + a * (y * log_p + n * log_q), a * (y * q - n * p), w, w, dw, dw
+
+
+@inline
+def many_trials(y, a):
+    """Whether the base measure of a row is its saturated log density."""
+    return a >= LARGE and 0.0 < y < 1.0
+
+
+@inline
+def binomial_logit_large(y, eta, a, base, phi):
+    """As ``binomial_logit`` for many trials: l from the saturated log density."""
     e = np.exp(-abs(eta))
     small, large, rest = e / (1.0 + e), 1.0 / (1.0 + e), np.log1p(e)
     p, q = (large, small) if eta > 0.0 else (small, large)
-    n, log_p, log_q = 1.0 - y, min(eta, 0.0) - rest, min(-eta, 0.0) - rest
-    if a < LARGE or y == 0.0 or y == 1.0:
-        l0 = y * log_p + n * log_q
-    else:
-        l0 = _large_log_density(y, p, q, log_p, log_q)
-    w = a * p * q
-    dw = w * (q - p)
-    return base + a * l0, a * (y * q - n * p), w, w, dw, dw
+    _, s, h, w, dh, dw = binomial_logit(y, eta, a, base, phi)
+    l0 = _large_log_density(y, p, q, min(eta, 0.0) - rest, min(-eta, 0.0) - rest)
+    return base + a * l0, s, h, w, dh, dw
 
 
 @inline
@@ -234,6 +250,7 @@ class Binomial(Family):
         "cauchit": binomial_cauchit,
         "log": binomial_log,
     }
+    rare_points: ClassVar = {"logit": (many_trials, binomial_logit_large)}
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Log of the binomial coefficient (a over a*y), or for large a the saturated log density."""

@@ -20,10 +20,13 @@ and, for each shape parameter phi_j, the derivatives of l, s, h, w with respect 
 
 A family writes this once for a *single* observation (a ``point`` function, readable next to a textbook), and
 :func:`array_kernel` turns it into the loop that runs over the data. Which rows of ``out`` are filled is said
-by ``order``: 0 l; 1 l, s, h, w; 2 all six; 3 all but l. The compiler drops what an order does not need, and l
-is what costs most: its logarithm takes half of the time of a Bernoulli pass. So that it can drop it, nothing
-that only l needs may call a function of the C library that sets global state (lgamma), nor loop without a
-count.
+by ``order``: :data:`VALUE` l; :data:`SLOPES` all but l; :data:`ALL` all six. The compiler drops what an order does
+not need, and l is what costs most. So that it can drop it, nothing that only l needs may call a function of the C
+library that sets global state (lgamma), nor loop without a count.
+
+Where a point function is plain arithmetic without calls (the logit and the log link, with the functions of
+``elementary``) the compiler works on several rows at once, three times as fast. Rows that need more than that, the
+large counts, are left to a second point function and a second loop.
 
 Sums of l over a million rows steer line searches, so its error must be small against the *deviance* of a row,
 not against y log mu, which is 2e10 for a count of 1e9. Counts from ``special.LARGE`` on, and binomial rows of as
@@ -45,13 +48,29 @@ from refglmm._jit import kernel
 #: judgement it leaves long functions as calls.
 inline = register_jitable(forceinline=True)
 
+#: What an observation kernel is asked for.
+VALUE, SLOPES, ALL = 0, 1, 2
 #: Rows of the ``out`` array that an observation kernel fills.
 L, S, H, W, DH, DW = range(6)
 #: Rows of the ``out`` array that a shape kernel fills.
 L_PHI, S_PHI, H_PHI, W_PHI = range(4)
 
 
-def array_kernel(point: Callable[..., Any]) -> Any:
+@inline
+def never(y, a):
+    """No row is rare."""
+    return False
+
+
+@inline
+def nothing(y, eta, a, base, phi):
+    """Stand-in for the point function of rows that do not occur."""
+    return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+
+
+def array_kernel(
+    point: Callable[..., Any], is_rare: Callable[..., Any] = never, rare_point: Callable[..., Any] = nothing
+) -> Any:
     """Loop a point function over the data.
 
     Parameters
@@ -59,37 +78,40 @@ def array_kernel(point: Callable[..., Any]) -> Any:
     point : function ``(y, eta, a, base, phi) -> (l, s, h, w, dh, dw)``
         Scalars in, scalars out, except ``phi``, a float array of the shape parameters. Must be marked
         :data:`inline` and importable by name (numba's cache looks it up there).
+    is_rare, rare_point : function ``(y, a) -> bool`` and a point function
+        Rows that ``point`` is not made for, and what to do with them.
 
     Returns
     -------
     kernel ``observe(y, eta, a, base, phi, order, out)``
         ``y, eta, a, base``: float arrays, shape (n,). ``out``: float array, shape (6, n), rows :data:`L` to
-        :data:`DW`; filled in place. Returns the sum of l (0 for order 3).
+        :data:`DW`; filled in place. Returns the sum of l (0 for :data:`SLOPES`).
     """
 
     def observe(y, eta, a, base, phi, order, out):
-        total = 0.0
-        if order == 0:
-            for i in range(eta.size):
-                l = point(y[i], eta[i], a[i], base[i], phi)[0]  # noqa: E741  the field's symbol
-                out[0, i] = l
-                total += l
-        elif order == 1:
-            for i in range(eta.size):
-                l, s, h, w, _, _ = point(y[i], eta[i], a[i], base[i], phi)  # noqa: E741
-                out[0, i], out[1, i], out[2, i], out[3, i] = l, s, h, w
-                total += l
-        elif order == 3:
-            for i in range(eta.size):
+        n = eta.size
+        if order == VALUE:
+            for i in range(n):
+                out[0, i] = point(y[i], eta[i], a[i], base[i], phi)[0]
+        elif order == SLOPES:
+            for i in range(n):
                 _, s, h, w, dh, dw = point(y[i], eta[i], a[i], base[i], phi)
-                out[1, i], out[2, i] = s, h
-                out[3, i], out[4, i], out[5, i] = w, dh, dw
+                out[1, i], out[2, i], out[3, i], out[4, i], out[5, i] = s, h, w, dh, dw
         else:
-            for i in range(eta.size):
-                l, s, h, w, dh, dw = point(y[i], eta[i], a[i], base[i], phi)  # noqa: E741
-                out[0, i], out[1, i], out[2, i] = l, s, h
-                out[3, i], out[4, i], out[5, i] = w, dh, dw
-                total += l
+            for i in range(n):
+                l, s, h, w, dh, dw = point(y[i], eta[i], a[i], base[i], phi)  # noqa: E741  the field's symbol
+                out[0, i], out[1, i], out[2, i], out[3, i], out[4, i], out[5, i] = l, s, h, w, dh, dw
+        for i in range(n):
+            if is_rare(y[i], a[i]):
+                l, s, h, w, dh, dw = rare_point(y[i], eta[i], a[i], base[i], phi)  # noqa: E741
+                if order != SLOPES:
+                    out[0, i] = l
+                if order != VALUE:
+                    out[1, i], out[2, i], out[3, i], out[4, i], out[5, i] = s, h, w, dh, dw
+        total = 0.0
+        if order != SLOPES:  # a loop of its own: a sum in the loops above would keep them scalar
+            for i in range(n):
+                total += out[0, i]
         return total
 
     return kernel(observe)

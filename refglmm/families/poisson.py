@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from refglmm.families.base import Family, FloatArray, count_base, log_ratio_excess, weighted
+from refglmm.families.elementary import exponential
 from refglmm.families.kernel import inline
 from refglmm.families.links import NOTHING, OUTSIDE
 from refglmm.families.special import LARGE, NEAR, near_excess
@@ -35,12 +36,25 @@ def _log_density(y, mu, log_mu):
 
 @inline
 def poisson_log(y, eta, a, base, phi):
-    """Observation under the log link, fused: s = a (y - mu), h = w = a mu."""
+    """Observation under the log link, fused: s = a (y - mu), h = w = a mu. Not for large y, see below."""
     if a == 0.0:
         return NOTHING
-    mu = np.exp(eta)
+    mu = exponential(eta)
     w = a * mu
-    return base + a * _log_density(y, mu, eta), a * (y - mu), w, w, w, w
+    return base + a * (y * eta - mu), a * (y - mu), w, w, w, w
+
+
+@inline
+def large_count(y, a):
+    """Whether the base measure of a row is its saturated log density."""
+    return y >= LARGE and a != 0.0
+
+
+@inline
+def poisson_log_large(y, eta, a, base, phi):
+    """As ``poisson_log`` for a large count: l from the saturated log density."""
+    _, s, h, w, dh, dw = poisson_log(y, eta, a, base, phi)
+    return base + a * _log_density(y, exponential(eta), eta), s, h, w, dh, dw
 
 
 @inline
@@ -79,6 +93,7 @@ class Poisson(Family):
     concave_links = frozenset({"log", "sqrt", "identity"})
     domains: ClassVar = {"identity": "positive"}
     points: ClassVar = {"log": poisson_log, "sqrt": poisson_sqrt, "identity": poisson_identity}
+    rare_points: ClassVar = {"log": (large_count, poisson_log_large)}
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """-a log y!, or for large y the saturated log density."""

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 from refglmm._jit import pure
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.families.base import Family, FloatArray, Point, weighted
-from refglmm.families.kernel import DH, DW, H, L, S, W, array_kernel, inline, shape_kernel
+from refglmm.families.kernel import ALL, DH, DW, VALUE, H, L, S, W, array_kernel, inline, shape_kernel
 from refglmm.families.links import Link, get_link
 
 _STENCIL = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
@@ -232,7 +232,7 @@ class UserFamily(Family):
             )
         out = np.empty((6, y.size))
         base = self.base_measure(y, a)
-        return -2.0 * float(self.observe(y, self.link.link(mu), a, base, self.fixed_shape, 0, out))
+        return -2.0 * float(self.observe(y, self.link.link(mu), a, base, self.fixed_shape, VALUE, out))
 
     def simulate(self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Draw a response by the author's function."""
@@ -275,7 +275,7 @@ def check_derivatives(
 
     def observe(at: FloatArray, shape: FloatArray) -> FloatArray:
         out = np.empty((6, y.size))
-        family.observe(y, at, a, base, shape, 2, out)
+        family.observe(y, at, a, base, shape, ALL, out)
         return out
 
     def compare(name: str, given: FloatArray, wanted: FloatArray) -> None:

@@ -283,7 +283,10 @@ class FittedModel:
         return self.optimum.certificate
 
     def is_singular(self, tol: float = 1e-4) -> bool:
-        """Whether some variance is zero or some correlation one in absolute value, within ``tol``."""
+        """Whether some variance is zero or some correlation one in absolute value, within ``tol``.
+
+        In the units of the columns, like lme4's ``isSingular``; ``convergence.singular`` does not depend on them.
+        """
         parts = varcorr_module.split_par(self)
         return any(s.is_singular(par, tol) for s, par in zip(self.structures, parts, strict=True))
 

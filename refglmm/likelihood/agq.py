@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from refglmm._jit import kernel
 from refglmm.errors import NotAvailableError
-from refglmm.families.kernel import H_PHI, L_PHI, S_PHI, W_PHI, H, L, S
+from refglmm.families.kernel import ALL, H_PHI, L_PHI, S_PHI, W_PHI, H, L, S
 from refglmm.likelihood.laplace import LaplaceObjective
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.quadrature import gh_rule
@@ -128,7 +128,7 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         shape = np.empty((4, n))
         for z_k, w_k in zip(self.rule.z, self.rule.w, strict=True):
             node_predictor(pirls.fixed, index, z, pirls.T[0] * (pirls.u + s * z_k), self._eta)
-            family.observe(problem.y, self._eta, problem.weights, problem.base, pirls.phi, 1, self._out)
+            family.observe(problem.y, self._eta, problem.weights, problem.base, pirls.phi, ALL, self._out)
             add_node(
                 index,
                 z,

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from refglmm._jit import kernel
 from refglmm.errors import NotPositiveDefiniteError, PirlsError
-from refglmm.families.kernel import DH, DW, H, S, W
+from refglmm.families.kernel import ALL, DH, DW, SLOPES, VALUE, H, S, W
 from refglmm.likelihood import layout as rows
 from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.state import Mode
@@ -182,16 +182,16 @@ class Pirls:
         rows.lambda_transpose_times(self.T, lay.T_start, lay.k, lay.levels, g, out)
         return out
 
-    def evaluate(self, u: FloatArray, order: int = 2) -> float:
+    def evaluate(self, u: FloatArray, order: int = ALL) -> float:
         """g(u); leaves b, eta and the kernel's rows in the buffers.
 
-        ``order`` as in :mod:`refglmm.families.kernel`; 3 skips l, which most steps near the mode do not need, and
+        ``order`` as in :mod:`refglmm.families.kernel`; SLOPES skips l, which most steps near the mode do not need, and
         the value returned is then meaningless.
         """
         problem, lay = self.problem, self.problem.layout
         rows.predict(self.T, lay.T_start, lay.k, lay.levels, u, self.fixed, lay.index, lay.z, self.b, self.eta)
         total = problem.family.observe(problem.y, self.eta, problem.weights, problem.base, self.phi, order, self.out)
-        if order == 3:
+        if order == SLOPES:
             return np.nan
         value = total - 0.5 * float(u @ u)
         return value if isfinite(value) else -np.inf
@@ -206,7 +206,7 @@ class Pirls:
     def observe_log_density(self) -> float:
         """Fill the row of log densities at the mode; returns their sum."""
         problem = self.problem
-        return problem.family.observe(problem.y, self.eta, problem.weights, problem.base, self.phi, 0, self.out)
+        return problem.family.observe(problem.y, self.eta, problem.weights, problem.base, self.phi, VALUE, self.out)
 
     @property
     def residual(self) -> float:
@@ -339,7 +339,7 @@ class Pirls:
         self.beta = beta
         np.dot(self.problem.X, beta, out=self.fixed)
         self.fixed += self.problem.offset
-        self.evaluate(u, 3)
+        self.evaluate(u, SLOPES)
         if not self.linearize(u):
             raise PirlsError("the linear predictor leaves the domain of the link")
         self.u, self._value = u, None
@@ -355,7 +355,7 @@ class Pirls:
         joint = beta is not None
         value: float | None = None
         unchecked: tuple[FloatArray, FloatArray | None, Step] | None = None  # a step taken without looking at g
-        self._evaluate_at(u, beta, 3)
+        self._evaluate_at(u, beta, SLOPES)
         previous = np.inf
         self.halvings = 0
         for iteration in range(1, MAX_ITERATIONS + 1):
@@ -384,15 +384,15 @@ class Pirls:
             if certain:
                 unchecked, value = (u, beta, step), None
                 u, beta = step.onward(u, beta, 1.0)
-                self._evaluate_at(u, beta, 3)
+                self._evaluate_at(u, beta, SLOPES)
             else:
                 if value is None:
-                    value = self._evaluate_at(u, beta, 0)
+                    value = self._evaluate_at(u, beta, VALUE)
                 u, beta, value, halvings = self._halve(u, beta, step, value)
             previous = decrement
             self.halvings += halvings
             if self.records is not None:
-                objective = self.evaluate(u, 0) if value is None else value
+                objective = self.evaluate(u, VALUE) if value is None else value
                 self.records.append(StepRecord(iteration, objective, decrement, halvings, self.curvature))
         raise PirlsError(
             f"PIRLS did not converge in {MAX_ITERATIONS} iterations (Newton decrement {previous:.3g}); rescale the "
@@ -428,7 +428,7 @@ class Pirls:
         slack = 1e-14 * (abs(value) + self.problem.n)  # rounding of a sum of n terms
         for halvings in range(MAX_HALVINGS):
             new_u, new_beta = step.onward(u, beta, length)
-            new_value = self._evaluate_at(new_u, new_beta, 2)
+            new_value = self._evaluate_at(new_u, new_beta, ALL)
             if new_value >= value + ARMIJO * length * step.decrement - slack:
                 return new_u, new_beta, new_value, halvings
             length *= 0.5

@@ -22,6 +22,7 @@ from refglmm.optimize.certificate import FLAT, certify, unit_diagonal
 from refglmm.optimize.newton import difference_hessian
 from refglmm.optimize.records import Certificate
 from refglmm.optimize.stage import Stage
+from refglmm.optimize.starts import natural_unit
 
 FloatArray = NDArray[np.float64]
 
@@ -206,11 +207,16 @@ def _snap_to_zero(stage: Stage, point: Endpoint) -> Endpoint | None:
     return simpler if simpler.value <= point.value + NEGLIGIBLE else None
 
 
-def boundary_names(problem: Problem, par: FloatArray, tolerance: float) -> tuple[str, ...]:
-    """Covariance parameters that make the fit singular (spec of lme4, section 6.7)."""
+def boundary_names(problem: Problem, par: FloatArray, tolerance: float, unit: FloatArray) -> tuple[str, ...]:
+    """Covariance parameters that make the fit singular (spec of lme4, section 6.7).
+
+    ``unit``: what counts as one for each parameter; with :func:`.starts.natural_unit` the verdict does not depend
+    on the units of a column.
+    """
     names: list[str] = []
+    scaled = par / unit
     for structure, part in zip(problem.structures, problem.par_slices, strict=True):
-        values, lower, upper = par[part], problem.par_lower[part], problem.par_upper[part]
+        values, lower, upper = scaled[part], problem.par_lower[part], problem.par_upper[part]
         at_edge = (np.abs(values - lower) < tolerance) | (np.abs(upper - values) < tolerance)
         if structure.is_singular(values, tolerance):
             names += [name for name, edge in zip(problem.par_names[part], at_edge, strict=True) if edge]
@@ -222,6 +228,7 @@ def judge(stage: Stage, point: Endpoint, pirls_residual: float) -> Certificate:
     report = stage.reports[-1]
     notes = [] if report.success or point.hessian.size else [f"{report.optimizer}: {report.message}"]
     problem = stage.problem
+    par = point.x[: problem.n_par]
     return certify(
         stage.objective.names,
         point.x,
@@ -229,9 +236,9 @@ def judge(stage: Stage, point: Endpoint, pirls_residual: float) -> Certificate:
         point.known_hessian,
         stage.free_lower,
         stage.upper,
-        boundary=boundary_names(problem, point.x[: problem.n_par], stage.control.singular_tolerance),
+        boundary=boundary_names(problem, par, stage.control.singular_tolerance, natural_unit(problem)),
         pirls_residual=pirls_residual,
-        held=held(stage, point.x[: problem.n_par]),
+        held=held(stage, par),
         basis=stage.basis,
         unit=stage.unit,
         notes=notes,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import OptimizationError
-from refglmm.families.kernel import H, S
+from refglmm.families.kernel import SLOPES, H, S
 from refglmm.likelihood import layout as rows
 from refglmm.likelihood.lme4_walk import Lme4Walk
 from refglmm.likelihood.problem import Problem
@@ -161,7 +161,7 @@ def fit_glmm_lme4(
         function = fit.stage_two_value
         value = function(psi)
     mode = _mode(fit)
-    boundary = boundary_names(problem, par, control.singular_tolerance)
+    boundary = boundary_names(problem, par, control.singular_tolerance, np.ones(par.size))
     gradient = hessian = None
     if _wanted(problem, psi.size, bool(boundary), n_agq, control):
         kept = len(fit.trace)
@@ -290,7 +290,7 @@ def _mode(fit: Lme4Fit) -> Mode:
     phi = problem.family.fixed_shape
     if problem.n_phi:  # lme4 has no such parameter: the moment estimate stands in
         phi = np.asarray(problem.family.initial_shape(problem.y, walk.mu, problem.weights), dtype=float)
-    problem.family.observe(problem.y, walk.eta, problem.weights, problem.base, phi, 1, out)
+    problem.family.observe(problem.y, walk.eta, problem.weights, problem.base, phi, SLOPES, out)
     b = np.empty(lay.q)
     rows.lambda_times(walk.T, lay.T_start, lay.k, lay.levels, walk.u, b)
     score, gradient = np.empty(lay.q), np.empty(lay.q)

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from refglmm.families.kernel import VALUE
 from refglmm.families.negative_binomial import NegativeBinomial
 from refglmm.families.registry import get_family
 from refglmm.likelihood.problem import Problem
@@ -43,7 +44,7 @@ def size_given_means(problem: Problem, mu: FloatArray) -> float:
 
     def minus_log_density(log_size: float) -> float:
         phi = np.array([np.exp(log_size)])
-        return -family.observe(problem.y, eta, problem.weights, problem.base, phi, 0, out)
+        return -family.observe(problem.y, eta, problem.weights, problem.base, phi, VALUE, out)
 
     return float(np.exp(minimize_scalar(minus_log_density, bounds=(-10.0, 15.0), method="bounded").x))
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import DataError
+from refglmm.families.kernel import VALUE
 from refglmm.likelihood.pirls import SCALE_FREE
 from refglmm.likelihood.problem import Problem
 
@@ -48,7 +49,7 @@ def start_fixed(problem: Problem) -> tuple[FloatArray, FloatArray]:
         eta = problem.offset + X @ beta
         with np.errstate(all="ignore"):
             phi = start_shape(problem, eta)
-            value = family.observe(problem.y, eta, problem.weights, problem.base, phi, 0, out)
+            value = family.observe(problem.y, eta, problem.weights, problem.base, phi, VALUE, out)
         if np.isfinite(value) and (best is None or value > best[0]):
             best = (value, beta, eta)
     if best is None:
@@ -93,6 +94,11 @@ def scaled_start(problem: Problem, spread: float) -> FloatArray:
         block[deviations] = scale if deviations.size == structure.k else scale.mean()
         first += structure.k
     return par
+
+
+def natural_unit(problem: Problem) -> FloatArray:
+    """What counts as one for each covariance parameter: the start of a standard deviation, 1 for the others."""
+    return np.where(problem.par_lower == 0.0, scaled_start(problem, 1.0), 1.0)
 
 
 def par_scale(problem: Problem, par: FloatArray, fallback: FloatArray) -> FloatArray:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, NotAvailableError
-from refglmm.families.kernel import L
+from refglmm.families.kernel import VALUE, L
 from refglmm.fit.varcorr import term_factors
 from refglmm.likelihood.agq import group_sums, node_predictor
 from refglmm.likelihood.problem import build_problem
@@ -156,7 +156,7 @@ def integrand_profile(fit: FittedModel, z: FloatArray) -> IntegrandProfile:
 
     def log_integrand(u: FloatArray) -> FloatArray:
         node_predictor(fixed, index, values, T * u, eta)
-        fit.family.observe(problem.y, eta, problem.weights, problem.base, phi, 0, out)
+        fit.family.observe(problem.y, eta, problem.weights, problem.base, phi, VALUE, out)
         group_sums(index, out[L], sums)
         return sums - 0.5 * u * u
 

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import special, stats
 
 from refglmm import families as fam
+from refglmm.families.kernel import ALL
 
 NODES = 64
 
@@ -172,7 +173,7 @@ class Instance:
         """Circle around eta that stays inside the domain and away from the poles of the mean."""
         return 0.4 if self.domain == "real" else min(0.4, 0.5 * abs(eta))
 
-    def observe(self, y, eta, a, phi=None, order=2):
+    def observe(self, y, eta, a, phi=None, order=ALL):
         """Our kernel on broadcast arrays: (6, n), with the rows that ``order`` leaves alone set to -99."""
         y, eta, a = _columns(y, eta, a)
         out = np.full((6, y.size), -99.0)

@@ -8,7 +8,23 @@ from families.instances import BUILT_IN, INSTANCES, ONE_EACH, WITH_SHAPE, contou
 
 from refglmm import families as fam
 from refglmm._jit import pure
-from refglmm.families.kernel import DH, DW, H_PHI, L_PHI, S_PHI, W_PHI, H, L, S, W, array_kernel, shape_kernel
+from refglmm.families.kernel import (
+    ALL,
+    DH,
+    DW,
+    H_PHI,
+    L_PHI,
+    S_PHI,
+    SLOPES,
+    VALUE,
+    W_PHI,
+    H,
+    L,
+    S,
+    W,
+    array_kernel,
+    shape_kernel,
+)
 
 every = pytest.mark.parametrize("instance", INSTANCES, ids=str)
 one_each = pytest.mark.parametrize("instance", ONE_EACH, ids=str)
@@ -129,7 +145,7 @@ def test_weight_zero_contributes_exactly_nothing_anywhere(instance):
 def test_each_order_fills_its_rows_and_no_more(instance):
     y, eta, a = instance.grid()
     full = instance.observe(y, eta, a)
-    for order, rows in ((0, [L]), (1, [L, S, H, W]), (3, [S, H, W, DH, DW])):
+    for order, rows in ((VALUE, [L]), (SLOPES, [S, H, W, DH, DW])):
         part = instance.observe(y, eta, a, order=order)
         others = [row for row in range(6) if row not in rows]
         np.testing.assert_allclose(part[rows], full[rows], rtol=1e-14, atol=1e-300)
@@ -141,10 +157,10 @@ def test_the_sum_is_returned(instance):
     y, eta, a = instance.grid()
     out = np.empty((6, y.size))
     base = instance.family.base_measure(y, a)
-    for order in range(3):
+    for order in (VALUE, ALL):
         total = instance.family.observe(y, eta, a, base, instance.shape, order, out)
         assert total == pytest.approx(out[L].sum(), rel=1e-13)
-    assert instance.family.observe(y, eta, a, base, instance.shape, 3, out) == 0.0
+    assert instance.family.observe(y, eta, a, base, instance.shape, SLOPES, out) == 0.0
 
 
 @one_each
@@ -152,10 +168,10 @@ def test_plain_python_and_compiled_agree(instance):
     y, eta, a = instance.grid()
     family = instance.family
     point = family._point if isinstance(family, fam.UserFamily) else family.points[family.link.name]
-    slow = pure(array_kernel(point))
+    slow = pure(array_kernel(point, *family.rare_points.get(family.link.name, ())))
     out = np.empty((6, y.size))
     with np.errstate(all="ignore"):
-        slow(y, eta, a, family.base_measure(y, a), instance.shape, 2, out)
+        slow(y, eta, a, family.base_measure(y, a), instance.shape, ALL, out)
     np.testing.assert_allclose(out, instance.observe(y, eta, a), rtol=1e-11, atol=1e-13)
     if family.n_shape:
         slow = pure(shape_kernel(family.shape_points[family.link.name]))

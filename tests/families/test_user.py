@@ -8,12 +8,13 @@ from families.instances import ONE_EACH, exponential, exponential_point
 
 from refglmm import families as fam
 from refglmm.errors import ArgumentError, NotAvailableError, ResponseError
+from refglmm.families.kernel import ALL
 from refglmm.families.user import check_derivatives
 
 Y, ETA = np.array([0.2, 1.0, 3.0]), np.array([-0.5, 0.1, 1.2])
 
 
-def observe(family, order=2):
+def observe(family, order=ALL):
     out = np.zeros((6, Y.size))
     family.observe(Y, ETA, np.ones(3), np.zeros(3), family.fixed_shape, order, out)
     return out

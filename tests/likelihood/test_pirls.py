@@ -13,6 +13,7 @@ from problems import BY_NAME, CASES, DESIGN, build, dense_M, intercepts, known_s
 
 from refglmm.covariance import make_structure
 from refglmm.errors import PirlsError
+from refglmm.families.kernel import ALL
 from refglmm.families.registry import get_family
 from refglmm.likelihood.pirls import DECREMENT, Pirls
 
@@ -108,7 +109,7 @@ def test_everything_in_the_mode_belongs_to_the_same_u(name):
     np.testing.assert_allclose(mode.eta, problem.offset + problem.X @ beta + M @ mode.u, rtol=1e-13)
     np.testing.assert_allclose(mode.mu, problem.family.link.inverse(mode.eta), rtol=1e-15)
     out = np.empty((6, problem.n))
-    total = problem.family.observe(problem.y, mode.eta, problem.weights, problem.base, phi, 2, out)
+    total = problem.family.observe(problem.y, mode.eta, problem.weights, problem.base, phi, ALL, out)
     np.testing.assert_allclose([mode.s, mode.h, mode.w], out[1:4], rtol=1e-12, atol=1e-13)
     assert mode.log_density == pytest.approx(total, rel=1e-13)
     assert mode.penalty == pytest.approx(mode.u @ mode.u, rel=1e-15)

@@ -10,6 +10,7 @@ from problems import BY_NAME, CASES, DESIGN, DESIGNS, build, intercepts, simulat
 
 from refglmm.covariance import make_structure
 from refglmm.errors import DataError
+from refglmm.families.kernel import VALUE
 from refglmm.families.registry import get_family
 from refglmm.likelihood.pirls import Pirls
 from refglmm.optimize.starts import model_hessian, par_scale, scaled_start, start_fixed, start_par, start_shape
@@ -25,7 +26,7 @@ def test_the_start_has_a_finite_density(case):
     assert np.all(problem.family.link.valid_eta(eta))
     phi = start_shape(problem, eta)
     out = np.empty((6, problem.n))
-    assert np.isfinite(problem.family.observe(problem.y, eta, problem.weights, problem.base, phi, 0, out))
+    assert np.isfinite(problem.family.observe(problem.y, eta, problem.weights, problem.base, phi, VALUE, out))
     assert phi.shape == (problem.n_phi,)
     assert np.all(phi > 0)
 
