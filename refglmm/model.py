@@ -41,7 +41,7 @@ from refglmm.optimize.lme4_path import fit_glmm_lme4
 from refglmm.optimize.negative_binomial import fit_nb_lme4
 from refglmm.optimize.records import Optimum
 from refglmm.optimize.rescale import rescaled, restore
-from refglmm.optimize.separation import separated_columns
+from refglmm.optimize.separation import runaway_deviations, separated_columns
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 MODES = ("exact", "lme4")
@@ -254,12 +254,16 @@ class GLMM:
         return given
 
     def _judge_separation(self, optimum: Optimum, mode: Mode) -> tuple[Optimum, tuple[str, ...]]:
-        """Withdraw the certificate of estimates that run away; also their columns."""
+        """Withdraw the certificate of estimates that run away; also their names."""
         separated = separated_columns(self.problem, mode, optimum.beta)
+        advice = "standard errors mean nothing; drop or merge the level, or use a prior"
+        if not separated:
+            separated = runaway_deviations(self.problem, optimum.par)
+            advice = "likelihood keeps rising with the variance; use a prior, or a fixed effect of the group"
         if separated:
             message = (
                 f"complete or quasi-complete separation in {', '.join(separated)}: the estimates run away and their "
-                "standard errors mean nothing; drop or merge the level, or use a prior"
+                f"{advice}"
             )
             certificate = replace(optimum.certificate, converged=False, messages=(message,))
             optimum = replace(optimum, certificate=certificate)

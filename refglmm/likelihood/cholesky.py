@@ -105,6 +105,23 @@ class Symbolic:
 
 
 @dataclass(frozen=True)
+class SchurPattern:
+    """Where the entries of H stand in the blocks (arrays as in :mod:`.schur_kernels`)."""
+
+    n_leading: int
+    k: int
+    ptr: IntArray
+    rows: NDArray[np.int32]
+    where: IntArray
+
+    @property
+    def flops(self) -> float:
+        """Cost of eliminating the levels, in sparse operations."""
+        counts = np.diff(self.ptr).astype(np.float64)
+        return float(self.k * (counts @ counts))
+
+
+@dataclass(frozen=True)
 class Pattern:
     """Lower triangle of H in CSC form: diagonal first in every column, rows ascending."""
 
@@ -127,6 +144,14 @@ class Pattern:
         """Symbolic analysis with the built-in minimum-degree ordering."""
         dense = max(DENSE_MINIMUM, int(DENSE_FACTOR * np.sqrt(self.n)))
         return self.symbolic(minimum_degree(self.n, self.indptr, self.indices, dense))
+
+    def blocks(self, block: int, n_leading: int) -> SchurPattern | None:
+        """Where the entries stand after block elimination; None if the leading part is not block diagonal."""
+        if block < 1 or n_leading < 1 or n_leading > self.n or n_leading % block:
+            return None
+        ptr, rows = schur_kernels.trailing_rows(self.indptr, self.indices, n_leading, block)
+        where, bad = schur_kernels.destinations(self.indptr, self.indices, n_leading, block, ptr, rows)
+        return SchurPattern(n_leading, block, ptr, rows, where) if bad < 0 else None
 
 
 def _checked_pattern(indptr: ArrayLike, indices: ArrayLike, n: int) -> Pattern:
@@ -581,32 +606,6 @@ class CholmodCholesky(SparseCholesky):
 
 
 # -- engine: Schur complement ---------------------------------------------------------------------------
-@dataclass(frozen=True)
-class SchurPattern:
-    """Where the entries of H stand in the blocks (arrays as in :mod:`.schur_kernels`)."""
-
-    n_leading: int
-    k: int
-    ptr: IntArray
-    rows: NDArray[np.int32]
-    where: IntArray
-
-    @property
-    def flops(self) -> float:
-        """Cost of eliminating the levels, in sparse operations."""
-        counts = np.diff(self.ptr).astype(np.float64)
-        return float(self.k * (counts @ counts))
-
-
-def _schur_pattern(pattern: Pattern, block: int, n_leading: int) -> SchurPattern | None:
-    """Blocks of H, or None if its leading part is not block diagonal."""
-    if block < 1 or n_leading < 1 or n_leading > pattern.n or n_leading % block:
-        return None
-    ptr, rows = schur_kernels.trailing_rows(pattern.indptr, pattern.indices, n_leading, block)
-    where, bad = schur_kernels.destinations(pattern.indptr, pattern.indices, n_leading, block, ptr, rows)
-    return SchurPattern(n_leading, block, ptr, rows, where) if bad < 0 else None
-
-
 class SchurCholesky(SparseCholesky):
     """Block elimination of the leading variables, dense Cholesky of what remains."""
 
@@ -713,12 +712,18 @@ class SchurCholesky(SparseCholesky):
 
 # -- choosing -------------------------------------------------------------------------------------------
 def schur_pays(pattern: Pattern, blocks: SchurPattern) -> bool:
-    """Whether block elimination is expected to be faster than a sparse factorisation."""
+    """Whether block elimination is expected to be faster than a sparse factorisation.
+
+    Where it fills the trailing matrix, a sparse factorisation does the same work with slower operations, and no
+    ordering is needed to know.
+    """
     m = pattern.n - blocks.n_leading
     if m <= SMALL_TRAILING:
         return True
     if m > LARGEST_TRAILING:
         return False
+    if schur_kernels.trailing_density(pattern.indptr, pattern.indices, blocks.n_leading, blocks.ptr, blocks.rows) > 0.5:
+        return True
     return blocks.flops + m**3 / 3.0 / DENSE_SPEEDUP < pattern.ordered.flops
 
 
@@ -787,7 +792,11 @@ def make_cholesky(
     """
     if engine not in ENGINES:
         raise ArgumentError(f"unknown engine {engine!r}; known are {', '.join(ENGINES)}", engine=engine)
-    pattern = _checked_pattern(indptr, indices, n)
+    return factor_of(_checked_pattern(indptr, indices, n), engine, block, n_leading)
+
+
+def factor_of(pattern: Pattern, engine: str, block: int, n_leading: int) -> SparseCholesky:
+    """:func:`make_cholesky` for a pattern that is known to be well formed."""
     if engine == "builtin":
         return BuiltinCholesky(pattern, pattern.ordered)
     if engine == "cholmod":
@@ -795,7 +804,7 @@ def make_cholesky(
         if module is None:
             raise NotAvailableError("engine 'cholmod' needs scikit-sparse; use engine='builtin' or install it")
         return CholmodCholesky(pattern, module)
-    blocks = _schur_pattern(pattern, block, n_leading)
+    blocks = pattern.blocks(block, n_leading)
     if engine == "auto":
         return _automatic(pattern, blocks)
     if blocks is None:

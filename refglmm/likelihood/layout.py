@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm._jit import kernel
-from refglmm.likelihood.cholesky import make_cholesky
+from refglmm.likelihood.cholesky import Pattern, factor_of
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -496,14 +496,12 @@ class RandomLayout:
     def make_factor(self, engine: str = "auto") -> Any:
         """Analyse the pattern of H once; the values come later."""
         first = int(self.k[0] * self.levels[0]) if self.k.size else 0
-        return make_cholesky(
-            self.indptr,
-            self.indices,
-            self.q,
-            engine=engine,
-            block=int(self.k[0]) if self.k.size else 1,
-            n_leading=first,
-        )
+        return factor_of(self.pattern, engine, int(self.k[0]) if self.k.size else 1, first)
+
+    @cached_property
+    def pattern(self) -> Pattern:
+        """Pattern of H, with whatever its factors find out about it."""
+        return Pattern(self.indptr, self.indices, self.q)
 
 
 # Up to so many cells a row a table over all pairs of levels costs less than sorting the rows.

@@ -63,6 +63,21 @@ def trailing_rows(indptr, indices, n_leading, k):
 
 
 @kernel
+def trailing_density(indptr, indices, n_leading, ptr, rows):
+    """Share of the entries of S (lower triangle) that are not zero after the elimination."""
+    m = len(indptr) - 1 - n_leading
+    filled = np.zeros((m, m), dtype=np.bool_)
+    for g in range(len(ptr) - 1):
+        for r in range(ptr[g], ptr[g + 1]):
+            for t in range(ptr[g], r + 1):
+                filled[rows[r], rows[t]] = True
+    for j in range(n_leading, len(indptr) - 1):
+        for p in range(indptr[j], indptr[j + 1]):
+            filled[indices[p] - n_leading, j - n_leading] = True
+    return filled.sum() / (m * (m + 1) / 2)
+
+
+@kernel
 def destinations(indptr, indices, n_leading, k, ptr, rows):
     """Where each entry of H goes: flat position in D, W or S, in the order of H.
 

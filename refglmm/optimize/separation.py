@@ -7,6 +7,9 @@ edge of its range only at infinity this is decidable exactly (Albert and Anderso
 of row i at the lower edge (no success, no count) x_i'd <= 0 is needed, at the upper edge (only successes) x_i'd >= 0,
 in between x_i'd = 0. A linear programme finds such a d or shows that there is none. It runs only where an estimate
 looks suspicious, so that ordinary fits do not pay for it.
+
+A variance runs away where fixed and random effects together separate every row strictly (each group all successes or
+all failures, or split by a covariate): one mixed group would hold it, since its likelihood falls like 1/sd.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 from refglmm.likelihood.pirls import SCALE_FREE
 from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.state import Mode
+from refglmm.optimize.starts import natural_unit
 
 FloatArray = NDArray[np.float64]
 
@@ -24,6 +28,8 @@ FloatArray = NDArray[np.float64]
 LARGE = 10.0
 #: Smallest advance along a direction that counts (rows have root-mean-square length one).
 ADVANCE = 1e-6
+#: More rows than this are not searched for a separating combination of groups.
+MOST_ROWS = 100_000
 
 
 def separated_columns(problem: Problem, mode: Mode, beta: FloatArray) -> tuple[str, ...]:
@@ -79,3 +85,38 @@ def separating_direction(X: FloatArray, y: FloatArray, weights: FloatArray, uppe
     if found.status != 0 or not np.any(forward @ found.x > ADVANCE):
         return None
     return np.linalg.solve(R, found.x) / np.where(size > 0, size, 1.0)
+
+
+def runaway_deviations(problem: Problem, par: FloatArray) -> tuple[str, ...]:
+    """Names of the standard deviations that run away because the random effects separate the response."""
+    family = problem.family
+    if not family.is_binomial or family.link.name not in SCALE_FREE or family.link.name == "log":
+        return ()
+    large = (problem.par_lower == 0.0) & (np.abs(par) > LARGE * natural_unit(problem))
+    used = problem.weights > 0
+    mixed = used & (problem.y > 0) & (problem.y < 1)
+    if not large.any() or mixed.any() or problem.n > MOST_ROWS or not _strictly_separated(problem, used):
+        return ()
+    return tuple(name for name, is_large in zip(problem.par_names, large, strict=True) if is_large)
+
+
+def _strictly_separated(problem: Problem, used: NDArray[np.bool_]) -> bool:
+    """Whether some coefficients of X and Z give every success a positive and every failure a negative predictor."""
+    from scipy.optimize import linprog
+    from scipy.sparse import csr_array, hstack
+
+    layout = problem.layout
+    indptr = np.arange(0, layout.index.size + 1, layout.index.shape[1])
+    Z = csr_array((layout.z.ravel(), layout.index.ravel(), indptr), shape=(problem.n, problem.q))
+    side = np.where(problem.y[used] == 1, 1.0, -1.0)[:, None]
+    size = np.concatenate([np.abs(problem.X).max(axis=0), np.ravel(abs(Z).max(axis=0).todense())])
+    columns = hstack([csr_array(problem.X), Z]).tocsr()[used] / np.where(size > 0, size, 1.0)
+    margin = np.ones((len(side), 1))
+    found = linprog(
+        np.append(np.zeros(columns.shape[1]), -1.0),
+        A_ub=hstack([csr_array(columns).multiply(-side), csr_array(margin)]),
+        b_ub=np.zeros(len(side)),
+        bounds=(-1, 1),
+        method="highs",
+    )
+    return bool(found.status == 0 and -found.fun > ADVANCE)

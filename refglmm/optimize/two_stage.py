@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from refglmm.errors import OptimizationError
 from refglmm.likelihood.agq import AdaptiveQuadratureObjective
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
-from refglmm.likelihood.pirls import DECREMENT, Pirls
+from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.profiled import ProfiledLinear
 from refglmm.likelihood.state import Mode
@@ -79,7 +79,7 @@ def fit_glmm(
         stages.append(stage)
         return _conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
     if control.initial_step:
-        pirls.tolerance = ROUGH
+        exact, pirls.tolerance = pirls.tolerance, ROUGH
         try:
             stage = _first_stage(profiled, outer, scale, "par" not in (start or {}), control)
         except OptimizationError:
@@ -90,7 +90,7 @@ def fit_glmm(
             stages.append(stage)
             profiled.value(outer)
             beta, model = profiled.beta, stage.hessian
-        pirls.tolerance = DECREMENT
+        pirls.tolerance = exact
     objective = (
         LaplaceObjective(pirls, control.curvature)
         if n_agq == 1

@@ -9,7 +9,7 @@ from problems import build
 from refglmm.covariance import make_structure
 from refglmm.families.registry import get_family
 from refglmm.optimize.control import Control
-from refglmm.optimize.separation import separated_columns
+from refglmm.optimize.separation import runaway_deviations, separated_columns
 from refglmm.optimize.two_stage import fit_glmm
 
 
@@ -102,3 +102,36 @@ def test_families_with_a_scale_cannot_separate():
 def test_without_fixed_effects_nothing_can_separate():
     _, codes = grouped()
     assert fitted(("binomial",), np.empty((60, 0)), np.tile([0.0, 1.0], 30), codes)[0] == ()
+
+
+def binary_groups(y, codes, sd):
+    """A model y ~ x + (1 | group) at a standard deviation, without a fit."""
+    n, levels = len(y), int(codes.max()) + 1
+    x = np.tile(np.linspace(-1.0, 1.0, 6), n // 6)
+    problem = build(
+        get_family("binomial"), np.column_stack([np.ones(n), x]), [(codes, np.ones((n, 1)), levels)],
+        [make_structure("us", 1)], y, np.ones(n),
+    )  # fmt: skip
+    return runaway_deviations(problem, np.array([sd]))
+
+
+def test_a_variance_that_nothing_holds_is_named():
+    """Groups that are all successes or all failures, and groups that a covariate splits each at its own threshold."""
+    _, codes = grouped()
+    assert binary_groups((codes % 2).astype(float), codes, 50.0) == ("g0.c0",)
+    x = np.tile(np.linspace(-1.0, 1.0, 6), 10)
+    threshold = np.linspace(-0.5, 0.5, 10)[codes]
+    assert binary_groups((x > threshold).astype(float), codes, 50.0) == ("g0.c0",)
+
+
+def test_one_mixed_group_holds_the_variance():
+    _, codes = grouped()
+    y = (codes % 2).astype(float)
+    y[[0, 1, 2]] = [1.0, 0.0, 1.0]  # not to be split by x
+    assert binary_groups(y, codes, 50.0) == ()
+
+
+def test_an_ordinary_variance_is_not_looked_at(monkeypatch):
+    _, codes = grouped()
+    monkeypatch.setattr("scipy.optimize.linprog", None)
+    assert binary_groups((codes % 2).astype(float), codes, 2.0) == ()

@@ -193,7 +193,7 @@ def constant_within_groups(rng):
     return {"y": (g % 2).astype(float), "g": labels(g)}
 
 
-@nasty("y ~ x + (1 | g)", "binomial", OPTIMUM, SEPARATED, UNDETERMINED)
+@nasty("y ~ x + (1 | g)", "binomial", SEPARATED)
 def separation_within_groups(rng):
     """In each group x splits y at its own threshold."""
     g, x, _ = grouped(rng, 20, 10, 0.0)
@@ -730,7 +730,7 @@ def separation_other_integrals(rng):
     return {"y": (x > 0).astype(float), "x": x, "g": labels(g)}
 
 
-@nasty("y ~ 1 + (1 | g)", "binomial", UNDETERMINED, OPTIMUM, n_agq=25, name="constant_within_groups_agq")
+@nasty("y ~ 1 + (1 | g)", "binomial", SEPARATED, n_agq=25, name="constant_within_groups_agq")
 def constant_within_groups_quadrature(rng):
     """Every group is all zeros or all ones."""
     return constant_within_groups(rng)
