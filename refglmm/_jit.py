@@ -24,8 +24,9 @@ import numba
 from numba.extending import register_jitable
 
 #: Functions marked ``inline`` are plain Python functions that kernels may call; numba compiles them into
-#: their caller.
-inline = register_jitable
+#: their caller. Forced, because the compiler drops what a caller does not need, and unrolls loops over a
+#: constant, only in code that it has before it, and by its own judgement it leaves long functions as calls.
+inline = register_jitable(forceinline=True)
 
 
 def kernel(function: Callable[..., Any]) -> Any:

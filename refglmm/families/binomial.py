@@ -24,10 +24,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from refglmm._jit import inline
 from refglmm.errors import WeightsError
 from refglmm.families.base import EPS, Family, FloatArray, log_ratio_excess, stirling_rest_array
 from refglmm.families.elementary import exponential, log1p_unit
-from refglmm.families.kernel import inline
 from refglmm.families.links import NOTHING, OUTSIDE
 from refglmm.families.special import HALF_LOG_2PI, LARGE, NEAR, near_excess
 

@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from refglmm.families.kernel import inline
+from refglmm._jit import inline
 
 #: Beyond these, exp(x) is zero or infinite in double precision.
 _LOWEST, _HIGHEST = -746.0, 710.0

@@ -18,8 +18,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from refglmm._jit import inline
 from refglmm.families.base import Family, FloatArray, drawing_weight, weighted
-from refglmm.families.kernel import inline
 from refglmm.families.links import NOTHING, NOTHING_SHAPE, OUTSIDE, OUTSIDE_SHAPE
 from refglmm.families.special import expm1_minus, log_minus_digamma, log_stirling_constant
 

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from refglmm._jit import inline
 from refglmm.families.base import Family, FloatArray, drawing_weight
-from refglmm.families.kernel import inline
 from refglmm.families.links import (
     NOTHING,
     NOTHING_SHAPE,

@@ -39,14 +39,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numba.extending import register_jitable
-
-from refglmm._jit import kernel
-
-#: Marks point functions and their helpers: plain Python functions that are compiled into their caller. Forced,
-#: because the compiler drops what an order does not need only from code that it has before it, and by its own
-#: judgement it leaves long functions as calls.
-inline = register_jitable(forceinline=True)
+from refglmm._jit import inline, kernel
 
 #: What an observation kernel is asked for.
 VALUE, SLOPES, ALL = 0, 1, 2

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refglmm._jit import inline
 from refglmm.errors import FamilyError
-from refglmm.families.kernel import inline
 
 FloatArray = NDArray[np.float64]
 Vectorised = Callable[[Any], Any]

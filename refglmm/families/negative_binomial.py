@@ -27,9 +27,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from refglmm._jit import inline
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.families.base import Family, FloatArray, count_base, log_ratio_excess, weighted
-from refglmm.families.kernel import inline
 from refglmm.families.links import (
     NOTHING,
     NOTHING_SHAPE,

@@ -16,9 +16,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from refglmm._jit import inline
 from refglmm.families.base import Family, FloatArray, count_base, log_ratio_excess, weighted
 from refglmm.families.elementary import exponential
-from refglmm.families.kernel import inline
 from refglmm.families.links import NOTHING, OUTSIDE
 from refglmm.families.special import LARGE, NEAR, near_excess
 

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from refglmm.families.kernel import inline
+from refglmm._jit import inline
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 

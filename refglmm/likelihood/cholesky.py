@@ -678,13 +678,14 @@ class SchurCholesky(SparseCholesky):
         )
 
     def _trailing_inverse(self) -> FloatArray:
-        """Lower triangle of S^{-1}."""
+        """S^{-1}."""
         if self._m < LAPACK_FROM:
             return schur_kernels.dense_inverse(self._S)
         from scipy.linalg.lapack import dpotri
 
-        inverse, _ = dpotri(self._S.copy().T, lower=0, overwrite_c=1)
-        return inverse.T
+        inverse = dpotri(self._S.copy().T, lower=0, overwrite_c=1)[0].T
+        schur_kernels.mirror(inverse)
+        return inverse
 
     def L(self) -> scipy.sparse.csc_array:
         """Lower-triangular factor in CSC form, rows sorted."""

@@ -133,7 +133,7 @@ class _LaplaceBase:
         ``fixed`` is added to M a (the part of X that moves with psi in n_agq = 0).
         """
         pirls, problem, lay = self.pirls, self.problem, self.problem.layout
-        Ma, r, work = np.empty(problem.n), np.empty(problem.n), np.empty(problem.q)
+        Ma, r = np.empty(problem.n), np.empty(problem.n)
         rows.total_derivatives(
             a,
             problem.zeros if fixed is None else fixed,
@@ -148,7 +148,8 @@ class _LaplaceBase:
             lay.levels,
             pirls.T,
             lay.T_start,
-            work,
+            np.empty(problem.q),
+            np.empty(problem.q),
             Ma,
             r,
             d_T,
@@ -255,23 +256,39 @@ class LaplaceObjective(_LaplaceBase):
         Implicit differentiation of M's = u: :math:`H_{obs}\,du/d\beta = -M'hX`,
         :math:`H_{obs}\,du/d\theta_k = M_k's - M'(h\,e_k)`, :math:`H_{obs}\,du/d\log\phi = \phi M' ds/d\phi`.
         """
+        return self._observed_factor().solve_rows(self._slope_sides(psi)[0]).T
+
+    def _slope_sides(self, psi: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Right-hand sides of :meth:`mode_slope`, a row for each parameter, and e_k for each covariance parameter."""
         problem, pirls, lay = self.problem, self.pirls, self.problem.layout
         par, _, phi = problem.split(psi)
-        q, n, p = problem.q, problem.n, problem.p
-        columns = np.empty((psi.size, q))
-        work, eta = np.empty(q), np.empty(n)
-        for j, d_T in enumerate(problem.factor_derivatives(par)):
+        n, n_par, p = problem.n, problem.n_par, problem.p
+        sides, e = np.empty((psi.size, problem.q)), np.empty((n_par, n))
+        work = np.empty(problem.q)
+        for k, d_T in enumerate(problem.factor_derivatives(par)):
             rows.full_lambda_times(d_T, lay.T_start, lay.k, lay.levels, pirls.u, work, False)
-            rows.rows_times(lay.index, lay.z, work, eta)
-            rows.full_lambda_times(d_T, lay.T_start, lay.k, lay.levels, pirls.zts, columns[j], True)
-            columns[j] -= self._transpose_times(pirls.out[H] * eta, work)
+            rows.rows_times(lay.index, lay.z, work, e[k])
+            rows.full_lambda_times(d_T, lay.T_start, lay.k, lay.levels, pirls.zts, sides[k], True)
+            sides[k] -= self._transpose_times(pirls.out[H] * e[k], work)
         pirls.cross_fixed(pirls.out[H])
-        columns[problem.n_par : problem.n_par + p] = -pirls.LtZtWX
+        sides[n_par : n_par + p] = -pirls.LtZtWX
         shape = np.empty((4, n))
         for j in range(problem.n_phi):
             problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, shape)
-            columns[problem.n_par + p + j] = phi[j] * self._transpose_times(shape[S_PHI], work)
-        return self._observed_factor().solve_rows(columns).T
+            sides[n_par + p + j] = phi[j] * self._transpose_times(shape[S_PHI], work)
+        return sides, e
+
+    def cross_curvature(self, psi: FloatArray) -> FloatArray:
+        r""":math:`d^2(-2g)/d\theta\,d\beta` at the last evaluation, shape (n_par, p): 2 e_k'hX - 2 c_k'du/dbeta.
+
+        c_k is the right-hand side of :math:`du/d\theta_k`. What log|H| adds is left out: this is for a first model
+        of the Hessian.
+        """
+        problem = self.problem
+        sides, e = self._slope_sides(psi)
+        n_par, p = problem.n_par, problem.p
+        slope = self._observed_factor().solve_rows(sides[n_par : n_par + p])
+        return 2.0 * (e * self.pirls.out[H]) @ problem.X - 2.0 * sides[:n_par] @ slope.T
 
     def _transpose_times(self, s: FloatArray, work: FloatArray) -> FloatArray:
         """M's as a new array."""

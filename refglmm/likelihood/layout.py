@@ -27,22 +27,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm._jit import kernel
+from refglmm._jit import inline, kernel
 from refglmm.likelihood.cholesky import Pattern, factor_of
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
-@kernel
-def linear_predictor(fixed, index, z, b, eta):
-    """eta_i = fixed_i + z_i' b; ``fixed`` holds offset + X beta. Filled in place."""
-    n, r = z.shape
-    for i in range(n):
+# The loops over rows below are written for any number r of nonzeros a row, and called with r = 1, 2, 3 as constants:
+# then the compiler unrolls what happens inside a row, which makes them two to three times as fast.
+@inline
+def _linear_rows(r, fixed, index, z, b, eta):
+    for i in range(eta.size):
         value = fixed[i]
         for j in range(r):
             value += z[i, j] * b[index[i, j]]
         eta[i] = value
+
+
+@kernel
+def linear_predictor(fixed, index, z, b, eta):
+    """eta_i = fixed_i + z_i' b; ``fixed`` holds offset + X beta. Filled in place."""
+    r = z.shape[1]
+    if r == 1:
+        _linear_rows(1, fixed, index, z, b, eta)
+    elif r == 2:
+        _linear_rows(2, fixed, index, z, b, eta)
+    elif r == 3:
+        _linear_rows(3, fixed, index, z, b, eta)
+    else:
+        _linear_rows(r, fixed, index, z, b, eta)
 
 
 @kernel
@@ -92,17 +106,8 @@ def weighted_fixed_cross(index, z, w, X, ZtWX, XtWX):
 def accumulate_blocks(w, z, start, k, C):
     """C = Z'WZ, block by block (lower block triangle). ``start[i, pair]`` says where a row's block begins."""
     C[:] = 0.0
-    n, r = z.shape
+    n = z.shape[0]
     n_terms = k.size
-    if r == n_terms:  # one column each: every block is a number
-        for i in range(n):
-            pair = 0
-            for t in range(n_terms):
-                weight = w[i] * z[i, t]
-                for tt in range(t + 1):
-                    C[start[i, pair]] += weight * z[i, tt]
-                    pair += 1
-        return
     for i in range(n):
         pair = 0
         row0 = 0
@@ -230,21 +235,8 @@ def unscale_blocks(inverse, block_start, block_row, block_col, k, T, T_start, wh
 @kernel
 def row_variances(z, start, k, S, v):
     """v_i = z_i' S z_i, the variance of the random part of eta_i given the weights; filled in place."""
-    n, r = z.shape
+    n = z.shape[0]
     n_terms = k.size
-    if r == n_terms:  # one column each: every block is a number
-        for i in range(n):
-            value = 0.0
-            pair = 0
-            for t in range(n_terms):
-                part = 0.0
-                for tt in range(t):
-                    part += S[start[i, pair]] * z[i, tt]
-                    pair += 1
-                value += z[i, t] * (2.0 * part + S[start[i, pair]] * z[i, t])
-                pair += 1
-            v[i] = value
-        return
     for i in range(n):
         value = 0.0
         pair = 0
@@ -356,6 +348,21 @@ def normal_matrix(w, z, start, k, T, T_start, block_start, block_row, block_col,
     add_identity(H, diagonal)
 
 
+@inline
+def _score_and_block_rows(r, s, w, index, z, start, zts, C):
+    """Z's and C = Z'WZ in one pass, for terms of one column each: every block is a number."""
+    zts[:] = 0.0
+    C[:] = 0.0
+    for i in range(w.size):
+        pair = 0
+        for t in range(r):
+            zts[index[i, t]] += z[i, t] * s[i]
+            weight = w[i] * z[i, t]
+            for tt in range(t + 1):
+                C[start[i, pair]] += weight * z[i, tt]
+                pair += 1
+
+
 @kernel
 def normal_equations(
     s,
@@ -382,14 +389,46 @@ def normal_equations(
 
     Returns the sum of the gradient, which is not finite where u is outside the domain of the link.
     """
-    transpose_times(index, z, s, zts)
+    r = z.shape[1]
+    if r > k.size:
+        transpose_times(index, z, s, zts)
+        accumulate_blocks(w, z, start, k, C)
+    elif r == 1:
+        _score_and_block_rows(1, s, w, index, z, start, zts, C)
+    elif r == 2:
+        _score_and_block_rows(2, s, w, index, z, start, zts, C)
+    elif r == 3:
+        _score_and_block_rows(3, s, w, index, z, start, zts, C)
+    else:
+        _score_and_block_rows(r, s, w, index, z, start, zts, C)
+    scale_blocks(C, block_start, block_row, block_col, k, T, T_start, where, H)
+    add_identity(H, diagonal)
     lambda_transpose_times(T, T_start, k, levels, zts, gradient)
     total = 0.0
     for j in range(u.size):
         gradient[j] -= u[j]
         total += gradient[j]
-    normal_matrix(w, z, start, k, T, T_start, block_start, block_row, block_col, where, diagonal, C, H)
     return total
+
+
+@inline
+def _variance_rows(r, t, index, z, start, S, v, tv, ztv):
+    """v, t v and Z'(t v) in one pass, for terms of one column each."""
+    ztv[:] = 0.0
+    for i in range(v.size):
+        value = 0.0
+        pair = 0
+        for a in range(r):
+            part = 0.0
+            for b in range(a):
+                part += S[start[i, pair]] * z[i, b]
+                pair += 1
+            value += z[i, a] * (2.0 * part + S[start[i, pair]] * z[i, a])
+            pair += 1
+        v[i] = value
+        tv[i] = t[i] * value
+        for a in range(r):
+            ztv[index[i, a]] += z[i, a] * tv[i]
 
 
 @kernel
@@ -398,22 +437,51 @@ def logdet_derivatives(
 ):
     """From H^-1 on the pattern: v, t v, A (see :func:`unscale_blocks`) and c = M'(t v), filled in place."""
     unscale_blocks(inverse, block_start, block_row, block_col, k, T, T_start, where, C, S, A)
-    row_variances(z, start, k, S, v)
-    for i in range(v.size):
-        tv[i] = t[i] * v[i]
-    transpose_times(index, z, tv, ztv)
+    r = z.shape[1]
+    if r > k.size:
+        row_variances(z, start, k, S, v)
+        for i in range(v.size):
+            tv[i] = t[i] * v[i]
+        transpose_times(index, z, tv, ztv)
+    elif r == 1:
+        _variance_rows(1, t, index, z, start, S, v, tv, ztv)
+    elif r == 2:
+        _variance_rows(2, t, index, z, start, S, v, tv, ztv)
+    elif r == 3:
+        _variance_rows(3, t, index, z, start, S, v, tv, ztv)
+    else:
+        _variance_rows(r, t, index, z, start, S, v, tv, ztv)
     lambda_transpose_times(T, T_start, k, levels, ztv, c)
 
 
-@kernel
-def total_derivatives(a, fixed, s, h, tv, u, zts, index, z, k, levels, T, T_start, work, Ma, r, d_T):
-    """M a + ``fixed`` and r = t v - 2 s - h (M a); adds sum (Z'r) u' + (Z's) a' over levels to dD/dT, in place."""
-    lambda_times(T, T_start, k, levels, a, work)
-    linear_predictor(fixed, index, z, work, Ma)
+@inline
+def _residual_rows(m, fixed, s, h, tv, index, z, b, Ma, r, ztr):
+    """M a, r and Z'r in one pass; m nonzeros a row."""
+    ztr[:] = 0.0
     for i in range(r.size):
-        r[i] = tv[i] - 2.0 * s[i] - h[i] * Ma[i]
-    transpose_times(index, z, r, work)
-    level_outer(k, T_start, levels, work, u, d_T)
+        value = fixed[i]
+        for j in range(m):
+            value += z[i, j] * b[index[i, j]]
+        Ma[i] = value
+        r[i] = tv[i] - 2.0 * s[i] - h[i] * value
+        for j in range(m):
+            ztr[index[i, j]] += z[i, j] * r[i]
+
+
+@kernel
+def total_derivatives(a, fixed, s, h, tv, u, zts, index, z, k, levels, T, T_start, b, ztr, Ma, r, d_T):
+    """M a + ``fixed`` and r = t v - 2 s - h (M a); adds sum (Z'r) u' + (Z's) a' over levels to dD/dT, in place."""
+    lambda_times(T, T_start, k, levels, a, b)
+    m = z.shape[1]
+    if m == 1:
+        _residual_rows(1, fixed, s, h, tv, index, z, b, Ma, r, ztr)
+    elif m == 2:
+        _residual_rows(2, fixed, s, h, tv, index, z, b, Ma, r, ztr)
+    elif m == 3:
+        _residual_rows(3, fixed, s, h, tv, index, z, b, Ma, r, ztr)
+    else:
+        _residual_rows(m, fixed, s, h, tv, index, z, b, Ma, r, ztr)
+    level_outer(k, T_start, levels, ztr, u, d_T)
     level_outer(k, T_start, levels, zts, a, d_T)
 
 
@@ -484,13 +552,16 @@ class RandomLayout:
         return int(self.indices.size)
 
     @cached_property
-    def diagonal_blocks(self) -> list[IntArray]:
-        """For each term, shape (levels, k, k): where the block of each level stands in the CSC values of H."""
-        blocks = []
-        for t, (k, levels) in enumerate(zip(self.k, self.levels, strict=True)):
-            first = self.block_start[np.argmax((self.block_row == t) & (self.block_col == t))]
-            slots = self.where[first : first + levels * k * k].reshape(levels, k, k)
-            blocks.append(np.maximum(slots, slots.transpose(0, 2, 1)))
+    def level_blocks(self) -> list[list[IntArray]]:
+        """[t][s], s <= t, shape (observed pairs of levels, k_t, k_s): where their blocks stand in the values of H."""
+        blocks: list[list[IntArray]] = []
+        for t in range(self.k.size):
+            blocks.append([])
+            for s in range(t + 1):
+                first = self.block_start[(self.block_row == t) & (self.block_col == s)]
+                slots = self.where[first[:, None] + np.arange(self.k[t] * self.k[s])]
+                slots = slots.reshape(first.size, self.k[t], self.k[s])
+                blocks[t].append(np.maximum(slots, slots.transpose(0, 2, 1)) if s == t else slots)
         return blocks
 
     def make_factor(self, engine: str = "auto") -> Any:

@@ -175,21 +175,49 @@ def _backward_columns(D, ptr, W):
 
 
 @inline
+def _neighbours(ptr, rows, g, count):
+    """Whether ``count`` levels from g on touch the same trailing variables, and these follow each other."""
+    if g + count > len(ptr) - 1:
+        return False
+    first, size = ptr[g], ptr[g + 1] - ptr[g]
+    for other in range(g, g + count):
+        start = ptr[other]
+        if ptr[other + 1] - start != size or size == 0:
+            return False
+        if rows[start] != rows[first] or rows[start + size - 1] != rows[first] + size - 1:
+            return False
+    return True
+
+
+@inline
+def _subtract_four(W, ptr, rows, g, S):
+    """S := S - W'W for four levels of the same neighbouring variables: no indirect addresses, S read once."""
+    a, b, c, d = ptr[g], ptr[g + 1], ptr[g + 2], ptr[g + 3]
+    i0 = rows[a]
+    for e in range(len(W)):
+        for r in range(b - a):
+            wa, wb, wc, wd = W[e, a + r], W[e, b + r], W[e, c + r], W[e, d + r]
+            for t in range(r + 1):
+                S[i0 + r, i0 + t] -= wa * W[e, a + t] + wb * W[e, b + t] + wc * W[e, c + t] + wd * W[e, d + t]
+
+
+@inline
 def _subtract_products(W, ptr, rows, S):
     """S := S - W'W, level by level, lower triangle."""
-    for g in range(len(ptr) - 1):
+    g = 0
+    while g < len(ptr) - 1:
+        if _neighbours(ptr, rows, g, 4):
+            _subtract_four(W, ptr, rows, g, S)
+            g += 4
+            continue
         first = ptr[g]
         for r in range(first, ptr[g + 1]):
             i = rows[r]
-            shift = rows[first] - first
             for c in range(len(W)):
                 w = W[c, r]
-                if i - r == shift:  # neighbouring variables: no indirect addresses
-                    for t in range(first, r + 1):
-                        S[i, t + shift] -= w * W[c, t]
-                else:
-                    for t in range(first, r + 1):
-                        S[i, rows[t]] -= w * W[c, t]
+                for t in range(first, r + 1):
+                    S[i, rows[t]] -= w * W[c, t]
+        g += 1
 
 
 @kernel
@@ -223,8 +251,16 @@ def dense_factor(S):
 
 
 @kernel
+def mirror(Z):
+    """Upper triangle := lower triangle."""
+    for i in range(len(Z)):
+        for j in range(i):
+            Z[j, i] = Z[i, j]
+
+
+@kernel
 def dense_inverse(L):
-    """Lower triangle of (L L')^{-1}, from the rows y_i of L^{-1}: the sum of y_i y_i'."""
+    """(L L')^{-1}, from the rows y_i of L^{-1}: the sum of y_i y_i'."""
     m = len(L)
     Y, Z = np.zeros((m, m)), np.zeros((m, m))
     for i in range(m):
@@ -237,6 +273,7 @@ def dense_inverse(L):
         for a in range(i + 1):
             for b in range(a + 1):
                 Z[a, b] += Y[i, a] * Y[i, b]
+    mirror(Z)
     return Z
 
 
@@ -325,11 +362,33 @@ def _block_inverses(D):
 
 
 @inline
+def _border_of_neighbours(ZS, i0, first, size, V, ZB):
+    """Columns of one level whose trailing variables follow each other, four rows of Z_S at a time."""
+    for c in range(len(V)):
+        r = 0
+        while r + 4 <= size:
+            va, vb, vc, vd = V[c, first + r], V[c, first + r + 1], V[c, first + r + 2], V[c, first + r + 3]
+            i = i0 + r
+            for t in range(size):
+                j = i0 + t
+                ZB[c, first + t] -= va * ZS[i, j] + vb * ZS[i + 1, j] + vc * ZS[i + 2, j] + vd * ZS[i + 3, j]
+            r += 4
+        while r < size:
+            v = V[c, first + r]
+            for t in range(size):
+                ZB[c, first + t] -= v * ZS[i0 + r, i0 + t]
+            r += 1
+
+
+@inline
 def _border(ZS, ptr, rows, V):
     """Columns of every level: -Z_S[R_g, R_g] V_g, transposed like V."""
     ZB = np.zeros(V.shape)
     for g in range(len(ptr) - 1):
         first = ptr[g]
+        if _neighbours(ptr, rows, g, 1):
+            _border_of_neighbours(ZS, rows[first], first, ptr[g + 1] - first, V, ZB)
+            continue
         for r in range(first, ptr[g + 1]):
             i = rows[r]
             for c in range(len(V)):
@@ -356,7 +415,7 @@ def _correct_blocks(Z, ptr, V, ZB):
 
 @kernel
 def block_selected_inverse(D, W, ZS, ptr, rows, indptr, indices, where):
-    """H^{-1} on the pattern of H, from the lower triangle ZS of S^{-1}."""
+    """H^{-1} on the pattern of H, from ZS = S^{-1}."""
     n_leading = D.shape[0] * D.shape[1]
     V = W.copy()
     _backward_columns(D, ptr, V)

@@ -24,6 +24,8 @@ FloatArray = NDArray[np.float64]
 
 #: Diagonal elements of T below this count as this where T has to be inverted.
 TINY = 1e-8
+#: Smallest eigenvalue, relative to its blocks, of a model Hessian that is used with what stands between them.
+WELL_POSED = 0.05
 
 
 def start_fixed(problem: Problem) -> tuple[FloatArray, FloatArray]:
@@ -123,27 +125,42 @@ def fallback_sd(structure: Any, par: FloatArray) -> FloatArray:
 
 
 def model_hessian(problem: Problem, factor: Any, par: FloatArray, scale: FloatArray) -> FloatArray:
-    r"""Model Hessian of D in (par, log phi) from the factor of H at par, block by block of the terms.
+    r"""Model Hessian of D in (par, log phi) from the factor of H at par.
 
     In the Gaussian approximation with :math:`V = W^{-1} + MM'`, :math:`E[D''_{kl}] = tr(V^{-1} dV_k V^{-1} dV_l)`.
-    For one term and without what its levels share, with :math:`K_j = I - [H^{-1}]_{jj}` (how little level j is shrunk)
-    and :math:`F_k = T^{-1} dT_k + (T^{-1} dT_k)'`, this is :math:`\sum_j tr(K_j F_k K_j F_l)`.
+    With :math:`K = I - H^{-1}` (how little the random effects are shrunk), its block for levels j and j', and
+    :math:`F_k = T^{-1} dT_k + (T^{-1} dT_k)'`, this is :math:`\sum_{jj'} tr(F_k K_{jj'} F_l K_{j'j})`. Of the pairs of
+    levels those are taken that occur in the data: all there are for one term, most of the sum for several.
     """
-    inverse = factor.selected_inverse()
-    hessian = np.diag(float(problem.n) / scale**2)
-    for structure, part, where in zip(
-        problem.structures, problem.par_slices, problem.layout.diagonal_blocks, strict=True
-    ):
-        k = structure.k
-        K = np.eye(k) - inverse[where]
-        moments = np.tensordot(K, K, axes=(0, 0))  # sum over levels of K_ab K_cd
-        inside = structure.interior(par[part])
-        T = structure.factor(inside)
-        diagonal = np.diag(T)
-        regular = T + np.diag(np.where(np.abs(diagonal) < TINY, TINY, 0.0))
-        change = np.linalg.solve(regular, structure.d_factor(inside))
-        F = change + change.transpose(0, 2, 1)
-        information = np.einsum("kbc,lda,abcd->kl", F, F, moments, optimize=k > 1)
-        least = 1.0 / scale[part] ** 2
-        hessian[part, part] = information + np.diag(np.maximum(least - np.diag(information), 0.0))
-    return hessian
+    inverse, blocks = factor.selected_inverse(), problem.layout.level_blocks
+    F = [_relative_change(s, par[part]) for s, part in zip(problem.structures, problem.par_slices, strict=True)]
+    own, crossed = np.diag(float(problem.n) / scale**2), np.zeros((scale.size, scale.size))
+    for t, part in enumerate(problem.par_slices):
+        for s, other in enumerate(problem.par_slices[: t + 1]):
+            K = inverse[blocks[t][s]]
+            K = np.eye(K.shape[1]) - K if s == t else -K
+            moments = np.tensordot(K, K, axes=(0, 0))  # sum over pairs of levels of K_bc K_ad
+            information = np.einsum("kab,bcad,lcd->kl", F[t], moments, F[s], optimize=K[0].size > 1)
+            target = own if s == t else crossed
+            target[part, other], target[other, part] = information, information.T
+    own += np.diag(np.maximum(1.0 / scale**2 - np.diag(own), 0.0))
+    return with_cross_blocks(own, crossed)
+
+
+def with_cross_blocks(blocks: FloatArray, crossed: FloatArray) -> FloatArray:
+    """A model Hessian with what it says about pairs of blocks, where that leaves it well within positive definite."""
+    if not np.all(np.isfinite(crossed)):
+        return blocks
+    root = np.linalg.inv(np.linalg.cholesky(blocks))
+    correlation = root @ crossed @ root.T
+    return blocks + crossed if np.linalg.eigvalsh(correlation)[0] > WELL_POSED - 1.0 else blocks
+
+
+def _relative_change(structure: Any, par: FloatArray) -> FloatArray:
+    """F_k = T^-1 dT_k + (T^-1 dT_k)' of one term, shape (n_par, k, k)."""
+    inside = structure.interior(par)
+    T = structure.factor(inside)
+    diagonal = np.diag(T)
+    regular = T + np.diag(np.where(np.abs(diagonal) < TINY, TINY, 0.0))
+    change = np.linalg.solve(regular, structure.d_factor(inside))
+    return change + change.transpose(0, 2, 1)

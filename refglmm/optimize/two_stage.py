@@ -26,7 +26,15 @@ from refglmm.optimize.control import Control
 from refglmm.optimize.finish import Endpoint, finish, judge
 from refglmm.optimize.records import Optimum
 from refglmm.optimize.stage import Stage
-from refglmm.optimize.starts import model_hessian, par_scale, scaled_start, start_fixed, start_par, start_shape
+from refglmm.optimize.starts import (
+    model_hessian,
+    par_scale,
+    scaled_start,
+    start_fixed,
+    start_par,
+    start_shape,
+    with_cross_blocks,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -142,7 +150,7 @@ def _second_stage(
     first: GlmmStart,
     control: Control,
 ) -> Stage:
-    """Stage 2 with stage 1's model Hessian for (par, log phi) and twice the information RX'RX for beta."""
+    """Stage 2 with stage 1's model Hessian for (par, log phi), 2 RX'RX for beta and the curvature of -2g between."""
     n_par, p = problem.n_par, problem.p
     psi = _reachable(objective, problem, psi)
     rx = objective.mode(psi).rx
@@ -153,6 +161,9 @@ def _second_stage(
     outer = np.r_[0:n_par, n_par + p : psi.size]
     hessian[np.ix_(outer, outer)] = model
     hessian[n_par : n_par + p, n_par : n_par + p] = 2.0 * information
+    crossed = np.zeros_like(hessian)
+    crossed[:n_par, n_par : n_par + p] = objective.cross_curvature(psi)
+    hessian = with_cross_blocks(hessian, crossed + crossed.T)
     scale = np.concatenate(
         [
             par_scale(problem, psi[:n_par], first.default_par),

@@ -35,7 +35,11 @@ KERNELS = {
     "accumulate_blocks": ASSEMBLY,
     "scale_blocks": ASSEMBLY,
     "add_identity": ASSEMBLY,
+    "normal_matrix": ASSEMBLY,
+    "normal_equations": ASSEMBLY,
     "weighted_fixed_cross": ASSEMBLY,
+    "fixed_cross": ASSEMBLY,
+    "predict": PRODUCTS,
     "linear_predictor": PRODUCTS,
     "rows_times": PRODUCTS,
     "transpose_times": PRODUCTS,
@@ -44,17 +48,22 @@ KERNELS = {
     "lambda_transpose_times": PRODUCTS,
     "lambda_transpose_matrix": PRODUCTS,
     "level_outer": PRODUCTS,
+    "total_derivatives": PRODUCTS,
+    "logdet_derivatives": INVERSE,
     "unscale_blocks": INVERSE,
     "row_variances": INVERSE,
     "observe": FAMILY,
     "observe_shape": FAMILY,
 }
 METHODS = {
-    "refactor": FACTORISATION,
+    "factorize": FACTORISATION,
     "logdet": FACTORISATION,
     "solve": SOLVES,
     "solve_L": SOLVES,
     "solve_Lt": SOLVES,
+    "solve_rows": SOLVES,
+    "solve_L_rows": SOLVES,
+    "solve_Lt_rows": SOLVES,
     "selected_inverse": INVERSE,
 }
 STEPS = ("parse", "build_frame", "build_design", "build_problem")
@@ -114,7 +123,7 @@ class Clocks:
         for name in ("_array_kernel", "_shape_kernel"):
             make = getattr(base, name)
             self._undo.append((base, name, make))
-            made = functools.cache(lambda point, make=make: self.clock(make(point), FAMILY))
+            made = functools.cache(lambda *points, make=make: self.clock(make(*points), FAMILY))
             setattr(base, name, made)
 
     def __exit__(self, *_: object) -> None:
@@ -136,5 +145,5 @@ def dissect(fit: Callable[[], Any]) -> dict[str, Any]:
         "total": total,
         "seconds": seconds,
         "passes": clocks.calls["observe"],
-        "factorisations": clocks.calls["refactor"],
+        "factorisations": clocks.calls["factorize"],
     }
