@@ -46,6 +46,8 @@ class Structure(ABC):
     k: int
     hom: bool
     name: ClassVar[str]
+    #: Whether T = sum_j par_j E_j with constant matrices E_j.
+    linear: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse a term without columns."""

@@ -27,6 +27,8 @@ from refglmm.errors import ArgumentError
 class _FactorEntries(Structure):
     """T is linear in par: T = sum_j par_j E_j with constant zero-one matrices E_j."""
 
+    linear: ClassVar[bool] = True
+
     @property
     def n_par(self) -> int:
         """Length of ``par``."""

@@ -125,8 +125,17 @@ class Problem:
         """(par, beta, phi) -> psi."""
         return np.concatenate([par, beta, np.log(phi[: self.n_phi])])
 
+    @cached_property
+    def constant_slopes(self) -> FloatArray | None:
+        """The derivatives of all T_t, shape (n_par, T_size), where every T_t is linear in par."""
+        if not all(s.linear for s in self.structures):
+            return None
+        return np.array(self.factor_derivatives(self.par_start)).reshape(self.n_par, self.layout.T_size)
+
     def term_factors(self, par: FloatArray) -> FloatArray:
         """T_t(par) of all terms, row by row, in one flat array."""
+        if self.constant_slopes is not None:
+            return par @ self.constant_slopes
         pieces = [
             s.factor(s.interior(par[part])).ravel() for s, part in zip(self.structures, self.par_slices, strict=True)
         ]
@@ -145,6 +154,8 @@ class Problem:
 
     def chain_to_par(self, par: FloatArray, d_factors: FloatArray) -> FloatArray:
         """Turn the gradient in the elements of T (flat, as :meth:`term_factors`) into the gradient in par."""
+        if self.constant_slopes is not None:
+            return self.constant_slopes @ d_factors
         gradient = np.empty(self.n_par)
         for t, (structure, part) in enumerate(zip(self.structures, self.par_slices, strict=True)):
             begin = int(self.layout.T_start[t])
