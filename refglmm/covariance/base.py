@@ -103,6 +103,11 @@ class Structure(ABC):
     def _theta_columns(self) -> NDArray[np.int64]:
         return self._theta_entries()[1]
 
+    @property
+    def theta_entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns of the entries of T that make up theta."""
+        return self._theta_rows, self._theta_columns
+
     @abstractmethod
     def _theta_entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows and columns of the entries of T that make up theta."""

@@ -125,13 +125,6 @@ class Problem:
         """(par, beta, phi) -> psi."""
         return np.concatenate([par, beta, np.log(phi[: self.n_phi])])
 
-    @cached_property
-    def constant_slopes(self) -> FloatArray | None:
-        """The derivatives of all T_t, shape (n_par, T_size), where every T_t is linear in par."""
-        if not all(s.linear for s in self.structures):
-            return None
-        return np.array(self.factor_derivatives(self.par_start)).reshape(self.n_par, self.layout.T_size)
-
     def term_factors(self, par: FloatArray) -> FloatArray:
         """T_t(par) of all terms, row by row, in one flat array."""
         if self.constant_slopes is not None:
@@ -141,27 +134,26 @@ class Problem:
         ]
         return np.concatenate([*pieces, np.empty(0)])
 
-    def factor_derivatives(self, par: FloatArray) -> list[FloatArray]:
-        """dT/dpar_k for each covariance parameter, flat like :meth:`term_factors` (zero outside its own term)."""
-        derivatives: list[FloatArray] = []
-        for t, (structure, part) in enumerate(zip(self.structures, self.par_slices, strict=True)):
-            begin = int(self.layout.T_start[t])
-            for matrix in structure.d_factor(par[part]):
-                flat = np.zeros(self.layout.T_size)
-                flat[begin : begin + structure.k**2] = matrix.ravel()
-                derivatives.append(flat)
-        return derivatives
+    def factor_derivatives(self, par: FloatArray) -> FloatArray:
+        """dT/dpar_k in row k, flat like :meth:`term_factors` (zero outside its own term)."""
+        if self.constant_slopes is not None:
+            return self.constant_slopes
+        return self._slopes(par)
+
+    @cached_property
+    def constant_slopes(self) -> FloatArray | None:
+        """The derivatives of all T_t, where every T_t is linear in par: then they are the same everywhere."""
+        return self._slopes(self.par_start) if all(s.linear for s in self.structures) else None
+
+    def _slopes(self, par: FloatArray) -> FloatArray:
+        slopes = np.zeros((self.n_par, self.layout.T_size))
+        for begin, structure, part in zip(self.layout.T_start, self.structures, self.par_slices, strict=True):
+            slopes[part, begin : begin + structure.k**2] = structure.d_factor(par[part]).reshape(structure.n_par, -1)
+        return slopes
 
     def chain_to_par(self, par: FloatArray, d_factors: FloatArray) -> FloatArray:
         """Turn the gradient in the elements of T (flat, as :meth:`term_factors`) into the gradient in par."""
-        if self.constant_slopes is not None:
-            return self.constant_slopes @ d_factors
-        gradient = np.empty(self.n_par)
-        for t, (structure, part) in enumerate(zip(self.structures, self.par_slices, strict=True)):
-            begin = int(self.layout.T_start[t])
-            wanted = d_factors[begin : begin + structure.k**2]
-            gradient[part] = structure.d_factor(par[part]).reshape(structure.n_par, -1) @ wanted
-        return gradient
+        return self.factor_derivatives(par) @ d_factors
 
     def fold(self, par: FloatArray) -> FloatArray:
         """The same T T' with the canonical sign of each term's parameters."""

@@ -75,7 +75,8 @@ def orthogonal_basis(A: FloatArray) -> tuple[FloatArray, FloatArray, bool]:
 class ProfiledLinear:
     """D(par) of a linear mixed model; REML if ``reml``.
 
-    ``sigma``, ``beta`` and ``u`` hold the profiled values of the last evaluation.
+    ``sigma``, ``beta`` and ``u`` hold the profiled values of the last evaluation, ``trace`` and ``fit`` (flat, like T)
+    what its gradient was made of.
     """
 
     def __init__(self, problem: Problem, reml: bool, engine: str = "auto") -> None:
@@ -87,6 +88,8 @@ class ProfiledLinear:
         rows.accumulate_blocks(w, lay.z, lay.start, lay.k, self.C)
         self.root_w = np.sqrt(w)
         Q, self.RX, self.collinear = orthogonal_basis(self.root_w[:, None] * problem.X)
+        with np.errstate(divide="ignore"):
+            self.logdet_basis2 = 2.0 * float(np.log(np.diag(self.RX)).sum())
         response = self.root_w * (problem.y - problem.offset)
         self.gamma_ls = Q.T @ response
         residual = response - Q @ self.gamma_ls
@@ -146,17 +149,17 @@ class ProfiledLinear:
         )
         self.factor.refactor(self.H)
         self.c = self.factor.solve_L(scaled)
-        self.R, M, self.pwrss = kernels.eliminate_fixed(self.AtA - self.c.T @ self.c)
+        self.R, M, self.pwrss, logdet_R2 = kernels.eliminate_fixed(self.AtA - self.c.T @ self.c)
         if np.isnan(self.pwrss):
             raise NotPositiveDefiniteError("the random effects leave nothing of a fixed-effects column")
-        self.gamma = -M[:-1, -1]
+        self.R_inverse, self.gamma = M[:-1, :-1], -M[:-1, -1]
         self.M = M if self.reml else M[:, -1:]
         self.modes = self.factor.solve_Lt(self.c @ self.M)
         self.ZtWr: FloatArray | None = None
         if self.pwrss < CANCELLED * self.AtA[-1, -1]:
             self._refine()
         self.logdet_L2 = self.factor.logdet()
-        self.logdet_RX2 = 2.0 * float(np.log(np.diag(self.R) * np.diag(self.RX)).sum())
+        self.logdet_RX2 = logdet_R2 + self.logdet_basis2
         self.evaluated = here
 
     def _refine(self) -> None:
@@ -164,7 +167,7 @@ class ProfiledLinear:
 
         Where the random effects take up almost all of the variance, r'r minus what is explained cancels.
         """
-        problem, lay, g_u = self.problem, self.problem.layout, np.empty(self.problem.q)
+        lay, g_u = self.problem.layout, np.empty(self.problem.q)
         Q, c = self.A[:, :-1], self.c[:, :-1]
         residual = self._residual()
         rows.lambda_transpose_times(self.T, lay.T_start, lay.k, lay.levels, self._transpose_times(residual), g_u)
@@ -237,7 +240,7 @@ class ProfiledLinear:
         if self.differentiated:
             return
         lay = self.problem.layout
-        G = kernels.residual_products(
+        G = self.G = kernels.residual_products(
             self.C, *self.blocks, *self.corners, self.T, lay.T_start, lay.levels, self.B @ self.M, self.modes
         )
         if self.ZtWr is not None:
@@ -255,6 +258,43 @@ class ProfiledLinear:
             self.S,
         )
         self.differentiated = True
+
+    def average_information(self, par: FloatArray) -> FloatArray:
+        r"""The average of the observed and the expected information about par, sigma profiled out.
+
+        With :math:`f_i = \dot V_i V^{-1}(y - X\beta)` for each parameter, P the projection that takes out X, and
+        :math:`s_i` the derivative of -pwrss,
+
+        .. math:: \frac{\nu}{pwrss}\Bigl(f_i'Pf_j - \frac{s_i s_j}{pwrss}\Bigr).
+
+        It approximates the Hessian of D near an optimum, and needs no traces: the :math:`f_i` are projected like
+        further responses.
+
+        Source: Gilmour, Thompson and Cullis (1995).
+        """
+        self._evaluate(par)
+        self._differentiate()
+        lay, derivatives = self.problem.layout, self.problem.factor_derivatives(par)
+        F = np.empty((lay.q, par.size))  # f_i = W^1/2 Z F_i
+        for i, dT in enumerate(derivatives):
+            F[:, i] = self._working_response(dT)
+        ZtWF = kernels.blocks_times(self.C, *self.blocks, *self.corners, F)
+        scaled = np.empty_like(F)
+        rows.lambda_transpose_matrix(self.T, lay.T_start, lay.k, lay.levels, ZtWF, scaled)
+        c = self.factor.solve_L(scaled)
+        fixed = self.B[:, :-1].T @ F - self.c[:, :-1].T @ c
+        explained = self.R_inverse.T @ fixed
+        slope = 2.0 * derivatives @ self.fit
+        inner = F.T @ ZtWF - c.T @ c - explained.T @ explained
+        return self.degrees / self.pwrss * (inner - np.outer(slope, slope) / self.pwrss)
+
+    def _working_response(self, dT: FloatArray) -> FloatArray:
+        r"""F with :math:`W^{1/2}ZF = \dot V V^{-1}(y - X\beta)`: :math:`\dot\Lambda u + \Lambda\dot\Lambda'Z'Wr`."""
+        lay, forward, back, out = self.problem.layout, *np.empty((3, self.problem.q))
+        rows.full_lambda_times(dT, lay.T_start, lay.k, lay.levels, self.u, forward, False)
+        rows.full_lambda_times(dT, lay.T_start, lay.k, lay.levels, self.G[:, -1].copy(), back, True)
+        rows.lambda_times(self.T, lay.T_start, lay.k, lay.levels, back, out)
+        return forward + out
 
     def mode(self, par: FloatArray) -> Mode:
         """The consistent state at par; s, w, h are on the scale sigma = 1."""

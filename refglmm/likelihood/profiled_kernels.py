@@ -40,12 +40,14 @@ def eliminate_fixed(S):
     r"""Profile beta out of the Schur complement S of [Q, r], shape (p + 1, p + 1).
 
     Returns R, upper triangular with R'R the leading block of S; M, whose columns [R^{-1}, (-gamma, 1)] take [Q, r] to
-    columns orthogonal under V^{-1}; and pwrss, the square of the last of them. The pivot that is not positive is nan.
+    columns orthogonal under V^{-1}; pwrss, the square of the last of them; and log|R'R|. A pivot that is not positive
+    makes nan of them.
     """
     p = S.shape[0] - 1
     R, M = np.zeros((p, p)), np.zeros((p + 1, p + 1))
     last = np.empty(p)  # R^{-T} times the last column of S: what each basis column explains of r
     pwrss = S[p, p]
+    logdet = 0.0
     for j in range(p):
         for i in range(j + 1):
             total = S[i, j]
@@ -57,6 +59,7 @@ def eliminate_fixed(S):
             total -= R[t, j] * last[t]
         last[j] = total / R[j, j]
         pwrss -= last[j] * last[j]
+        logdet += 2.0 * np.log(R[j, j])
     for j in range(p):
         M[j, j] = 1.0 / R[j, j]
         for i in range(j - 1, -1, -1):
@@ -67,7 +70,7 @@ def eliminate_fixed(S):
     for i in range(p):
         for t in range(i, p):
             M[i, p] -= M[i, t] * last[t]
-    return R, M, pwrss
+    return R, M, pwrss, logdet
 
 
 @inline
