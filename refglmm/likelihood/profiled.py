@@ -11,7 +11,8 @@ minimum of :math:`|W^{1/2}(y - o - X\beta - Z\Lambda u)|^2 + |u|^2`,
 
 **An orthogonal basis.** Inside, :math:`W^{1/2}X = Q R_X` stands for X, and the residual r of weighted least squares
 for y, so that neither collinear columns nor a large mean cost digits: the Schur complement of Q is between 0 and I.
-Outside, :math:`\beta = R_X^{-1}\gamma` and :math:`R R_X` are those of X.
+Outside, :math:`\beta = R_X^{-1}\gamma` and :math:`R R_X` are those of X. Where X has a constant column,
+the mean of y is taken out first.
 
 **Gradient**, as dD/dT_t summed over levels (chained to par by the structure). Profiling turns the columns of [Q, r]
 into columns a that are orthogonal under :math:`V^{-1}`, :math:`V = I + W^{1/2}Z\Lambda\Lambda'Z'W^{1/2}`. With
@@ -72,6 +73,11 @@ def orthogonal_basis(A: FloatArray) -> tuple[FloatArray, FloatArray, bool]:
     return Q, R, rank_deficient
 
 
+def _constant_column(X: FloatArray) -> int | None:
+    """First column whose entries are all the same and not zero."""
+    return next((j for j in range(X.shape[1]) if X[0, j] != 0.0 and np.all(X[:, j] == X[0, j])), None)
+
+
 class ProfiledLinear:
     """D(par) of a linear mixed model; REML if ``reml``.
 
@@ -90,7 +96,14 @@ class ProfiledLinear:
         Q, self.RX, self.collinear = orthogonal_basis(self.root_w[:, None] * problem.X)
         with np.errstate(divide="ignore"):
             self.logdet_basis2 = 2.0 * float(np.log(np.diag(self.RX)).sum())
-        response = self.root_w * (problem.y - problem.offset)
+        response = problem.y - problem.offset
+        self.beta_level = np.zeros(problem.p)
+        constant = _constant_column(problem.X)
+        if constant is not None:  # levels cancel here without rounding, in a projection they would not
+            level, level_offset = float(problem.y.mean()), float(problem.offset.mean())
+            self.beta_level[constant] = (level - level_offset) / problem.X[0, constant]
+            response = (problem.y - level) - (problem.offset - level_offset)
+        response *= self.root_w
         self.gamma_ls = Q.T @ response
         residual = response - Q @ self.gamma_ls
         again = Q.T @ residual  # what rounding left of the basis in the residual
@@ -224,7 +237,7 @@ class ProfiledLinear:
     @property
     def beta(self) -> FloatArray:
         """Fixed effects of the last evaluation."""
-        return solve_triangular(self.RX, self.gamma_ls + self.gamma)
+        return self.beta_level + solve_triangular(self.RX, self.gamma_ls + self.gamma)
 
     def value_and_gradient(self, par: FloatArray) -> tuple[float, FloatArray]:
         """D(par) and dD/dpar."""

@@ -223,13 +223,16 @@ def fit_linear(
     objective = ProfiledLinear(problem, reml, control.engine)
     default = scaled_start(problem, 1.0)
     par = np.asarray((start or {}).get("par", default), dtype=float)
+    stages: list[Stage] = []
+    if control.optimizer[1] == "newton" and "par" not in (start or {}):
+        stages.append(Stage("start", objective, problem, par, par_scale(problem, par, default), control))
+        par = approach(objective, stages[0])
     scale = par_scale(problem, par, default)
     stage = Stage(objective.name, objective, problem, par, scale, control)
-    if control.optimizer[1] == "newton" and "par" not in (start or {}):
-        stage.start = approach(objective, stage)
-    stage.hessian = information_model(objective, stage.start, scale)
+    stage.hessian = information_model(objective, par, scale)
+    stages.append(stage)
     point = finish(stage, stage.run(control.optimizer[1]), control.optimizer[1])
-    optimum, mode = _conclude(problem, [stage], point)
+    optimum, mode = _conclude(problem, stages, point)
     if objective.fits_exactly:
         note = "the model fits the data exactly (no residual is left), so the likelihood has no maximum"
         certificate = replace(optimum.certificate, converged=False, messages=(note,))
