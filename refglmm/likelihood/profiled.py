@@ -275,10 +275,10 @@ class ProfiledLinear:
     def average_information(self, par: FloatArray) -> FloatArray:
         r"""The average of the observed and the expected information about par, sigma profiled out.
 
-        With :math:`f_i = \dot V_i V^{-1}(y - X\beta)` for each parameter, P the projection that takes out X, and
-        :math:`s_i` the derivative of -pwrss,
+        With :math:`f_i = \dot V_i V^{-1}(y - X\beta)/\sqrt{pwrss}` for each parameter, P what takes out X,
+        and :math:`s_i` the derivative of -log pwrss,
 
-        .. math:: \frac{\nu}{pwrss}\Bigl(f_i'Pf_j - \frac{s_i s_j}{pwrss}\Bigr).
+        .. math:: \nu\,(f_i'Pf_j - s_i s_j).
 
         It approximates the Hessian of D near an optimum, and needs no traces: the :math:`f_i` are projected like
         further responses.
@@ -290,16 +290,16 @@ class ProfiledLinear:
         lay, derivatives = self.problem.layout, self.problem.factor_derivatives(par)
         F = np.empty((lay.q, par.size))  # f_i = W^1/2 Z F_i
         for i, dT in enumerate(derivatives):
-            F[:, i] = self._working_response(dT)
+            F[:, i] = self._working_response(dT) / np.sqrt(self.pwrss)
         ZtWF = kernels.blocks_times(self.C, *self.blocks, *self.corners, F)
         scaled = np.empty_like(F)
         rows.lambda_transpose_matrix(self.T, lay.T_start, lay.k, lay.levels, ZtWF, scaled)
         c = self.factor.solve_L(scaled)
         fixed = self.B[:, :-1].T @ F - self.c[:, :-1].T @ c
         explained = self.R_inverse.T @ fixed
-        slope = 2.0 * derivatives @ self.fit
+        slope = 2.0 * derivatives @ (self.fit / self.pwrss)
         inner = F.T @ ZtWF - c.T @ c - explained.T @ explained
-        return self.degrees / self.pwrss * (inner - np.outer(slope, slope) / self.pwrss)
+        return self.degrees * (inner - np.outer(slope, slope))
 
     def _working_response(self, dT: FloatArray) -> FloatArray:
         r"""F with :math:`W^{1/2}ZF = \dot V V^{-1}(y - X\beta)`: :math:`\dot\Lambda u + \Lambda\dot\Lambda'Z'Wr`."""
