@@ -190,6 +190,7 @@ class ProfiledLinear:
         self.gamma = self.gamma + d_gamma
         residual = self._residual()
         self.ZtWr = self._transpose_times(residual)
+        kernels.stationary_products(self.T, lay.T_start, lay.k, lay.levels, self.u, self.ZtWr)
         self.pwrss = float(residual @ residual) + float(self.u @ self.u)
 
     def _residual(self) -> FloatArray:

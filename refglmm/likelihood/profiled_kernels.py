@@ -126,6 +126,23 @@ def residual_products(C, block_start, block_row, block_col, k, row_of, col_of, T
 
 
 @kernel
+def stationary_products(T, T_start, k, levels, u, g):
+    """Improve g = Z'Wr by Lambda'g = u, which holds at the mode: where T_cc > 1, dividing u loses fewer digits."""
+    position = 0
+    for t in range(k.size):
+        m = k[t]
+        for _ in range(levels[t]):
+            for c in range(m - 1, -1, -1):
+                pivot = T[T_start[t] + c * m + c]
+                if abs(pivot) > 1.0:
+                    value = u[position + c]
+                    for d in range(c + 1, m):
+                        value -= T[T_start[t] + d * m + c] * g[position + d]
+                    g[position + c] = value / pivot
+            position += m
+
+
+@kernel
 def slopes(inverse, C, block_start, block_row, block_col, k, T, T_start, levels, where, G, U, S):
     r"""What the gradient is made of, as two matrices aligned with T and summed over the levels.
 

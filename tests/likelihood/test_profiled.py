@@ -232,6 +232,22 @@ def test_even_in_the_sign_of_a_column(name):
     assert objective.value(flipped) == pytest.approx(objective.value(par), rel=1e-14)
 
 
+def test_a_huge_variance_costs_the_gradient_no_digits():
+    """Balanced one-way by ML: theta^2 = ((1 - 1/groups) MSB/MSE - 1)/m is the optimum, here near (1e6)^2."""
+    rng = np.random.default_rng(5)
+    groups, m = 20, 6
+    codes = np.repeat(np.arange(groups), m)
+    y = 1e6 * rng.normal(size=groups)[codes] + rng.normal(size=groups * m)
+    table = y.reshape(groups, m)
+    between = m * np.var(table.mean(axis=1), ddof=1)
+    within = np.mean(np.var(table, axis=1, ddof=1))
+    theta = np.sqrt(((1.0 - 1.0 / groups) * between / within - 1.0) / m)
+    terms = [(codes, np.ones((y.size, 1)), groups)]
+    problem = build(get_family("gaussian"), np.ones((y.size, 1)), terms, [make_structure("us", 1)], y, np.ones(y.size))
+    _, gradient = ProfiledLinear(problem, False).value_and_gradient(np.array([theta]))
+    assert abs(theta * gradient[0]) < 1e-7  # 2 groups times the relative error of theta
+
+
 def test_a_huge_mean_costs_no_digits():
     """y shifted by 1e8: the residual of least squares is what enters, so pwrss keeps what y itself has
     left.
