@@ -46,8 +46,8 @@ class Structure(ABC):
     k: int
     hom: bool
     name: ClassVar[str]
-    #: Whether T is linear in ``par``, so that :meth:`d_factor` is the same everywhere.
-    is_linear: ClassVar[bool] = False
+    #: Whether T = sum_j par_j E_j with constant matrices E_j.
+    linear: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse a term without columns."""
@@ -102,6 +102,11 @@ class Structure(ABC):
     @cached_property
     def _theta_columns(self) -> NDArray[np.int64]:
         return _read_only(self._theta_entries()[1])
+
+    @property
+    def theta_entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns of the entries of T that make up theta."""
+        return self._theta_rows, self._theta_columns
 
     @abstractmethod
     def _theta_entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

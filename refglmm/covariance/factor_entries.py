@@ -27,7 +27,7 @@ from refglmm.errors import ArgumentError
 class _FactorEntries(Structure):
     """T is linear in par: T = sum_j par_j E_j with constant zero-one matrices E_j."""
 
-    is_linear: ClassVar[bool] = True
+    linear: ClassVar[bool] = True
 
     @property
     def n_par(self) -> int:

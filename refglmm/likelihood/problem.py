@@ -133,43 +133,35 @@ class Problem:
         """(par, beta, phi) -> psi."""
         return np.concatenate([par, beta, np.log(phi[: self.n_phi])])
 
-    @cached_property
-    def _constant_derivatives(self) -> tuple[FloatArray | None, ...]:
-        """dT/dpar, shape (n_par, k * k), of each term whose factor is linear in par; None for the others."""
-        return tuple(s.d_factor(s.start).reshape(s.n_par, s.k**2) if s.is_linear else None for s in self.structures)
-
     def term_factors(self, par: FloatArray) -> FloatArray:
         """T_t(par) of all terms, row by row, in one flat array."""
-        T = np.empty(self.layout.T_size)
-        first = 0
-        for structure, part, dT in zip(self.structures, self.par_slices, self._constant_derivatives, strict=True):
-            stop = first + structure.k**2
-            block = structure.factor(structure.interior(par[part])).ravel() if dT is None else par[part] @ dT
-            T[first:stop] = block
-            first = stop
-        return T
+        if self.constant_slopes is not None:
+            return par @ self.constant_slopes
+        pieces = [
+            s.factor(s.interior(par[part])).ravel() for s, part in zip(self.structures, self.par_slices, strict=True)
+        ]
+        return np.concatenate([*pieces, np.empty(0)])
 
-    def factor_derivatives(self, par: FloatArray) -> list[FloatArray]:
-        """dT/dpar_k for each covariance parameter, flat like :meth:`term_factors` (zero outside its own term)."""
-        derivatives: list[FloatArray] = []
-        for t, (structure, part) in enumerate(zip(self.structures, self.par_slices, strict=True)):
-            begin = int(self.layout.T_start[t])
-            for matrix in structure.d_factor(par[part]):
-                flat = np.zeros(self.layout.T_size)
-                flat[begin : begin + structure.k**2] = matrix.ravel()
-                derivatives.append(flat)
-        return derivatives
+    def factor_derivatives(self, par: FloatArray) -> FloatArray:
+        """dT/dpar_k in row k, flat like :meth:`term_factors` (zero outside its own term)."""
+        if self.constant_slopes is not None:
+            return self.constant_slopes
+        return self._slopes(par)
+
+    @cached_property
+    def constant_slopes(self) -> FloatArray | None:
+        """The derivatives of all T_t, where every T_t is linear in par: then they are the same everywhere."""
+        return self._slopes(self.par_start) if all(s.linear for s in self.structures) else None
+
+    def _slopes(self, par: FloatArray) -> FloatArray:
+        slopes = np.zeros((self.n_par, self.layout.T_size))
+        for begin, structure, part in zip(self.layout.T_start, self.structures, self.par_slices, strict=True):
+            slopes[part, begin : begin + structure.k**2] = structure.d_factor(par[part]).reshape(structure.n_par, -1)
+        return slopes
 
     def chain_to_par(self, par: FloatArray, d_factors: FloatArray) -> FloatArray:
         """Turn the gradient in the elements of T (flat, as :meth:`term_factors`) into the gradient in par."""
-        gradient = np.empty(self.n_par)
-        first = 0
-        for structure, part, dT in zip(self.structures, self.par_slices, self._constant_derivatives, strict=True):
-            stop = first + structure.k**2
-            slopes = structure.d_factor(par[part]).reshape(structure.n_par, -1) if dT is None else dT
-            gradient[part] = slopes @ d_factors[first:stop]
-            first = stop
-        return gradient
+        return self.factor_derivatives(par) @ d_factors
 
     def fold(self, par: FloatArray) -> FloatArray:
         """The same T T' with the canonical sign of each term's parameters."""

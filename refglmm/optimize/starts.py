@@ -19,6 +19,7 @@ from refglmm.errors import DataError
 from refglmm.families.kernel import VALUE
 from refglmm.likelihood.pirls import SCALE_FREE
 from refglmm.likelihood.problem import Problem
+from refglmm.likelihood.profiled import ProfiledLinear
 
 FloatArray = NDArray[np.float64]
 
@@ -164,3 +165,46 @@ def _relative_change(structure: Any, par: FloatArray) -> FloatArray:
     regular = T + np.diag(np.where(np.abs(diagonal) < TINY, TINY, 0.0))
     change = np.linalg.solve(regular, structure.d_factor(inside))
     return change + change.transpose(0, 2, 1)
+
+
+def fixed_point_step(objective: ProfiledLinear) -> FloatArray | None:
+    r"""One step towards a linear mixed model's optimum from where its gradient was evaluated last.
+
+    With :math:`\hat\sigma^2 = pwrss/\nu`, S the sum of :math:`uu'/\hat\sigma^2` over a term's levels, and A its
+    expectation :math:`\sum[\Lambda'Z'PZ\Lambda]`, S = A at an interior optimum. The step
+
+    .. math:: T \leftarrow T\,L_S L_A^{-1}/\sqrt{\rho},\qquad L_S L_S' = S,\; L_A L_A' = A,
+
+    keeps Sigma positive definite; :math:`\rho` is the same ratio for the residuals. Where a structure has fewer
+    parameters than T has entries, S and A are their diagonals. None where S or A is singular.
+
+    Source: Harville (1977), section 6, for scalar terms.
+    """
+    problem, layout, ratio = objective.problem, objective.problem.layout, objective.degrees / objective.pwrss
+    factors, penalty, expected = [], 0.0, 0.0
+    for structure, begin, k in zip(problem.structures, layout.T_start, layout.k, strict=True):
+        T, trace, fit = (a[begin : begin + k * k].reshape(k, k) for a in (objective.T, objective.trace, objective.fit))
+        A, S = T.T @ trace, ratio * (T.T @ fit)
+        penalty, expected = penalty + np.trace(S), expected + np.trace(A)
+        if structure.n_theta < k * (k + 1) // 2:
+            A, S = np.diag(np.diag(A)), np.diag(np.diag(S))
+        try:
+            factors.append(T @ np.linalg.cholesky(S) @ np.linalg.inv(np.linalg.cholesky(A)))
+        except np.linalg.LinAlgError:
+            return None
+    rho = (objective.degrees - penalty) / (objective.degrees - expected)
+    if not rho > 0.0:
+        return None
+    new = [
+        s.par_from_theta(T[s.theta_entries] / np.sqrt(rho)) for s, T in zip(problem.structures, factors, strict=True)
+    ]
+    return np.concatenate(new)
+
+
+def information_model(objective: ProfiledLinear, par: FloatArray, scale: FloatArray) -> FloatArray:
+    """Model Hessian of a linear mixed model: the average information, with a curvature of 1 per ``scale`` or more."""
+    information = objective.average_information(par) * np.outer(scale, scale)
+    if not np.all(np.isfinite(information)):
+        return np.diag(1.0 / scale**2)
+    values, vectors = np.linalg.eigh(information)
+    return (vectors * np.maximum(values, 1.0)) @ vectors.T / np.outer(scale, scale)

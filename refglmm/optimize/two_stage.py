@@ -10,6 +10,7 @@ and its differences at the reported point.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -24,9 +25,11 @@ from refglmm.likelihood.profiled import ProfiledLinear
 from refglmm.likelihood.state import Mode
 from refglmm.optimize.control import Control
 from refglmm.optimize.finish import Endpoint, finish, judge
-from refglmm.optimize.records import Optimum
+from refglmm.optimize.records import Optimum, StageReport
 from refglmm.optimize.stage import Stage
 from refglmm.optimize.starts import (
+    fixed_point_step,
+    information_model,
     model_hessian,
     par_scale,
     scaled_start,
@@ -44,6 +47,8 @@ HAND_OVER = 0.1
 ROUGH = 1e-10
 #: A start outside the link's domain is pulled in by this factor, at most so many times.
 SHRINK, MAX_SHRINKAGES = 0.3, 8
+#: The fixed-point steps of a linear mixed model end when one brings less than this (deviance units), or after so many.
+APPROACHED, MAX_APPROACHES = 1.0, 10
 
 
 class GlmmStart:
@@ -200,6 +205,24 @@ def _conclude(problem: Problem, stages: list[Stage], point: Endpoint) -> tuple[O
     return optimum, mode
 
 
+def approach(objective: ProfiledLinear, stage: Stage) -> FloatArray:
+    """Where fixed-point steps lead from the start of the stage, as long as they bring much."""
+    began, par, trial, value, decrease = time.perf_counter(), stage.start, stage.start, np.inf, np.inf
+    for _ in range(MAX_APPROACHES):
+        new_value, _ = stage.recorder.value_and_gradient(trial)
+        if not (np.isfinite(new_value) and new_value < value):
+            break
+        par, value, decrease = trial, new_value, value - new_value
+        following = fixed_point_step(objective) if decrease > APPROACHED else None
+        if following is None:
+            break
+        trial = following
+    steps, message = len(stage.recorder.evaluations), f"last decrease {decrease:.2e}"
+    seconds = time.perf_counter() - began
+    stage.reports.append(StageReport(stage.label, "fixed_point", steps, steps, value, message, True, seconds))
+    return par
+
+
 def fit_linear(
     problem: Problem, reml: bool, control: Control, start: dict[str, FloatArray] | None = None
 ) -> tuple[Optimum, Mode, float]:
@@ -207,11 +230,16 @@ def fit_linear(
     objective = ProfiledLinear(problem, reml, control.engine)
     default = scaled_start(problem, 1.0)
     par = np.asarray((start or {}).get("par", default), dtype=float)
+    stages: list[Stage] = []
+    if control.optimizer[1] == "newton" and "par" not in (start or {}):
+        stages.append(Stage("start", objective, problem, par, par_scale(problem, par, default), control))
+        par = approach(objective, stages[0])
     scale = par_scale(problem, par, default)
     stage = Stage(objective.name, objective, problem, par, scale, control)
-    stage.hessian = model_hessian(problem, objective.factor, par, scale)
+    stage.hessian = information_model(objective, par, scale)
+    stages.append(stage)
     point = finish(stage, stage.run(control.optimizer[1]), control.optimizer[1])
-    optimum, mode = _conclude(problem, [stage], point)
+    optimum, mode = _conclude(problem, stages, point)
     if objective.fits_exactly:
         note = "the model fits the data exactly (no residual is left), so the likelihood has no maximum"
         certificate = replace(optimum.certificate, converged=False, messages=(note,))

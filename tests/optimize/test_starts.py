@@ -5,15 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import oracles
 import pytest
-from problems import BY_NAME, CASES, DESIGN, DESIGNS, build, intercepts, simulated
+from problems import BY_NAME, CASES, DESIGN, DESIGNS, build, intercepts, simulated, split_factors
 
 from refglmm.covariance import make_structure
 from refglmm.errors import DataError
 from refglmm.families.kernel import VALUE
 from refglmm.families.registry import get_family
 from refglmm.likelihood.pirls import Pirls
-from refglmm.optimize.starts import model_hessian, par_scale, scaled_start, start_fixed, start_par, start_shape
+from refglmm.likelihood.profiled import ProfiledLinear
+from refglmm.optimize.control import make_control
+from refglmm.optimize.starts import (
+    fixed_point_step,
+    model_hessian,
+    par_scale,
+    scaled_start,
+    start_fixed,
+    start_par,
+    start_shape,
+)
+from refglmm.optimize.two_stage import fit_linear
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -150,3 +162,25 @@ def test_the_model_hessian_of_one_term_is_the_expected_information(structure, pa
     expected = np.array([[np.trace(A @ B) for B in dV] for A in dV])
     np.testing.assert_allclose(found[: par.size, : par.size], expected, rtol=1e-10, atol=1e-10)
     assert found[-1, -1] == n
+
+
+@pytest.mark.parametrize("reml", [False, True], ids=["ML", "REML"])
+@pytest.mark.parametrize("design", [DESIGN["balanced-us2"], DESIGN["crossed-us2+us1"], DESIGN["nested"]], ids=str)
+def test_fixed_point_steps_lower_the_criterion_and_rest_at_the_optimum(design, reml):
+    """Where the gradient vanishes S = A for each term, so the step goes nowhere; elsewhere it goes down."""
+    rng = np.random.default_rng(8)
+    T = split_factors(design.structures, design.par(0.9))
+    M = oracles.dense_Z(design.terms) @ oracles.dense_Lambda(T, [t[2] for t in design.terms])
+    y = design.X @ [2.0, -1.0] + M @ rng.standard_normal(M.shape[1]) + rng.normal(size=design.n)
+    problem = build(get_family("gaussian"), design.X, design.terms, design.structures, y, np.ones(design.n))
+    objective = ProfiledLinear(problem, reml)
+    par = scaled_start(problem, 1.0)
+    value, _ = objective.value_and_gradient(par)
+    for _ in range(3):
+        par = fixed_point_step(objective)
+        lower, _ = objective.value_and_gradient(par)
+        assert lower < value
+        value = lower
+    optimum = fit_linear(problem, reml, make_control(None, None, "exact"))[0].par
+    objective.value_and_gradient(optimum)
+    np.testing.assert_allclose(fixed_point_step(objective), optimum, rtol=1e-5)
