@@ -149,9 +149,23 @@ class Pattern:
         """Where the entries stand after block elimination; None if the leading part is not block diagonal."""
         if block < 1 or n_leading < 1 or n_leading > self.n or n_leading % block:
             return None
-        ptr, rows = schur_kernels.trailing_rows(self.indptr, self.indices, n_leading, block)
-        where, bad = schur_kernels.destinations(self.indptr, self.indices, n_leading, block, ptr, rows)
-        return SchurPattern(n_leading, block, ptr, rows, where) if bad < 0 else None
+        m, n_levels = self.n - n_leading, n_leading // block
+        column = np.repeat(np.arange(self.n), np.diff(self.indptr))
+        row = self.indices.astype(np.int64)
+        trailing = column >= n_leading
+        border = ~trailing & (row >= n_leading)
+        inside = ~trailing & ~border
+        if np.any(row[inside] // block != column[inside] // block):
+            return None
+        touched = column[border] // block * m + row[border] - n_leading  # level and trailing variable
+        keys, place = (touched, np.arange(touched.size)) if block == 1 else np.unique(touched, return_inverse=True)
+        where = np.empty(row.size, dtype=np.int64)
+        # row b of the block is the upper triangle, which is the lower one transposed
+        where[inside] = column[inside] * block + row[inside] % block
+        where[border] = column[border] % block * keys.size + place
+        where[trailing] = (row[trailing] - n_leading) * m + column[trailing] - n_leading
+        ptr = np.searchsorted(keys, np.arange(n_levels + 1) * m)
+        return SchurPattern(n_leading, block, ptr.astype(np.int64), (keys % max(m, 1)).astype(np.int32), where)
 
 
 def _checked_pattern(indptr: ArrayLike, indices: ArrayLike, n: int) -> Pattern:
@@ -622,8 +636,10 @@ class SchurCholesky(SparseCholesky):
 
     def _factorize(self) -> int:
         b, pattern = self._blocks, self._pattern
+        D, W, S = self._D, self._W, self._S
+        flat = D.reshape(-1), W.reshape(-1), S.reshape(-1)
         column = schur_kernels.eliminate(
-            self._values, pattern.indptr, pattern.indices, b.where, b.ptr, b.rows, self._D, self._W, self._S
+            self._values, pattern.indptr, pattern.indices, b.where, b.ptr, b.rows, *flat, D, W, S
         )
         if column < 0 and self._m:
             column = self._factor_trailing()
@@ -666,19 +682,18 @@ class SchurCholesky(SparseCholesky):
 
     def _selected_inverse(self) -> FloatArray:
         b, pattern = self._blocks, self._pattern
-        return schur_kernels.block_selected_inverse(
-            self._D,
-            self._W,
-            self._trailing_inverse(),
-            b.ptr,
-            b.rows,
-            pattern.indptr,
-            pattern.indices,
-            b.where,
+        D, V, ZS = self._D, self._W.copy(), self._trailing_inverse()
+        ZD, ZB, Z = np.zeros(D.shape), np.zeros(V.shape), np.empty(self._values.size)
+        flat = ZD.reshape(-1), ZB.reshape(-1), ZS.reshape(-1)
+        schur_kernels.block_selected_inverse(
+            D, V, ZS, b.ptr, b.rows, pattern.indptr, pattern.indices, b.where, ZD, ZB, *flat, Z
         )
+        return Z
 
     def _trailing_inverse(self) -> FloatArray:
         """S^{-1}."""
+        if not self._m:
+            return self._S
         if self._m < LAPACK_FROM:
             return schur_kernels.dense_inverse(self._S)
         from scipy.linalg.lapack import dpotri

@@ -72,6 +72,12 @@ class _LaplaceBase:
         self._evaluate(psi)
         return self.pirls.mode()
 
+    def fixed_root(self, psi: FloatArray) -> FloatArray:
+        """RX at psi."""
+        self._evaluate(psi)
+        self.pirls.factor_fixed()
+        return self.pirls.rx.copy()
+
     def _evaluate(self, psi: FloatArray) -> float:
         """D(psi) and the state there, unless PIRLS still is in the state where this objective left it at psi."""
         settled = self._settled == (self.pirls.searches, psi.tobytes())
@@ -215,6 +221,15 @@ class LaplaceObjective(_LaplaceBase):
         """(par, beta, phi) at psi."""
         return self.problem.split(psi)
 
+    @property
+    def mode_here(self) -> tuple[FloatArray, ...]:
+        """The mode at the last evaluation, for :meth:`resume`."""
+        return (self.u,)
+
+    def resume(self, start: tuple[FloatArray, ...]) -> None:
+        """Let the next search for a mode start at one found before."""
+        (self.u,) = start
+
     def _find_mode(self, psi: FloatArray) -> None:
         self.pirls.find_mode(*self.problem.split(psi), self.u)
         self.u = self.pirls.u
@@ -266,9 +281,9 @@ class LaplaceObjective(_LaplaceBase):
         sides, e = np.empty((psi.size, problem.q)), np.empty((n_par, n))
         work = np.empty(problem.q)
         for k, d_T in enumerate(problem.factor_derivatives(par)):
-            rows.full_lambda_times(d_T, lay.T_start, lay.k, lay.levels, pirls.u, work, False)
+            rows.lambda_times(d_T, lay.T_start, lay.k, lay.levels, pirls.u, work)
             rows.rows_times(lay.index, lay.z, work, e[k])
-            rows.full_lambda_times(d_T, lay.T_start, lay.k, lay.levels, pirls.zts, sides[k], True)
+            rows.lambda_transpose_times(d_T, lay.T_start, lay.k, lay.levels, pirls.zts, sides[k])
             sides[k] -= self._transpose_times(pirls.out[H] * e[k], work)
         pirls.cross_fixed(pirls.out[H])
         sides[n_par : n_par + p] = -pirls.LtZtWX
@@ -318,6 +333,15 @@ class ProfiledObjective(_LaplaceBase):
 
     def _split(self, psi: FloatArray) -> tuple[FloatArray, FloatArray]:
         return psi[: self.problem.n_par], self.problem.shape_from(psi[self.problem.n_par :])
+
+    @property
+    def mode_here(self) -> tuple[FloatArray, ...]:
+        """The joint mode at the last evaluation, for :meth:`resume`."""
+        return self.u, self.beta
+
+    def resume(self, start: tuple[FloatArray, ...]) -> None:
+        """Let the next search for a mode start at one found before."""
+        self.u, self.beta = start
 
     def _find_mode(self, psi: FloatArray) -> None:
         pirls = self.pirls

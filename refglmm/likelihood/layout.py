@@ -273,22 +273,6 @@ def lambda_times(T, T_start, k, levels, u, out):
 
 
 @kernel
-def full_lambda_times(T, T_start, k, levels, u, out, transpose):
-    """Like Lambda u (or Lambda' u), for term matrices that need not be triangular; filled in place."""
-    position = 0
-    for t in range(k.size):
-        m = k[t]
-        for _ in range(levels[t]):
-            for c in range(m):
-                value = 0.0
-                for d in range(m):
-                    element = T[T_start[t] + d * m + c] if transpose else T[T_start[t] + c * m + d]
-                    value += element * u[position + d]
-                out[position + c] = value
-            position += m
-
-
-@kernel
 def lambda_transpose_times(T, T_start, k, levels, g, out):
     """Lambda' g, filled in place."""
     position = 0

@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from refglmm.errors import NotAvailableError, NotPositiveDefiniteError, PirlsError
 from refglmm.likelihood import layout as rows
@@ -159,6 +158,8 @@ class Lme4Walk:
 
     def _solve(self, weights: FloatArray, z: FloatArray, joint: bool) -> FloatArray:
         """(b) the whole u (and beta) by penalised weighted least squares."""
+        from scipy.linalg import solve_triangular
+
         rhs = self._right_hand_side(weights, z)
         if not joint:
             return self.factor.solve(rhs)

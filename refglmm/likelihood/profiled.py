@@ -36,7 +36,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from refglmm.errors import NotPositiveDefiniteError
 from refglmm.likelihood import layout as rows
@@ -239,7 +238,17 @@ class ProfiledLinear:
     @property
     def beta(self) -> FloatArray:
         """Fixed effects of the last evaluation."""
+        from scipy.linalg import solve_triangular
+
         return self.beta_level + solve_triangular(self.RX, self.gamma_ls + self.gamma)
+
+    @property
+    def mode_here(self) -> tuple[FloatArray, ...]:
+        """Nothing has to be kept to come back to a point: the modes follow from theta."""
+        return ()
+
+    def resume(self, start: tuple[FloatArray, ...]) -> None:
+        """See :attr:`mode_here`."""
 
     def gradient_nearby(self, psi: FloatArray) -> Callable[[FloatArray], FloatArray]:
         """The gradient as a function that may be differenced at ``psi``: here simply the gradient."""
@@ -310,8 +319,8 @@ class ProfiledLinear:
     def _working_response(self, dT: FloatArray) -> FloatArray:
         r"""F with :math:`W^{1/2}ZF = \dot V V^{-1}(y - X\beta)`: :math:`\dot\Lambda u + \Lambda\dot\Lambda'Z'Wr`."""
         lay, forward, back, out = self.problem.layout, *np.empty((3, self.problem.q))
-        rows.full_lambda_times(dT, lay.T_start, lay.k, lay.levels, self.u, forward, False)
-        rows.full_lambda_times(dT, lay.T_start, lay.k, lay.levels, self.G[:, -1].copy(), back, True)
+        rows.lambda_times(dT, lay.T_start, lay.k, lay.levels, self.u, forward)
+        rows.lambda_transpose_times(dT, lay.T_start, lay.k, lay.levels, self.G[:, -1].copy(), back)
         rows.lambda_times(self.T, lay.T_start, lay.k, lay.levels, back, out)
         return forward + out
 

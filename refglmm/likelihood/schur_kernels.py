@@ -30,38 +30,6 @@ import numpy as np
 from refglmm._jit import inline, kernel
 
 
-@inline
-def _sort(rows, first, stop):
-    """Sort a short stretch that is nearly sorted already (several ascending columns of the same level)."""
-    for r in range(first + 1, stop):
-        i, t = rows[r], r
-        while t > first and rows[t - 1] > i:
-            rows[t] = rows[t - 1]
-            t -= 1
-        rows[t] = i
-
-
-@kernel
-def trailing_rows(indptr, indices, n_leading, k):
-    """Trailing variables that each level touches, ascending: (ptr, rows)."""
-    n_levels = n_leading // k
-    m = len(indptr) - 1 - n_leading
-    ptr = np.zeros(n_levels + 1, dtype=np.int64)
-    rows = np.empty(indptr[n_leading], dtype=np.int32)
-    mark = np.full(m, -1, dtype=np.int64)
-    used = 0
-    for g in range(n_levels):
-        for p in range(indptr[g * k], indptr[(g + 1) * k]):
-            i = indices[p] - n_leading
-            if i >= 0 and mark[i] != g:
-                mark[i] = g
-                rows[used] = i
-                used += 1
-        _sort(rows, ptr[g], used)
-        ptr[g + 1] = used
-    return ptr, rows[:used].copy()
-
-
 @kernel
 def trailing_density(indptr, indices, n_leading, ptr, rows):
     """Share of the entries of S (lower triangle) that are not zero after the elimination."""
@@ -77,55 +45,19 @@ def trailing_density(indptr, indices, n_leading, ptr, rows):
     return filled.sum() / (m * (m + 1) / 2)
 
 
-@kernel
-def destinations(indptr, indices, n_leading, k, ptr, rows):
-    """Where each entry of H goes: flat position in D, W or S, in the order of H.
-
-    Returns
-    -------
-    where : int64 array
-        Position; an entry of a leading column goes to D if its row is leading, otherwise to W.
-    bad : int
-        First leading column with an entry outside its own block of D, or -1.
-    """
-    n = len(indptr) - 1
-    m = n - n_leading
-    where = np.empty(indptr[n], dtype=np.int64)
-    local = np.zeros(m, dtype=np.int64)
-    total = len(rows)
-    for j in range(n_leading):
-        g, b = j // k, j % k
-        if b == 0:
-            for r in range(ptr[g], ptr[g + 1]):
-                local[rows[r]] = r
-        for p in range(indptr[j], indptr[j + 1]):
-            i = indices[p]
-            if i >= n_leading:
-                where[p] = b * total + local[i - n_leading]
-            elif i // k == g:
-                where[p] = j * k + i % k  # row b of the block: the upper triangle, which is the lower transposed
-            else:
-                return where, j
-    for j in range(n_leading, n):
-        for p in range(indptr[j], indptr[j + 1]):
-            where[p] = np.int64(indices[p] - n_leading) * m + (j - n_leading)
-    return where, -1
-
-
 @inline
 def _scatter(values, indptr, indices, where, n_leading, D, W, S):
-    """Write H into its three parts."""
-    flat_D, flat_W, flat_S = D.reshape(D.size), W.reshape(W.size), S.reshape(S.size)
-    flat_D[:] = 0.0
-    flat_W[:] = 0.0
-    flat_S[:] = 0.0
+    """Write H into its three parts, given flat."""
+    D[:] = 0.0
+    W[:] = 0.0
+    S[:] = 0.0
     for p in range(indptr[n_leading]):
         if indices[p] < n_leading:
-            flat_D[where[p]] = values[p]
+            D[where[p]] = values[p]
         else:
-            flat_W[where[p]] = values[p]
+            W[where[p]] = values[p]
     for p in range(indptr[n_leading], len(values)):
-        flat_S[where[p]] = values[p]
+        S[where[p]] = values[p]
 
 
 @inline
@@ -221,9 +153,12 @@ def _subtract_products(W, ptr, rows, S):
 
 
 @kernel
-def eliminate(values, indptr, indices, where, ptr, rows, D, W, S):
-    """D := L_D', W := (B L_D^{-T})', S := C - W'W (lower triangle); return the failing column or -1."""
-    _scatter(values, indptr, indices, where, D.shape[0] * D.shape[1], D, W, S)
+def eliminate(values, indptr, indices, where, ptr, rows, flat_D, flat_W, flat_S, D, W, S):
+    """D := L_D', W := (B L_D^{-T})', S := C - W'W (lower triangle); return the failing column or -1.
+
+    ``flat_D, flat_W, flat_S`` are views of the same memory.
+    """
+    _scatter(values, indptr, indices, where, D.shape[0] * D.shape[1], flat_D, flat_W, flat_S)
     failed = _factor_blocks(D)
     if failed < 0:
         _forward_columns(D, ptr, W)
@@ -342,10 +277,9 @@ def block_solve(D, W, S, ptr, rows, forward, backward, B):
 
 
 @inline
-def _block_inverses(D):
-    """(R_g'R_g)^{-1} for every level, both triangles: solve for the unit vectors."""
+def _block_inverses(D, Z):
+    """Z_g := (R_g'R_g)^{-1} for every level, both triangles, from zero: solve for the unit vectors."""
     n_levels, k = D.shape[0], D.shape[1]
-    Z = np.zeros(D.shape)
     for g in range(n_levels):
         for e in range(k):
             for a in range(e, k):
@@ -358,7 +292,6 @@ def _block_inverses(D):
                 for c in range(a + 1, k):
                     total -= D[g, a, c] * Z[g, e, c]
                 Z[g, e, a] = total / D[g, a, a]
-    return Z
 
 
 @inline
@@ -381,9 +314,8 @@ def _border_of_neighbours(ZS, i0, first, size, V, ZB):
 
 
 @inline
-def _border(ZS, ptr, rows, V):
-    """Columns of every level: -Z_S[R_g, R_g] V_g, transposed like V."""
-    ZB = np.zeros(V.shape)
+def _border(ZS, ptr, rows, V, ZB):
+    """Columns of every level: -Z_S[R_g, R_g] V_g, transposed like V, added to ZB."""
     for g in range(len(ptr) - 1):
         first = ptr[g]
         if _neighbours(ptr, rows, g, 1):
@@ -399,7 +331,6 @@ def _border(ZS, ptr, rows, V):
                     total += z * V[c, t]
                     ZB[c, t] -= z * v
                 ZB[c, r] -= total
-    return ZB
 
 
 @inline
@@ -414,18 +345,18 @@ def _correct_blocks(Z, ptr, V, ZB):
 
 
 @kernel
-def block_selected_inverse(D, W, ZS, ptr, rows, indptr, indices, where):
-    """H^{-1} on the pattern of H, from ZS = S^{-1}."""
+def block_selected_inverse(D, V, ZS, ptr, rows, indptr, indices, where, ZD, ZB, flat_ZD, flat_ZB, flat_ZS, Z):
+    """Z: H^{-1} on the pattern of H, from ZS = S^{-1}; filled in place.
+
+    ``V`` holds W on entry and V on exit; ``ZD`` and ``ZB`` are zero on entry and hold the diagonal blocks and the
+    border of the inverse on exit. ``flat_ZD, flat_ZB, flat_ZS`` are views of the same memory.
+    """
     n_leading = D.shape[0] * D.shape[1]
-    V = W.copy()
     _backward_columns(D, ptr, V)
-    ZB = _border(ZS, ptr, rows, V)
-    ZD = _block_inverses(D)
+    _border(ZS, ptr, rows, V, ZB)
+    _block_inverses(D, ZD)
     _correct_blocks(ZD, ptr, V, ZB)
-    flat_ZD, flat_ZB, flat_ZS = ZD.reshape(ZD.size), ZB.reshape(ZB.size), ZS.reshape(ZS.size)
-    Z = np.empty(indptr[len(indptr) - 1])
     for p in range(indptr[n_leading]):
         Z[p] = flat_ZD[where[p]] if indices[p] < n_leading else flat_ZB[where[p]]
     for p in range(indptr[n_leading], len(Z)):
         Z[p] = flat_ZS[where[p]]
-    return Z

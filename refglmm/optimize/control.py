@@ -47,7 +47,7 @@ class Control:
     """
 
     optimizer: tuple[str, str] = ("newton", "newton")
-    tolerance: float = 1e-13
+    tolerance: float = 1e-12
     max_evaluations: int = 10_000
     initial_step: bool = True
     derivatives: bool | str = "auto"

@@ -27,7 +27,7 @@ from refglmm.optimize.starts import natural_unit
 FloatArray = NDArray[np.float64]
 
 #: Step of the Hessian's differences, in units of the standard error that the model Hessian suggests.
-HESSIAN_STEP = 1e-4
+HESSIAN_STEP = 1e-3
 MAX_NEWTON_STEPS = 4
 #: A step that promised more than this (deviance units) is worth another Hessian.
 NEW_HESSIAN = 1e-4
@@ -43,11 +43,12 @@ NEGLIGIBLE = 1e-9
 
 @dataclass
 class Endpoint:
-    """A point with everything known about it."""
+    """A point with everything known about it; ``start`` is where PIRLS finds the mode there at once."""
 
     x: FloatArray
     value: float
     gradient: FloatArray
+    start: tuple[FloatArray, ...]
     hessian: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
@@ -79,7 +80,7 @@ def finish(stage: Stage, x: FloatArray, optimizer: str) -> Endpoint:
 
 def _evaluate(stage: Stage, x: FloatArray) -> Endpoint:
     value, gradient = stage.objective.value_and_gradient(x)
-    return Endpoint(x, value, gradient)
+    return Endpoint(x, value, gradient, stage.objective.mode_here)
 
 
 def _hessian(stage: Stage, point: Endpoint) -> FloatArray:
@@ -186,10 +187,11 @@ def _newton_steps(stage: Stage, point: Endpoint) -> Endpoint:
         if decrease < POLISHED:
             break
         x = np.clip(point.x + step, stage.free_lower, stage.upper)
-        value, gradient = stage.objective.value_and_gradient(x)
-        if not value <= point.value + 1e-12 * abs(point.value):
+        following = _evaluate(stage, x)
+        if not following.value <= point.value + 1e-12 * abs(point.value):
             break
-        point = Endpoint(x, value, gradient, point.hessian)
+        following.hessian = point.hessian
+        point = following
         if decrease > NEW_HESSIAN:
             point.hessian = _hessian(stage, point)
     return point

@@ -47,16 +47,20 @@ def newton_direction(B: FloatArray, gradient: FloatArray, free: NDArray[np.bool_
 
     B is positive definite up to rounding; in unit-diagonal scaling its eigenvalues are kept above ``WORN_OUT``.
     """
-    step = np.zeros(gradient.size)
-    block = B[np.ix_(free, free)]
+    everywhere = bool(free.all())
+    block, slope = (B, gradient) if everywhere else (B[np.ix_(free, free)], gradient[free])
     if not np.all(np.isfinite(block)):  # the model has run away: steepest descent, the caller cuts it
-        step[free] = -gradient[free]
-        return step, np.inf
-    scale = 1.0 / np.sqrt(np.maximum(np.diag(block), TINY))
-    values, vectors = np.linalg.eigh(block * np.outer(scale, scale))
-    component = vectors.T @ (scale * gradient[free]) / np.maximum(values, WORN_OUT)
-    step[free] = -scale * (vectors @ component)
-    return step, -0.5 * float(step @ gradient)
+        return np.where(free, -gradient, 0.0), np.inf
+    scale = 1.0 / np.sqrt(np.maximum(block.diagonal(), TINY))
+    values, vectors = np.linalg.eigh(block * scale[:, None] * scale)
+    component = ((scale * slope) @ vectors) / np.maximum(values, WORN_OUT)
+    part = -scale * (vectors @ component)
+    if everywhere:
+        step = part
+    else:
+        step = np.zeros(gradient.size)
+        step[free] = part
+    return step, -0.5 * float(part @ slope)
 
 
 def shorten(
@@ -66,11 +70,11 @@ def shorten(
 
     The share keeps one bold step from landing on a bound, where a correlation of one may be a poor stationary point.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        room = np.where(step > 0, upper - x, x - lower)
-        share = np.where((room > AT_BOUND) & np.isfinite(room), TOWARDS_BOUND * room, np.inf)
-        factor = np.min(np.where(step != 0, np.minimum(largest_step, share) / np.abs(step), np.inf))
-    return step * min(1.0, float(factor))
+    room = np.where(step > 0, upper - x, x - lower)
+    bounded = (room > AT_BOUND) & (room < np.inf)
+    allowed = np.where(bounded, np.minimum(largest_step, TOWARDS_BOUND * room), largest_step)
+    excess = float(np.max(np.abs(step) / allowed, initial=0.0))
+    return step if excess <= 1.0 else step / excess
 
 
 def update_bfgs(B: FloatArray, step: FloatArray, change: FloatArray) -> FloatArray:
@@ -189,18 +193,18 @@ def difference_hessian(
     gradient : callable, x -> gradient
     x, lower, upper : float array, shape (d,)
     basis : float array, shape (d, d)
-        Its columns are the steps; about 1e-4 standard errors keeps both errors near 1e-8 relative. Steps along the
+        Its columns are the steps; about 1e-3 standard errors keeps both errors near 1e-7 relative. Steps along the
         columns of the inverse of RX make the result independent of how the fixed effects are parametrised.
     """
     d = x.size
     product = np.empty((d, d))  # H basis
+    ahead = np.clip(x + basis.T, lower, upper)
+    behind = np.clip(x - basis.T, lower, upper)
+    moved = np.sum((ahead - behind) * basis.T, axis=1) / np.sum(basis * basis, axis=0)
+    if np.any(moved == 0.0):  # a step below the spacing of floating-point numbers
+        return np.full((d, d), np.nan)
     for j in range(d):
-        ahead = np.clip(x + basis[:, j], lower, upper)
-        behind = np.clip(x - basis[:, j], lower, upper)
-        moved = float((ahead - behind) @ basis[:, j]) / float(basis[:, j] @ basis[:, j])
-        if moved == 0.0:  # a step below the spacing of floating-point numbers
-            return np.full((d, d), np.nan)
-        product[:, j] = (gradient(ahead) - gradient(behind)) / moved
+        product[:, j] = (gradient(ahead[j]) - gradient(behind[j])) / moved[j]
     if not np.all(np.isfinite(product)):
         return np.full((d, d), np.nan)
     middle = basis.T @ product

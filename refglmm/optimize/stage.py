@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,8 @@ class Stage:
         The box for "newton": where D is even in a parameter its sign is free, and zero is an interior point.
     model : callable or None
         Model of the Hessian at the point of the last evaluation, for a search that is far from the optimum.
+    patience : int
+        Evaluations after which "newton" is content with the best point (a stage that only looks for a start).
     hessian : float array
         Model of the Hessian; whoever knows a better one than the scales give sets it, and "newton" updates it.
     scale : float array
@@ -100,6 +103,7 @@ class Stage:
         sign_free = np.concatenate([*(s.sign_free for s in problem.structures), np.zeros(n_other, dtype=bool)])
         self.free_lower = np.where(sign_free.astype(bool), -np.inf, self.lower)
         self.model: Callable[[FloatArray], FloatArray] | None = None
+        self.patience = control.max_evaluations
         self.reports: list[StageReport] = []
 
     @property
@@ -159,11 +163,12 @@ class Stage:
             self.upper,
             hessian=self.hessian,
             tolerance=self.tolerance,
-            max_evaluations=self.control.max_evaluations,
+            max_evaluations=min(self.patience, self.control.max_evaluations),
             largest_step=np.where(np.isfinite(self.upper), LARGEST_CORRELATION_STEP, 3.0 * self.scale),
             model=self.model,
         )
-        return minimum
+        content = minimum.n_evaluations >= self.patience < self.control.max_evaluations
+        return replace(minimum, success=True) if content else minimum
 
     def _derivative_free(self, optimizer: str, start: FloatArray) -> Minimum:
         minimum = minimize_derivative_free(

@@ -150,9 +150,12 @@ def model_hessian(problem: Problem, factor: Any, par: FloatArray, scale: FloatAr
 
 def with_cross_blocks(blocks: FloatArray, crossed: FloatArray) -> FloatArray:
     """A model Hessian with what it says about pairs of blocks, where that leaves it well within positive definite."""
-    if not np.all(np.isfinite(crossed)):
+    if not np.all(np.isfinite(crossed)) or not crossed.any():
         return blocks
-    root = np.linalg.inv(np.linalg.cholesky(blocks))
+    try:
+        root = np.linalg.inv(np.linalg.cholesky(blocks))
+    except np.linalg.LinAlgError:  # singular up to rounding
+        return blocks
     correlation = root @ crossed @ root.T
     return blocks + crossed if np.linalg.eigvalsh(correlation)[0] > WELL_POSED - 1.0 else blocks
 

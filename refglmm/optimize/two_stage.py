@@ -47,6 +47,8 @@ HAND_OVER = 0.1
 ROUGH = 1e-10
 #: A start outside the link's domain is pulled in by this factor, at most so many times.
 SHRINK, MAX_SHRINKAGES = 0.3, 8
+#: Evaluations that stage 1 may take to find a start for stage 2.
+PATIENCE = 40
 #: The fixed-point steps of a linear mixed model end when one brings less than this (deviance units), or after so many.
 APPROACHED, MAX_APPROACHES = 1.0, 10
 
@@ -89,6 +91,7 @@ def fit_glmm(
     beta, model = first.beta, np.empty(0)
     if n_agq == 0:
         stage = _first_stage(profiled, outer, scale, "par" not in (start or {}), control)
+        stage.model = None  # close to the optimum BFGS is faster
         stages.append(stage)
         return _conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
     if control.initial_step:
@@ -98,7 +101,7 @@ def fit_glmm(
         except OptimizationError:
             pass  # the joint mode lies on the edge of the link's domain: stage 2 starts without it
         else:
-            stage.tolerance = max(HAND_OVER, control.tolerance)
+            stage.tolerance, stage.patience = max(HAND_OVER, control.tolerance), PATIENCE
             outer = stage.run(control.optimizer[0])
             stages.append(stage)
             profiled.value(outer)
@@ -158,7 +161,7 @@ def _second_stage(
     """Stage 2 with stage 1's model Hessian for (par, log phi), 2 RX'RX for beta and the curvature of -2g between."""
     n_par, p = problem.n_par, problem.p
     psi = _reachable(objective, problem, psi)
-    rx = objective.mode(psi).rx
+    rx = objective.fixed_root(psi)
     information = rx.T @ rx
     if not model.size:
         model = model_hessian(problem, objective.pirls.factor, psi[:n_par], outer_scale)
@@ -188,6 +191,7 @@ def _second_stage(
 def _conclude(problem: Problem, stages: list[Stage], point: Endpoint) -> tuple[Optimum, Mode]:
     """Freeze a finished point."""
     objective = stages[-1].objective
+    objective.resume(point.start)
     mode = objective.mode(point.x)
     par, beta, phi = objective.parameters(point.x)
     optimum = Optimum(

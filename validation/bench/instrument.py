@@ -44,7 +44,6 @@ KERNELS = {
     "rows_times": PRODUCTS,
     "transpose_times": PRODUCTS,
     "lambda_times": PRODUCTS,
-    "full_lambda_times": PRODUCTS,
     "lambda_transpose_times": PRODUCTS,
     "lambda_transpose_matrix": PRODUCTS,
     "level_outer": PRODUCTS,

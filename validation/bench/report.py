@@ -300,10 +300,12 @@ def startup_section(results: Results) -> str:
         return ""
     names = {
         "import": "import",
+        "engine": "import and everything a fit needs (numpy, pandas and numba first of all)",
         "fit": "import, cbpp fit and summary, numba's cache warm",
         "cold": "the same with an empty cache (once)",
     }
-    rows = [[text, *(f"{s:.2f}" for s in results["startup"][name])] for name, text in names.items()]
+    measured = results["startup"]
+    rows = [[text, *(f"{s:.2f}" for s in measured[name])] for name, text in names.items() if name in measured]
     return "## A fresh process, seconds\n\n" + table(("", "wall", "CPU"), rows)
 
 
