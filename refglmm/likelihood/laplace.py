@@ -63,9 +63,14 @@ class _LaplaceBase:
             return np.inf
 
     def value_and_gradient(self, psi: FloatArray) -> tuple[float, FloatArray]:
-        """D(psi) and dD/dpsi; (inf, nan) where the mode cannot be found."""
+        """D(psi) and dD/dpsi; (inf, nan) where the mode cannot be found, nan on the edge of the link's domain."""
         value = self.value(psi)
-        return value, self._gradient(psi) if np.isfinite(value) else np.full(psi.size, np.nan)
+        if np.isfinite(value):
+            try:
+                return value, self._gradient(psi)
+            except NotPositiveDefiniteError as error:
+                self.last_error = error
+        return value, np.full(psi.size, np.nan)
 
     def mode(self, psi: FloatArray) -> Mode:
         """The consistent state at psi."""

@@ -463,9 +463,12 @@ class Pirls:
         return (self.out[W], self.out[DW]) if curvature == "expected" else (self.out[H], self.out[DH])
 
     def mode(self) -> Mode:
-        """Freeze the current state (arrays are copied)."""
+        """Freeze the current state (arrays are copied); RX is nan where a row lies on the edge of the link's domain."""
         problem = self.problem
-        self.factor_fixed()
+        try:
+            self.factor_fixed()
+        except NotPositiveDefiniteError:
+            self.rx, self._fixed = np.full_like(self.rx, np.nan), ""
         family = problem.family.at(self.phi)
         mu = family.link.inverse(self.eta)
         return Mode(

@@ -28,13 +28,15 @@ FloatArray = NDArray[np.float64]
 
 #: Step of the Hessian's differences, in units of the standard error that the model Hessian suggests.
 HESSIAN_STEP = 1e-3
-MAX_NEWTON_STEPS = 4
+MAX_NEWTON_STEPS = 8
 #: A step that promised more than this (deviance units) is worth another Hessian.
 NEW_HESSIAN = 1e-4
 #: Predicted decrease below which no further step is taken.
 POLISHED = 1e-15
 #: Rounds of Hessian, way out and snapping; each ends at a point that is no worse.
 MAX_ROUNDS = 4
+#: So many of the lowest evaluations are tried again where the last point cannot be evaluated a second time.
+REPEATED = 30
 #: A large standard deviation, in units of the default start.
 FAR = 3.0
 #: A rise of the objective that setting a tiny variance to zero may cost.
@@ -59,7 +61,10 @@ class Endpoint:
 
 def finish(stage: Stage, x: FloatArray, optimizer: str) -> Endpoint:
     """Polish the point where ``optimizer`` stopped."""
+    stage.objective.resume(stage.recorder.mode_at_lowest)
     point = _evaluate(stage, x)
+    if not np.isfinite(point.value):
+        point = _lowest_again(stage, point)
     if stage.control.derivatives is False:
         return point
     look_around = optimizer == "newton"
@@ -81,6 +86,15 @@ def finish(stage: Stage, x: FloatArray, optimizer: str) -> Endpoint:
 def _evaluate(stage: Stage, x: FloatArray) -> Endpoint:
     value, gradient = stage.objective.value_and_gradient(x)
     return Endpoint(x, value, gradient, stage.objective.mode_here)
+
+
+def _lowest_again(stage: Stage, point: Endpoint) -> Endpoint:
+    """The lowest evaluation that can be repeated: on the edge of a link's domain a mode may not be found twice."""
+    for evaluation in sorted(stage.recorder.evaluations, key=lambda e: e.value)[:REPEATED]:
+        again = _evaluate(stage, evaluation.parameters)
+        if np.isfinite(again.value):
+            return again
+    return point
 
 
 def _hessian(stage: Stage, point: Endpoint) -> FloatArray:
@@ -178,23 +192,37 @@ def _newton_steps(stage: Stage, point: Endpoint) -> Endpoint:
             break
         basis = stage.basis[np.ix_(inside, inside)]
         scaled, scale = unit_diagonal(basis.T @ block @ basis)
-        if np.linalg.eigvalsh(scaled)[0] <= FLAT:
+        values, vectors = np.linalg.eigh(scaled)
+        if values[0] < -FLAT:
             break
-        basis = basis * scale
+        curved = values > FLAT  # nothing is to be gained along the others
+        basis = basis * scale @ vectors[:, curved]
         step = np.zeros(point.x.size)
-        step[inside] = -basis @ np.linalg.solve(scaled, basis.T @ point.gradient[inside])
+        step[inside] = -basis @ (basis.T @ point.gradient[inside] / values[curved])
         decrease = -0.5 * float(step @ point.gradient)
         if decrease < POLISHED:
             break
-        x = np.clip(point.x + step, stage.free_lower, stage.upper)
-        following = _evaluate(stage, x)
-        if not following.value <= point.value + 1e-12 * abs(point.value):
+        following = _not_higher(stage, point, step)
+        if following is None:
             break
-        following.hessian = point.hessian
         point = following
-        if decrease > NEW_HESSIAN:
+        if decrease > NEW_HESSIAN or not point.hessian.size:
             point.hessian = _hessian(stage, point)
     return point
+
+
+def _not_higher(stage: Stage, point: Endpoint, step: FloatArray) -> Endpoint | None:
+    """The end of a step, or of a part of it, that does not raise the objective; None if all do.
+
+    A part of a step means that the Hessian changes along it: it has to be computed again.
+    """
+    for length in (1.0, 0.5, 0.25):
+        following = _evaluate(stage, np.clip(point.x + length * step, stage.free_lower, stage.upper))
+        if following.value <= point.value + 1e-12 * abs(point.value):
+            if length == 1.0:
+                following.hessian = point.hessian
+            return following
+    return None
 
 
 def _snap_to_zero(stage: Stage, point: Endpoint) -> Endpoint | None:

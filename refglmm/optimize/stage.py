@@ -28,13 +28,16 @@ LARGEST_CORRELATION_STEP = 0.4
 
 
 class Recorder:
-    """Evaluates an objective and keeps what it saw."""
+    """Evaluates an objective and keeps what it saw, with the mode at the lowest point."""
 
     def __init__(self, stage: str, objective: Objective) -> None:
         self.stage, self.objective = stage, objective
         self.evaluations: list[Evaluation] = []
+        self.lowest, self.mode_at_lowest = np.inf, objective.mode_here
 
     def _keep(self, psi: FloatArray, value: float) -> None:
+        if value <= self.lowest:
+            self.lowest, self.mode_at_lowest = value, self.objective.mode_here
         pirls = getattr(self.objective, "pirls", None)
         iterations, halvings = (pirls.iterations, pirls.halvings) if pirls is not None else (1, 0)
         self.evaluations.append(
