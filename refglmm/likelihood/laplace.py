@@ -40,6 +40,9 @@ from refglmm.likelihood.state import Mode
 
 FloatArray = NDArray[np.float64]
 
+#: Newton decrement up to which a point counts as being on the curve of the modes, and the steps taken back to it.
+CLOSE, MAX_CORRECTIONS = 1e-12, 5
+
 
 class _LaplaceBase:
     """What the two objectives share: the PIRLS engine, log|H| and its derivative in u, T and phi."""
@@ -255,14 +258,21 @@ class LaplaceObjective(_LaplaceBase):
         r"""The gradient as a function that may be differenced at ``psi``, without a search for modes.
 
         Its formulas hold at the mode; taken at :math:`\tilde u + (d\tilde u/d\psi)\,\delta` instead, they have the
-        same derivative in delta = 0, because that curve touches the true one. ``psi`` must be the point of the
-        last evaluation. The function gives nan outside the domain.
+        same derivative in delta = 0, because that curve touches the true one. (Where the integrand is so narrow that
+        the curve leaves it within a step, Newton steps lead back.) The function gives nan outside the domain.
         """
+        self._evaluate(psi)
         u, slope = self.u, self.mode_slope(psi)
 
         def gradient(x: FloatArray) -> FloatArray:
             try:
-                self.pirls.place(*self.problem.split(x), u + slope @ (x - psi), self.curvature)
+                here = u + slope @ (x - psi)
+                for _ in range(MAX_CORRECTIONS):
+                    self.pirls.place(*self.problem.split(x), here, self.curvature)
+                    step, decrement = self.pirls.newton_step()
+                    if decrement < CLOSE:
+                        break
+                    here = here + step
                 self._sum_nodes()
                 return self._gradient(x)
             except (PirlsError, NotPositiveDefiniteError):

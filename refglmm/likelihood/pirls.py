@@ -408,13 +408,18 @@ class Pirls:
             self.fixed += self.problem.offset
         return self.evaluate(u, order)
 
+    def newton_step(self) -> tuple[FloatArray, float]:
+        """Newton step in u from where H was factored last, and its decrement."""
+        step = self.factor.solve_rows(self.gradient[None])[0]
+        return step, float(step @ self.gradient)
+
     def _newton_step(self, u: FloatArray, joint: bool) -> Step | None:
         """Newton step; leaves the factor of H at u. None where u is outside the link's domain."""
         if not self.linearize(u):
             return None
         if not joint:
-            step = self.factor.solve_rows(self.gradient[None])[0]
-            return Step(step, None, float(step @ self.gradient))
+            step, decrement = self.newton_step()
+            return Step(step, None, decrement)
         self.factor_fixed()
         g_beta = self.problem.X.T @ self.out[S]
         step_u, step_beta = self.solve_joint(self.gradient, g_beta)
