@@ -52,7 +52,7 @@ def newton_direction(B: FloatArray, gradient: FloatArray, free: NDArray[np.bool_
     if not np.all(np.isfinite(block)):  # the model has run away: steepest descent, the caller cuts it
         return np.where(free, -gradient, 0.0), np.inf
     scale = 1.0 / np.sqrt(np.maximum(block.diagonal(), TINY))
-    values, vectors = np.linalg.eigh(block * scale[:, None] * scale)
+    values, vectors = np.linalg.eigh(block * np.outer(scale, scale))
     component = ((scale * slope) @ vectors) / np.maximum(values, WORN_OUT)
     part = -scale * (vectors @ component)
     if everywhere:

@@ -140,8 +140,11 @@ def model_hessian(problem: Problem, factor: Any, par: FloatArray, scale: FloatAr
         for s, other in enumerate(problem.par_slices[: t + 1]):
             K = inverse[blocks[t][s]]
             K = np.eye(K.shape[1]) - K if s == t else -K
-            moments = np.tensordot(K, K, axes=(0, 0))  # sum over pairs of levels of K_bc K_ad
-            information = np.einsum("kab,bcad,lcd->kl", F[t], moments, F[s], optimize=K[0].size > 1)
+            pairs, k_t, k_s = K.shape
+            flat = K.reshape(pairs, k_t * k_s)
+            moments = (flat.T @ flat).reshape(k_t, k_s, k_t, k_s)  # sum over pairs of levels of K_bc K_ad
+            middle = moments.transpose(2, 0, 1, 3).reshape(k_t * k_t, k_s * k_s)
+            information = F[t] @ middle @ F[s].T
             target = own if s == t else crossed
             target[part, other], target[other, part] = information, information.T
     own += np.diag(np.maximum(1.0 / scale**2 - np.diag(own), 0.0))
@@ -161,13 +164,13 @@ def with_cross_blocks(blocks: FloatArray, crossed: FloatArray) -> FloatArray:
 
 
 def _relative_change(structure: Any, par: FloatArray) -> FloatArray:
-    """F_k = T^-1 dT_k + (T^-1 dT_k)' of one term, shape (n_par, k, k)."""
+    """F_k = T^-1 dT_k + (T^-1 dT_k)' of one term, shape (n_par, k * k)."""
     inside = structure.interior(par)
-    T = structure.factor(inside)
-    diagonal = np.diag(T)
+    T, dT = structure.factor(inside), structure.d_factor(inside)
+    diagonal = T.diagonal()
     regular = T + np.diag(np.where(np.abs(diagonal) < TINY, TINY, 0.0))
-    change = np.linalg.solve(regular, structure.d_factor(inside))
-    return change + change.transpose(0, 2, 1)
+    change = dT / regular if structure.k == 1 else np.linalg.solve(regular, dT)
+    return (change + change.transpose(0, 2, 1)).reshape(len(dT), -1)
 
 
 def fixed_point_step(objective: ProfiledLinear) -> FloatArray | None:
