@@ -49,10 +49,12 @@ def newton_direction(B: FloatArray, gradient: FloatArray, free: NDArray[np.bool_
     """
     everywhere = bool(free.all())
     block, slope = (B, gradient) if everywhere else (B[np.ix_(free, free)], gradient[free])
-    if not np.all(np.isfinite(block)):  # the model has run away: steepest descent, the caller cuts it
-        return np.where(free, -gradient, 0.0), np.inf
     scale = 1.0 / np.sqrt(np.maximum(block.diagonal(), TINY))
-    values, vectors = np.linalg.eigh(block * np.outer(scale, scale))
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = block * np.outer(scale, scale)
+    if not np.all(np.isfinite(scaled)):  # the model has run away: steepest descent, the caller cuts it
+        return np.where(free, -gradient, 0.0), np.inf
+    values, vectors = np.linalg.eigh(scaled)
     component = ((scale * slope) @ vectors) / np.maximum(values, WORN_OUT)
     part = -scale * (vectors @ component)
     if everywhere:
