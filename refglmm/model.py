@@ -410,6 +410,8 @@ def _make_checks(checks: Mapping[str, str] | None, is_lmm: bool) -> Checks:
 
 def _refuse_unknown(arguments: Mapping[str, Any], function: str) -> None:
     """lme4's "unused argument", by name."""
+    if not arguments:
+        return
     known = [name for name in inspect.signature(GLMM.__init__).parameters if name not in ("self", "mode")]
     for name in arguments:
         if name == "reml":

@@ -238,9 +238,7 @@ class ProfiledLinear:
     @property
     def beta(self) -> FloatArray:
         """Fixed effects of the last evaluation."""
-        from scipy.linalg import solve_triangular
-
-        return self.beta_level + solve_triangular(self.RX, self.gamma_ls + self.gamma)
+        return self.beta_level + np.linalg.solve(self.RX, self.gamma_ls + self.gamma)
 
     @property
     def mode_here(self) -> tuple[FloatArray, ...]:

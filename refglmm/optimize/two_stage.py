@@ -236,7 +236,7 @@ def fit_linear(
     par = np.asarray((start or {}).get("par", default), dtype=float)
     stages: list[Stage] = []
     if control.optimizer[1] == "newton" and "par" not in (start or {}):
-        stages.append(Stage("start", objective, problem, par, par_scale(problem, par, default), control))
+        stages.append(Stage("start", objective, problem, par, np.ones(par.size), control))
         par = approach(objective, stages[0])
     scale = par_scale(problem, par, default)
     stage = Stage(objective.name, objective, problem, par, scale, control)
