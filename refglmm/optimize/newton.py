@@ -31,6 +31,8 @@ MAX_HALVINGS = 40
 DAMPING = 0.2
 #: Smallest eigenvalue of the model Hessian (unit diagonal), and its smallest diagonal element.
 WORN_OUT, TINY = 1e-12, 1e-300
+#: Longer steps (where the model Hessian has all but vanished) are cut to this before they are measured.
+ENORMOUS = 1e100
 #: A step covers at most this share of the way to a bound, unless the bound is closer than ``AT_BOUND``.
 TOWARDS_BOUND = 0.9
 AT_BOUND = 1e-6
@@ -72,6 +74,7 @@ def shorten(
 
     The share keeps one bold step from landing on a bound, where a correlation of one may be a poor stationary point.
     """
+    step = step / max(1.0, float(np.max(np.abs(step), initial=0.0)) / ENORMOUS)
     room = np.where(step > 0, upper - x, x - lower)
     bounded = (room > AT_BOUND) & (room < np.inf)
     allowed = np.where(bounded, np.minimum(largest_step, TOWARDS_BOUND * room), largest_step)
