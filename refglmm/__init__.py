@@ -8,7 +8,9 @@ The map of the theory, in reading order:
 ``covariance``            theta -> Lambda(theta), the relative covariance factor
 ``likelihood``            PIRLS, Laplace, adaptive quadrature, profiled LMM criteria, each with its exact gradient
 ``optimize``              two-stage optimisation and the certificate of the optimum
-``fit``                   the fitted model and what it shows
+``fit``                   what a fit is and shows; prediction and simulation
+``inference``             intervals, tests, comparisons, diagnostics
+``effects``               means, contrasts, slopes
 ``datasets``              the data sets of the worked examples
 ========================  ==========================================================================================
 
@@ -27,7 +29,7 @@ _HOME = {
     "glmer": "model",
     "lmer": "model",
     "glmer_nb": "model",
-    "FittedModel": "fit.fitted",
+    "FittedModel": "fitted",
     "Control": "optimize.control",
     "gh_rule": "likelihood.quadrature",
 }

@@ -22,7 +22,7 @@ import refglmm as rg
 if TYPE_CHECKING:
     import pandas as pd
 
-    from refglmm.fit.fitted import FittedModel
+    from refglmm.fitted import FittedModel
 
 WIDTH = 100
 PUBLISHED = Path(__file__).parent / "datasets" / "published_demo.json"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +29,7 @@ from refglmm.errors import (
     warn,
 )
 from refglmm.families.registry import get_family
-from refglmm.fit.fitted import FittedModel
+from refglmm.fitted import FittedModel
 from refglmm.formula.design import Checks, build_design
 from refglmm.formula.frame import build_frame
 from refglmm.formula.grammar import parse
@@ -132,6 +133,27 @@ class GLMM:
             f"p={self.problem.p}, q={self.problem.q})"
         )
 
+    def with_response(self, y: Any, weights: Any = None) -> GLMM:
+        """Give the same model another response, as :attr:`ModelFrame.y` holds it, and weights; the rest is shared.
+
+        Raises
+        ------
+        ArgumentError, ResponseError, WeightsError
+            Wrong length, outside the family's support, negative or not finite.
+        """
+        values = _numbers("y", y)
+        chosen = self.frame.weights if weights is None else _numbers("weights", weights)
+        for name, array in (("y", values), ("weights", chosen)):
+            if array.shape != (self.frame.n,) or not np.all(np.isfinite(array)):
+                raise ArgumentError(f"{name} must be {self.frame.n} finite numbers, not an array of {array.shape}")
+        if np.any(chosen < 0) or not np.any(chosen > 0):
+            raise WeightsError("weights must not be negative, and not all of them zero")
+        self.family.check_response(values, chosen)
+        other = copy(self)
+        other.frame = replace(self.frame, y=values, weights=chosen)
+        other.problem = self.problem.with_response(values, chosen)
+        return other
+
     def fit(
         self,
         *,
@@ -194,7 +216,8 @@ class GLMM:
             data_name=self.data_name,
             call={**self.call, "n_agq": int(n_agq)},
             se_type=se,
-            problem=self.problem,
+            model=self,
+            settings={"n_agq": int(n_agq), "reml": reml, "control": settings, "se": se},
         )
         self._warn(optimum, separated)
         return fit

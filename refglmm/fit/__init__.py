@@ -2,5 +2,5 @@
 
 Reading order: ``rformat`` and ``html`` (how numbers look), ``arrays`` (how they leave), then one module a
 quantity: ``varcorr``, ``criteria``, ``residuals``, ``ranef``, ``vcov``, ``trace``, ``getme``, ``summary``,
-``serialise``; last ``fitted``, the class that ties them together.
+``serialise``; then ``predict`` and ``simulate``.
 """

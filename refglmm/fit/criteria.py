@@ -30,7 +30,7 @@ import pandas as pd
 from refglmm.errors import NotAvailableError
 
 if TYPE_CHECKING:
-    from refglmm.fit.fitted import FittedModel
+    from refglmm.fitted import FittedModel
 
 
 def n_parameters(fit: FittedModel) -> int:

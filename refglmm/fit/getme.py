@@ -22,7 +22,7 @@ from refglmm.fit.varcorr import split_par, term_factors
 if TYPE_CHECKING:
     from scipy import sparse
 
-    from refglmm.fit.fitted import FittedModel
+    from refglmm.fitted import FittedModel
 
 FloatArray = NDArray[np.float64]
 

@@ -25,7 +25,7 @@ from refglmm.fit.rformat import format_numbers
 from refglmm.fit.varcorr import term_factors
 
 if TYPE_CHECKING:
-    from refglmm.fit.fitted import FittedModel
+    from refglmm.fitted import FittedModel
 
 FloatArray = NDArray[np.float64]
 

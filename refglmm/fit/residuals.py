@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from refglmm.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from refglmm.fit.fitted import FittedModel
+    from refglmm.fitted import FittedModel
 
 FloatArray = NDArray[np.float64]
 TYPES = ("deviance", "pearson", "working", "response")

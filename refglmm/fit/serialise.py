@@ -35,7 +35,7 @@ from refglmm.fit.arrays import plain
 from refglmm.fit.summary import coefficient_table, title
 
 if TYPE_CHECKING:
-    from refglmm.fit.fitted import FittedModel
+    from refglmm.fitted import FittedModel
 
 SCHEMA = 1
 

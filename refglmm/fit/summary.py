@@ -36,7 +36,7 @@ from refglmm.fit.rformat import (
 from refglmm.fit.varcorr import VarCorr
 
 if TYPE_CHECKING:
-    from refglmm.fit.fitted import FittedModel
+    from refglmm.fitted import FittedModel
 
 FloatArray = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from refglmm.fit.rformat import table
 from refglmm.likelihood.pirls import Pirls
 
 if TYPE_CHECKING:
-    from refglmm.fit.fitted import FittedModel
+    from refglmm.fitted import FittedModel
     from refglmm.optimize.records import Evaluation, StageReport
 
 #: Rows printed of each end of a long table.

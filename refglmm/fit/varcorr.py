@@ -23,7 +23,7 @@ from refglmm.fit.html import html_block, html_table
 from refglmm.fit.rformat import format_numbers, table
 
 if TYPE_CHECKING:
-    from refglmm.fit.fitted import FittedModel
+    from refglmm.fitted import FittedModel
 
 #: Structures whose whole correlation matrix follows from one number.
 ONE_CORRELATION = ("cs", "ar1")

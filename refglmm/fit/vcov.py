@@ -35,7 +35,7 @@ from refglmm.fit.ranef import posterior_scale
 from refglmm.fit.varcorr import term_factors
 
 if TYPE_CHECKING:
-    from refglmm.fit.fitted import FittedModel
+    from refglmm.fitted import FittedModel
 
 FloatArray = NDArray[np.float64]
 KINDS = ("hessian", "rx")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from refglmm.fit.fitted import FittedModel
+    from refglmm.fitted import FittedModel
 
 #: Standard deviations to each side: 95 % of a normal distribution.
 HALF_WIDTH = 1.96

@@ -48,7 +48,7 @@ from refglmm.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from refglmm.fit.fitted import FittedModel
+    from refglmm.fitted import FittedModel
 
 FloatArray = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from scipy import sparse
 from scipy.linalg import solve_triangular
 
 from refglmm.covariance import make_structure
-from refglmm.fit.fitted import FittedModel
+from refglmm.fitted import FittedModel
 from refglmm.likelihood.state import Mode
 from refglmm.optimize.records import Certificate, Evaluation, Optimum, StageReport
 
@@ -246,7 +246,8 @@ def make_fit(design, frame, family, structures, optimum, mode, **changes):
         "data_name": "made_up",
         "call": {},
         "se_type": "hessian",
-        "problem": None,
+        "model": SimpleNamespace(problem=None),
+        "settings": {},
     }
     if family is GAUSSIAN:
         n, p = design.X.shape

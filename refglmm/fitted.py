@@ -1,15 +1,15 @@
 """A fitted mixed model: the end of the road, and where everything after it begins.
 
-Place in the reading order: last of ``fit``. The class is thin: each accessor names a quantity and asks the
-module that computes it (``criteria``, ``varcorr``, ``ranef``, ``residuals``, ``vcov``, ``summary``,
-``getme``, ``trace``, ``serialise``). A fit never changes: what it holds is read-only, what it hands out is
-a copy.
+Place in the reading order: after everything that works on a fit, before ``model``. The class is thin: each method
+names a quantity and asks the module that computes it: ``fit`` for what the fit is and shows, ``inference`` for
+intervals, tests and diagnostics, ``effects`` for means and slopes, ``plots`` for pictures (the last three are loaded
+when they are first asked for). A fit never changes: what it holds is read-only, what it hands out is a copy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from refglmm.formula.grammar import Formula
     from refglmm.likelihood.problem import Problem
     from refglmm.likelihood.state import Mode
+    from refglmm.model import GLMM
     from refglmm.optimize.records import Certificate, Optimum
 
 T = TypeVar("T")
@@ -66,8 +67,10 @@ class FittedModel:
         Residual standard deviation; sqrt(phi) for other families with a scale, 1 for those without.
     data_name, call : str, dict
         Name of the data and arguments of the call, for printing.
-    problem : Problem
-        The arrays that the likelihood was computed from.
+    model : GLMM
+        What was fitted; :meth:`refit` gives it another response.
+    settings : dict
+        Arguments of :meth:`refglmm.GLMM.fit` that led here (n_agq, reml, control, se), for further fits.
     se_type : {"hessian", "rx"}
         Which standard errors ``se`` and ``summary`` show (see :meth:`vcov`).
     """
@@ -87,7 +90,8 @@ class FittedModel:
     data_name: str
     call: dict[str, Any]
     se_type: str
-    problem: Problem | None
+    model: GLMM
+    settings: dict[str, Any]
     _cache: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +102,11 @@ class FittedModel:
         if name not in self._cache:
             self._cache[name] = compute()
         return self._cache[name]
+
+    @property
+    def problem(self) -> Problem:
+        """The arrays that the likelihood was computed from."""
+        return self.model.problem
 
     # -- estimates -------------------------------------------------------------------------------------------
 
@@ -264,6 +273,30 @@ class FittedModel:
     def model_frame(self) -> pd.DataFrame:
         """The variables of the model, rows used."""
         return self.frame.data.copy(deep=True)
+
+    # -- other data, other formulas --------------------------------------------------------------------------
+
+    def refit(self, y: Any, weights: Any = None) -> FittedModel:
+        """Fit the same model to another response, from the estimates of this fit.
+
+        Nothing structural is built anew: frame, design, patterns and symbolic factorisation are shared.
+
+        Parameters
+        ----------
+        y : array-like, shape (n,)
+            For the rows of this fit, as ``frame.y`` holds them (binomial: proportions).
+        weights : array-like, shape (n,), optional
+            Prior weights (binomial: numbers of trials); those of this fit by default.
+        """
+        return self.model.with_response(y, weights).fit(**self.warm_settings())
+
+    def warm_settings(self) -> dict[str, Any]:
+        """Arguments of :meth:`GLMM.fit` for a further fit of a like model: one stage, from these estimates."""
+        if self.optimum.certificate.singular:  # a zero variance is stationary: begin where every fit begins
+            return dict(self.settings)
+        start = {"par": np.array(self.optimum.par), "beta": self.beta, "phi": np.array(self.optimum.phi)}
+        control = replace(self.settings["control"], initial_step=False)
+        return {**self.settings, "control": control, "start": start}
 
     # -- how it was fitted -----------------------------------------------------------------------------------
 
