@@ -109,9 +109,11 @@ class Unstructured(_FactorEntries):
     def fold(self, par: ArrayLike) -> FloatArray:
         """Multiply each column of T by the sign of its diagonal entry; with a zero there, echelon form first."""
         T = self.factor(par)
-        if np.any(np.diagonal(T) == 0.0):
+        if (T.diagonal() > 0.0).all():
+            return T[self._theta_rows, self._theta_columns]
+        if np.any(T.diagonal() == 0.0):
             T = _echelon(T)
-        flip = np.where(np.diagonal(T) < 0.0, -1.0, 1.0)
+        flip = np.where(T.diagonal() < 0.0, -1.0, 1.0)
         return (T * flip)[self._theta_rows, self._theta_columns]
 
     def sd_corr(self, par: ArrayLike) -> tuple[FloatArray, FloatArray]:

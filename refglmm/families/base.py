@@ -25,9 +25,8 @@ from refglmm.families.special import (
     HALF_LOG_2PI,
     LARGE,
     NEAR,
-    SERIES_FROM,
     near_excess,
-    stirling_series,
+    stirling_rests,
 )
 
 FloatArray = NDArray[np.float64]
@@ -249,27 +248,10 @@ def log_ratio_excess(y: FloatArray | float, mu: FloatArray) -> FloatArray:
         return np.where(np.abs(d) <= NEAR * y, near_excess(np.maximum(y, TINY), d), far)
 
 
-def stirling_rest_array(k: FloatArray) -> FloatArray:
-    """Return ``special.stirling_rest`` for arrays, every small k shifted by SERIES_FROM.
-
-    Not from scipy.special, because to load that takes longer than a small fit.
-    """
-    small = k < SERIES_FROM
-    up = np.where(small, k + SERIES_FROM, k)
-    rest = stirling_series(up)
-    k, up = k[small], up[small]
-    product = np.ones_like(k)
-    for j in range(int(SERIES_FROM)):
-        product *= k + j
-    with np.errstate(all="ignore"):
-        rest[small] += (k - 0.5) * np.log(up / k) - np.log(product / up**SERIES_FROM) - SERIES_FROM
-    return rest
-
-
 def count_base(y: FloatArray, a: FloatArray) -> FloatArray:
     """Return -a log y!, or from LARGE on the log density a log Poisson(y; mu = y) of the saturated model."""
     with np.errstate(all="ignore"):
-        saturated = -0.5 * np.log(y) - HALF_LOG_2PI - stirling_rest_array(y)
+        saturated = -0.5 * np.log(y) - HALF_LOG_2PI - stirling_rests(y)
         log_factorial = np.where(y == 0.0, 0.0, y * np.log(y) - y - saturated)
     return weighted(a, np.where(y < LARGE, -log_factorial, saturated))
 

@@ -26,10 +26,10 @@ import numpy as np
 
 from refglmm._jit import inline
 from refglmm.errors import WeightsError
-from refglmm.families.base import EPS, Family, FloatArray, log_ratio_excess, stirling_rest_array
+from refglmm.families.base import EPS, Family, FloatArray, log_ratio_excess
 from refglmm.families.elementary import exponential, log1p_unit
 from refglmm.families.links import NOTHING, OUTSIDE
-from refglmm.families.special import HALF_LOG_2PI, LARGE, NEAR, near_excess
+from refglmm.families.special import HALF_LOG_2PI, LARGE, NEAR, near_excess, stirling_rests
 
 _SQRT_HALF = math.sqrt(0.5)
 #: Beyond this, the normal tail comes from the continued fraction; nearer, cancellation costs dh three digits.
@@ -224,7 +224,7 @@ def _log_coefficient(k: FloatArray, r: FloatArray, a: FloatArray, saturated_from
     out = np.zeros_like(k)
     mixed = (k > 0.0) & (r > 0.0)
     k, r, a = k[mixed], r[mixed], a[mixed]
-    rest = stirling_rest_array(a) - stirling_rest_array(k) - stirling_rest_array(r)
+    rest = stirling_rests(a) - stirling_rests(k) - stirling_rests(r)
     log_powers = np.where(a < saturated_from, k * np.log(k / a) + r * np.log(r / a), 0.0)
     out[mixed] = rest - 0.5 * np.log(k / a * r) - HALF_LOG_2PI - log_powers
     return out

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from refglmm._jit import inline
+from refglmm._jit import inline, kernel
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -60,6 +60,18 @@ def stirling_rest(k):
         return stirling_series(k)
     up, steps, ratio = _shift(k)
     return stirling_series(up) + (k - 0.5) * np.log(up / k) - np.log(ratio) - steps
+
+
+@kernel
+def stirling_rests(k):
+    """:func:`stirling_rest` of every element of a vector; nan where k is zero.
+
+    Not from scipy.special, because to load that takes longer than a small fit.
+    """
+    out = np.empty(k.size)
+    for i in range(k.size):
+        out[i] = stirling_rest(k[i]) if k[i] > 0.0 else np.nan
+    return out
 
 
 @inline

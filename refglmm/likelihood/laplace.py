@@ -188,21 +188,7 @@ class _LaplaceBase:
             return self.pirls.factor
         pirls, lay = self.pirls, self.problem.layout
         C, values = np.empty_like(pirls.C), np.empty_like(pirls.H)
-        rows.normal_matrix(
-            pirls.out[H],
-            lay.z,
-            lay.start,
-            lay.k,
-            pirls.T,
-            lay.T_start,
-            lay.block_start,
-            lay.block_row,
-            lay.block_col,
-            lay.where,
-            lay.diagonal,
-            C,
-            values,
-        )
+        lay.normal_matrix(pirls.out[H], pirls.T, C, values)
         self._observed.refactor(values)
         return self._observed
 

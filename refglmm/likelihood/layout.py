@@ -53,8 +53,6 @@ def linear_predictor(fixed, index, z, b, eta):
         _linear_rows(1, fixed, index, z, b, eta)
     elif r == 2:
         _linear_rows(2, fixed, index, z, b, eta)
-    elif r == 3:
-        _linear_rows(3, fixed, index, z, b, eta)
     else:
         _linear_rows(r, fixed, index, z, b, eta)
 
@@ -81,25 +79,15 @@ def transpose_times(index, z, s, out):
 
 
 @kernel
-def weighted_fixed_cross(index, z, w, X, ZtWX, XtWX):
-    """Z'WX, shape (q, p), and X'WX, shape (p, p), filled in place."""
+def cross_columns(index, z, w, X, ZtWX):
+    """Z'WX, shape (q, p), filled in place."""
     ZtWX[:] = 0.0
-    XtWX[:] = 0.0
-    n, r = z.shape
-    p = X.shape[1]
-    for i in range(n):
-        for j in range(r):
+    for i in range(index.shape[0]):
+        for j in range(index.shape[1]):
             weight = w[i] * z[i, j]
             row = index[i, j]
-            for c in range(p):
+            for c in range(X.shape[1]):
                 ZtWX[row, c] += weight * X[i, c]
-        for c in range(p):
-            weight = w[i] * X[i, c]
-            for d in range(c + 1):
-                XtWX[c, d] += weight * X[i, d]
-    for c in range(p):
-        for d in range(c):
-            XtWX[d, c] = XtWX[c, d]
 
 
 @kernel
@@ -163,6 +151,17 @@ def add_identity(H, diagonal):
 
 
 @kernel
+def add_product(rows, inner, columns, x, x_at, x_row, x_inner, y, y_at, y_inner, y_column, out, out_at):
+    """Add the product of two small matrices to a third, by rows; all in flat arrays, with their corners and strides."""
+    for c in range(rows):
+        for d in range(columns):
+            value = 0.0
+            for e in range(inner):
+                value += x[x_at + c * x_row + e * x_inner] * y[y_at + e * y_inner + d * y_column]
+            out[out_at + c * columns + d] += value
+
+
+@kernel
 def unscale_blocks(inverse, block_start, block_row, block_col, k, T, T_start, where, C, S, A):
     r"""From :math:`H^{-1}` on the pattern: S = Lambda H^-1 Lambda' by blocks, and the traces' matrices.
 
@@ -170,66 +169,39 @@ def unscale_blocks(inverse, block_start, block_row, block_col, k, T, T_start, wh
     blocks in block row t, so that :math:`tr(H^{-1}\,d\Lambda_t' C \Lambda) = \langle dT_t, A_t\rangle`.
     """
     A[:] = 0.0
+    S[:] = 0.0
     k_max = 0
-    for t in range(k.size):
-        k_max = max(k_max, k[t])
-    hinv = np.empty((k_max, k_max))
-    work = np.empty((k_max, k_max))
+    for term in range(k.size):
+        k_max = max(k_max, k[term])
+    hinv, work = np.empty(k_max * k_max), np.empty(k_max * k_max)
+    # Integers of one type, or the compiler makes a version of add_product for each combination of types.
+    nil, one = np.int64(0), np.int64(1)
     for block in range(block_start.size):
-        t, tt = block_row[block], block_col[block]
-        m, mm = k[t], k[tt]
-        position = block_start[block]
-        diagonal = where[position + mm - 1] < 0 if mm > 1 else False
+        t, tt, position = np.int64(block_row[block]), np.int64(block_col[block]), np.int64(block_start[block])
+        m, mm, here, there = np.int64(k[t]), np.int64(k[tt]), np.int64(T_start[t]), np.int64(T_start[tt])
         if m == 1 and mm == 1:
             value = inverse[where[position]]
-            S[position] = value * T[T_start[t]] * T[T_start[tt]]
-            A[T_start[t]] += C[position] * T[T_start[tt]] * value
+            S[position] = value * T[here] * T[there]
+            A[here] += C[position] * T[there] * value
             if t != tt:
-                A[T_start[tt]] += C[position] * T[T_start[t]] * value
+                A[there] += C[position] * T[here] * value
             continue
         for c in range(m):
             for d in range(mm):
                 slot = where[position + c * mm + d]
-                hinv[c, d] = inverse[slot] if slot >= 0 else inverse[where[position + d * mm + c]]
+                hinv[c * mm + d] = inverse[slot] if slot >= 0 else inverse[where[position + d * mm + c]]
         # A_t += C_tt' T_t' Hinv_t't   and, off the diagonal, A_t' += C_t't T_t Hinv_tt'
-        for c in range(m):
-            for d in range(mm):
-                value = 0.0
-                for e in range(d, mm):
-                    value += C[position + c * mm + e] * T[T_start[tt] + e * mm + d]
-                work[c, d] = value
-        for c in range(m):
-            for d in range(m):
-                value = 0.0
-                for e in range(mm):
-                    value += work[c, e] * hinv[d, e]
-                A[T_start[t] + c * m + d] += value
-        if not diagonal:
-            for c in range(mm):
-                for d in range(m):
-                    value = 0.0
-                    for e in range(d, m):
-                        value += C[position + e * mm + c] * T[T_start[t] + e * m + d]
-                    work[c, d] = value
-            for c in range(mm):
-                for d in range(mm):
-                    value = 0.0
-                    for e in range(m):
-                        value += work[c, e] * hinv[e, d]
-                    A[T_start[tt] + c * mm + d] += value
+        work[:] = 0.0
+        add_product(m, mm, mm, C, position, mm, one, T, there, mm, one, work, nil)
+        add_product(m, mm, m, work, nil, mm, one, hinv, nil, one, mm, A, here)
+        if mm == 1 or where[position + mm - 1] >= 0:
+            work[:] = 0.0
+            add_product(mm, m, m, C, position, one, mm, T, here, m, one, work, nil)
+            add_product(mm, m, mm, work, nil, m, one, hinv, nil, mm, one, A, there)
         # S_tt' = T_t Hinv T_t''
-        for c in range(m):
-            for d in range(mm):
-                value = 0.0
-                for e in range(c + 1):
-                    value += T[T_start[t] + c * m + e] * hinv[e, d]
-                work[c, d] = value
-        for c in range(m):
-            for d in range(mm):
-                value = 0.0
-                for e in range(d + 1):
-                    value += work[c, e] * T[T_start[tt] + d * mm + e]
-                S[position + c * mm + d] = value
+        work[:] = 0.0
+        add_product(m, m, mm, T, here, m, one, hinv, nil, mm, one, work, nil)
+        add_product(m, mm, mm, work, nil, mm, one, T, there, one, mm, S, position)
 
 
 @kernel
@@ -381,8 +353,6 @@ def normal_equations(
         _score_and_block_rows(1, s, w, index, z, start, zts, C)
     elif r == 2:
         _score_and_block_rows(2, s, w, index, z, start, zts, C)
-    elif r == 3:
-        _score_and_block_rows(3, s, w, index, z, start, zts, C)
     else:
         _score_and_block_rows(r, s, w, index, z, start, zts, C)
     scale_blocks(C, block_start, block_row, block_col, k, T, T_start, where, H)
@@ -431,8 +401,6 @@ def logdet_derivatives(
         _variance_rows(1, t, index, z, start, S, v, tv, ztv)
     elif r == 2:
         _variance_rows(2, t, index, z, start, S, v, tv, ztv)
-    elif r == 3:
-        _variance_rows(3, t, index, z, start, S, v, tv, ztv)
     else:
         _variance_rows(r, t, index, z, start, S, v, tv, ztv)
     lambda_transpose_times(T, T_start, k, levels, ztv, c)
@@ -461,8 +429,6 @@ def total_derivatives(a, fixed, s, h, tv, u, zts, index, z, k, levels, T, T_star
         _residual_rows(1, fixed, s, h, tv, index, z, b, Ma, r, ztr)
     elif m == 2:
         _residual_rows(2, fixed, s, h, tv, index, z, b, Ma, r, ztr)
-    elif m == 3:
-        _residual_rows(3, fixed, s, h, tv, index, z, b, Ma, r, ztr)
     else:
         _residual_rows(m, fixed, s, h, tv, index, z, b, Ma, r, ztr)
     level_outer(k, T_start, levels, ztr, u, d_T)
@@ -470,12 +436,14 @@ def total_derivatives(a, fixed, s, h, tv, u, zts, index, z, k, levels, T, T_star
 
 
 @kernel
-def fixed_cross(index, z, WX, T, T_start, k, levels, ZtWX, LtZtWX):
-    """Lambda'Z'WX by way of Z'WX, filled in place; ``LtZtWX`` is (p, q), a row for each column of X."""
+def fixed_cross(index, z, X, weights, T, T_start, k, levels, WX, ZtWX, LtZtWX):
+    """WX and Lambda'Z'WX by way of Z'WX, filled in place; ``LtZtWX`` is (p, q), a row for each column of X."""
     ZtWX[:] = 0.0
     n, r = z.shape
-    p = WX.shape[1]
+    p = X.shape[1]
     for i in range(n):
+        for c in range(p):
+            WX[i, c] = weights[i] * X[i, c]
         for j in range(r):
             for c in range(p):
                 ZtWX[index[i, j], c] += z[i, j] * WX[i, c]
@@ -547,6 +515,24 @@ class RandomLayout:
                 slots = slots.reshape(first.size, self.k[t], self.k[s])
                 blocks[t].append(np.maximum(slots, slots.transpose(0, 2, 1)) if s == t else slots)
         return blocks
+
+    def normal_matrix(self, weights: FloatArray, T: FloatArray, C: FloatArray, H: FloatArray) -> None:
+        """C = Z'WZ and H = Lambda' C Lambda + I, filled in place."""
+        normal_matrix(
+            weights,
+            self.z,
+            self.start,
+            self.k,
+            T,
+            self.T_start,
+            self.block_start,
+            self.block_row,
+            self.block_col,
+            self.where,
+            self.diagonal,
+            C,
+            H,
+        )
 
     def make_factor(self, engine: str = "auto") -> Any:
         """Analyse the pattern of H once; the values come later."""

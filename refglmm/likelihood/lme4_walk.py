@@ -88,21 +88,7 @@ class Lme4Walk:
 
     def _factorize(self, weights: FloatArray) -> None:
         lay = self.problem.layout
-        rows.normal_matrix(
-            weights,
-            lay.z,
-            lay.start,
-            lay.k,
-            self.T,
-            lay.T_start,
-            lay.block_start,
-            lay.block_row,
-            lay.block_col,
-            lay.where,
-            lay.diagonal,
-            self.C,
-            self.H,
-        )
+        lay.normal_matrix(weights, self.T, self.C, self.H)
         self.factor.refactor(self.H)
 
     def _right_hand_side(self, weights: FloatArray, z: FloatArray) -> FloatArray:
@@ -116,9 +102,9 @@ class Lme4Walk:
     def factor_fixed(self, weights: FloatArray) -> None:
         """RZX and RX for the given weights."""
         problem, lay = self.problem, self.problem.layout
-        ZtWX, XtWX = np.empty((lay.q, problem.p)), np.empty((problem.p, problem.p))
-        LtZtWX = np.empty_like(ZtWX)
-        rows.weighted_fixed_cross(lay.index, lay.z, weights, problem.X, ZtWX, XtWX)
+        ZtWX, LtZtWX = np.empty((2, lay.q, problem.p))
+        rows.cross_columns(lay.index, lay.z, weights, problem.X, ZtWX)
+        XtWX = problem.X.T @ (weights[:, None] * problem.X)
         rows.lambda_transpose_matrix(self.T, lay.T_start, lay.k, lay.levels, ZtWX, LtZtWX)
         self.rzx = self.factor.solve_L(LtZtWX)
         try:

@@ -216,21 +216,7 @@ class Pirls:
     def assemble(self, weights: FloatArray) -> None:
         """H = Lambda'Z'WZ Lambda + I into the factor's buffer (its blocks Z'WZ into ``C``)."""
         lay = self.problem.layout
-        rows.normal_matrix(
-            weights,
-            lay.z,
-            lay.start,
-            lay.k,
-            self.T,
-            lay.T_start,
-            lay.block_start,
-            lay.block_row,
-            lay.block_col,
-            lay.where,
-            lay.diagonal,
-            self.C,
-            self.H,
-        )
+        lay.normal_matrix(weights, self.T, self.C, self.H)
 
     def linearize(self, u: FloatArray) -> bool:
         """M's - u, and H factored with the observed information (the expected one where that is not positive definite).
@@ -273,9 +259,20 @@ class Pirls:
     def cross_fixed(self, weights: FloatArray) -> None:
         """Lambda'Z'WX (as rows) and X'WX into the buffers."""
         problem, lay = self.problem, self.problem.layout
-        np.multiply(problem.X, weights[:, None], out=self.WX)
+        rows.fixed_cross(
+            lay.index,
+            lay.z,
+            problem.X,
+            weights,
+            self.T,
+            lay.T_start,
+            lay.k,
+            lay.levels,
+            self.WX,
+            self.ZtWX,
+            self.LtZtWX,
+        )
         np.dot(self.WX.T, problem.X, out=self.XtWX)
-        rows.fixed_cross(lay.index, lay.z, self.WX, self.T, lay.T_start, lay.k, lay.levels, self.ZtWX, self.LtZtWX)
 
     def factor_fixed(self) -> None:
         r"""RZX = L^-1 P Lambda'Z'WX (its columns as rows), and RX with RX'RX = X'WX - RZX'RZX.

@@ -118,6 +118,19 @@ class Problem:
         """Upper bounds of par."""
         return np.concatenate([s.upper for s in self.structures] + [np.empty(0)])
 
+    @cached_property
+    def natural_unit(self) -> FloatArray:
+        """What counts as one for each covariance parameter: 1 / rms(column) for a standard deviation, 1 for others."""
+        unit = np.ones(self.n_par)
+        rms = np.sqrt(np.mean(self.layout.z**2, axis=0))
+        size, first = 1.0 / np.where(rms > 0, rms, 1.0), 0
+        for structure, part in zip(self.structures, self.par_slices, strict=True):
+            own = size[first : first + structure.k]
+            deviations = np.flatnonzero(self.par_lower[part] == 0.0)
+            unit[part][deviations] = own if deviations.size == structure.k else own.mean()
+            first += structure.k
+        return unit
+
     def split(self, psi: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """psi -> (par, beta, phi), phi on its natural scale."""
         n_par, p = len(self.par_names), self.X.shape[1]

@@ -112,7 +112,7 @@ class ProfiledLinear:
         self.A = np.column_stack([Q, residual])
         self.AtA = self.A.T @ self.A
         self.B = np.empty((lay.q, problem.p + 1))
-        kernels.cross_columns(lay.index, lay.z, self.root_w, self.A, self.B)
+        rows.cross_columns(lay.index, lay.z, self.root_w, self.A, self.B)
         used = w > 0
         self.n = int(used.sum())
         self.sum_log_w = float(np.log(w[used]).sum())

@@ -2,7 +2,7 @@ r"""The loops behind the criterion of a linear mixed model: from theta to the fa
 
 Place in the reading order: after ``agq``, before ``profiled``. :math:`C = Z'WZ` stands in the blocks of
 :mod:`.layout`; :math:`B = Z'W^{1/2}[Q, r]`, shape (q, p + 1), holds the products with a basis Q of the fixed effects
-and with the residual r of least squares. Only :func:`cross_columns` runs through the rows of the data.
+and with the residual r of least squares. Nothing here runs through the rows of the data.
 """
 
 from __future__ import annotations
@@ -11,18 +11,6 @@ import numpy as np
 
 from refglmm._jit import inline, kernel
 from refglmm.likelihood.layout import add_identity, lambda_transpose_matrix, level_outer, scale_blocks, unscale_blocks
-
-
-@kernel
-def cross_columns(index, z, root_w, A, B):
-    """B = Z'W^{1/2}A, filled in place."""
-    B[:] = 0.0
-    for i in range(index.shape[0]):
-        for j in range(index.shape[1]):
-            weight = root_w[i] * z[i, j]
-            row = index[i, j]
-            for c in range(A.shape[1]):
-                B[row, c] += weight * A[i, c]
 
 
 @kernel

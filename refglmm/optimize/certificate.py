@@ -30,9 +30,9 @@ NOTHING = 1e-6
 
 def unit_diagonal(hessian: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Hessian scaled to a unit diagonal, and the scale (one over the root of the diagonal)."""
-    diagonal = np.diag(hessian)
+    diagonal = hessian.diagonal()
     scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    return hessian * np.outer(scale, scale), scale
+    return hessian * scale * scale[:, None], scale
 
 
 def certify(
@@ -77,23 +77,25 @@ def certify(
     if gradient is not None:
         free = free_coordinates(x, gradient, lower, upper)
         free &= ~held if held is not None else True
-        gradient_norm = float(np.max(np.abs(gradient[free]), initial=0.0))
-        if hessian is not None and not np.all(np.isfinite(hessian[np.ix_(free, free)])):
+        gradient_norm = float(np.abs(gradient[free]).max(initial=0.0))
+        where = np.ix_(free, free)
+        block = None if hessian is None else hessian[where]
+        if block is not None and not np.isfinite(block).all():
             messages.append("the Hessian is not finite at the reported optimum")
-        elif hessian is not None:
-            base = (np.eye(x.size) if basis is None else basis)[np.ix_(free, free)]
-            scaled, scale = unit_diagonal(base.T @ hessian[np.ix_(free, free)] @ base)
+        elif block is not None:
+            base = (np.eye(x.size) if basis is None else basis)[where]
+            scaled, scale = unit_diagonal(base.T @ block @ base)
             base = base * scale
             eigenvalues, vectors = np.linalg.eigh(scaled)
             free_names = [name for name, is_free in zip(names, free, strict=True) if is_free]
-            curvature = np.diag(hessian)[free]
+            curvature = block.diagonal()
             steps = np.ones(curvature.size) if unit is None else unit[free]
             messages += _undetermined(curvature, curvature * steps**2, unit is not None, free_names)
-            if not messages:
+            if not messages and eigenvalues.min(initial=np.inf) < FLAT:
                 messages += _judge_eigenvalues(eigenvalues, base @ vectors / steps[:, None], free_names)
             decrement = _decrement(eigenvalues, vectors, base.T @ gradient[free])
-            scale = 1.0 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
             if decrement > tolerance:
+                scale = 1.0 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
                 worst = int(np.argmax(np.abs(scale * gradient[free])))
                 messages.append(
                     f"predicted decrease {decrement:.3g} deviance units exceeds {tolerance:.0e}; the largest scaled "

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from refglmm.likelihood.problem import Problem
 from refglmm.optimize.certificate import FLAT, certify, unit_diagonal
-from refglmm.optimize.newton import difference_hessian
+from refglmm.optimize.newton import cholesky_step, difference_hessian
 from refglmm.optimize.records import Certificate
 from refglmm.optimize.stage import Stage
-from refglmm.optimize.starts import natural_unit
 
 FloatArray = NDArray[np.float64]
 
@@ -141,7 +140,7 @@ def _along_negative_curvature(stage: Stage, point: Endpoint) -> list[FloatArray]
     """Both ways along the direction of most negative curvature; nothing where there is none."""
     inside = _inside(stage, point.x)
     block = point.hessian[np.ix_(inside, inside)]
-    if not block.size or not np.all(np.isfinite(block)):
+    if not np.all(np.isfinite(block)) or cholesky_step(point.hessian, point.gradient, inside)[1]:
         return []
     weights = stage.scale[inside]
     values, vectors = np.linalg.eigh(block * np.outer(weights, weights))
@@ -186,19 +185,7 @@ def _from_afar(stage: Stage, point: Endpoint) -> list[FloatArray]:
 def _newton_steps(stage: Stage, point: Endpoint) -> Endpoint:
     """Newton steps on the differenced Hessian; each must not raise the objective."""
     for _ in range(MAX_NEWTON_STEPS):
-        inside = _inside(stage, point.x)
-        block = point.hessian[np.ix_(inside, inside)]
-        if not block.size or not np.all(np.isfinite(block)):
-            break
-        basis = stage.basis[np.ix_(inside, inside)]
-        scaled, scale = unit_diagonal(basis.T @ block @ basis)
-        values, vectors = np.linalg.eigh(scaled)
-        if values[0] < -FLAT:
-            break
-        curved = values > FLAT  # nothing is to be gained along the others
-        basis = basis * scale @ vectors[:, curved]
-        step = np.zeros(point.x.size)
-        step[inside] = -basis @ (basis.T @ point.gradient[inside] / values[curved])
+        step = _newton_step(stage, point)
         decrease = -0.5 * float(step @ point.gradient)
         if decrease < POLISHED:
             break
@@ -209,6 +196,25 @@ def _newton_steps(stage: Stage, point: Endpoint) -> Endpoint:
         if decrease > NEW_HESSIAN or not point.hessian.size:
             point.hessian = _hessian(stage, point)
     return point
+
+
+def _newton_step(stage: Stage, point: Endpoint) -> FloatArray:
+    """Newton step on the differenced Hessian along the directions that have curvature; zero if some is negative."""
+    inside = _inside(stage, point.x)
+    step, well_posed = cholesky_step(point.hessian, point.gradient, inside)
+    if well_posed:
+        return step
+    step, block = np.zeros(point.x.size), point.hessian[np.ix_(inside, inside)]
+    if not block.size or not np.all(np.isfinite(block)):
+        return step
+    basis = stage.basis[np.ix_(inside, inside)]
+    scaled, scale = unit_diagonal(basis.T @ block @ basis)
+    values, vectors = np.linalg.eigh(scaled)
+    if values[0] >= -FLAT:
+        curved = values > FLAT  # nothing is to be gained along the others
+        basis = basis * scale @ vectors[:, curved]
+        step[inside] = -basis @ (basis.T @ point.gradient[inside] / values[curved])
+    return step
 
 
 def _not_higher(stage: Stage, point: Endpoint, step: FloatArray) -> Endpoint | None:
@@ -240,7 +246,7 @@ def _snap_to_zero(stage: Stage, point: Endpoint) -> Endpoint | None:
 def boundary_names(problem: Problem, par: FloatArray, tolerance: float, unit: FloatArray) -> tuple[str, ...]:
     """Covariance parameters that make the fit singular (spec of lme4, section 6.7).
 
-    ``unit``: what counts as one for each parameter; with :func:`.starts.natural_unit` the verdict does not depend
+    ``unit``: what counts as one for each parameter; with :attr:`.Problem.natural_unit` the verdict does not depend
     on the units of a column.
     """
     names: list[str] = []
@@ -266,7 +272,7 @@ def judge(stage: Stage, point: Endpoint, pirls_residual: float) -> Certificate:
         point.known_hessian,
         stage.free_lower,
         stage.upper,
-        boundary=boundary_names(problem, par, stage.control.singular_tolerance, natural_unit(problem)),
+        boundary=boundary_names(problem, par, stage.control.singular_tolerance, problem.natural_unit),
         pirls_residual=pirls_residual,
         held=held(stage, par),
         basis=stage.basis,

@@ -20,6 +20,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from refglmm._jit import kernel
 from refglmm.optimize.derivative_free import Minimum
 
 FloatArray = NDArray[np.float64]
@@ -31,6 +32,8 @@ MAX_HALVINGS = 40
 DAMPING = 0.2
 #: Smallest eigenvalue of the model Hessian (unit diagonal), and its smallest diagonal element.
 WORN_OUT, TINY = 1e-12, 1e-300
+#: Smallest pivot of the scaled model with which a system is solved without a look at its eigenvalues.
+WELL_POSED = 1e-8
 #: Longer steps (where the model Hessian has all but vanished) are cut to this before they are measured.
 ENORMOUS = 1e100
 #: A step covers at most this share of the way to a bound, unless the bound is closer than ``AT_BOUND``.
@@ -38,10 +41,42 @@ TOWARDS_BOUND = 0.9
 AT_BOUND = 1e-6
 
 
+@kernel
 def free_coordinates(x: FloatArray, gradient: FloatArray, lower: FloatArray, upper: FloatArray) -> NDArray[np.bool_]:
     """Coordinates that are not held by a bound they press against."""
-    held = ((x <= lower) & (gradient > 0)) | ((x >= upper) & (gradient < 0))
-    return ~held
+    free = np.empty(x.size, dtype=np.bool_)
+    for j in range(x.size):
+        free[j] = not ((x[j] <= lower[j] and gradient[j] > 0.0) or (x[j] >= upper[j] and gradient[j] < 0.0))
+    return free
+
+
+@kernel
+def cholesky_step(B: FloatArray, gradient: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, bool]:
+    """Step d with B_ff d_f = -g_f by Cholesky in unit-diagonal scaling, and whether its pivots were well posed."""
+    d = gradient.size
+    scale, step, L = np.empty(d), np.empty(d), np.empty((d, d))
+    for i in range(d):
+        scale[i] = 1.0 / np.sqrt(max(B[i, i], TINY)) if free[i] else 0.0
+        step[i] = -gradient[i] * scale[i]
+        pivot = B[i, i] * scale[i] * scale[i] if free[i] else 1.0
+        for j in range(i):
+            value = B[i, j] * scale[i] * scale[j]
+            for m in range(j):
+                value -= L[i, m] * L[j, m]
+            L[i, j] = value / L[j, j]
+            pivot -= L[i, j] * L[i, j]
+            step[i] -= L[i, j] * step[j]
+        if not pivot > WELL_POSED:
+            return step, False
+        L[i, i] = np.sqrt(pivot)
+        step[i] /= L[i, i]
+    for i in range(d - 1, -1, -1):
+        for j in range(i + 1, d):
+            step[i] -= L[j, i] * step[j]
+        step[i] /= L[i, i]
+    for i in range(d):
+        step[i] *= scale[i]
+    return step, True
 
 
 def newton_direction(B: FloatArray, gradient: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, float]:
@@ -49,24 +84,22 @@ def newton_direction(B: FloatArray, gradient: FloatArray, free: NDArray[np.bool_
 
     B is positive definite up to rounding; in unit-diagonal scaling its eigenvalues are kept above ``WORN_OUT``.
     """
-    everywhere = bool(free.all())
-    block, slope = (B, gradient) if everywhere else (B[np.ix_(free, free)], gradient[free])
-    scale = 1.0 / np.sqrt(np.maximum(block.diagonal(), TINY))
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = block * np.outer(scale, scale)
-    if not np.all(np.isfinite(scaled)):  # the model has run away: steepest descent, the caller cuts it
-        return np.where(free, -gradient, 0.0), np.inf
-    values, vectors = np.linalg.eigh(scaled)
-    component = ((scale * slope) @ vectors) / np.maximum(values, WORN_OUT)
-    part = -scale * (vectors @ component)
-    if everywhere:
-        step = part
-    else:
+    step, well_posed = cholesky_step(B, gradient, free)
+    if not well_posed:
+        block, slope = B[np.ix_(free, free)], gradient[free]
+        scale = 1.0 / np.sqrt(np.maximum(block.diagonal(), TINY))
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = block * np.outer(scale, scale)
+        if not np.all(np.isfinite(scaled)):  # the model has run away: steepest descent, the caller cuts it
+            return np.where(free, -gradient, 0.0), np.inf
+        values, vectors = np.linalg.eigh(scaled)
+        component = ((scale * slope) @ vectors) / np.maximum(values, WORN_OUT)
         step = np.zeros(gradient.size)
-        step[free] = part
-    return step, -0.5 * float(part @ slope)
+        step[free] = -scale * (vectors @ component)
+    return step, -0.5 * float(step @ gradient)
 
 
+@kernel
 def shorten(
     x: FloatArray, step: FloatArray, lower: FloatArray, upper: FloatArray, largest_step: FloatArray
 ) -> FloatArray:
@@ -74,26 +107,44 @@ def shorten(
 
     The share keeps one bold step from landing on a bound, where a correlation of one may be a poor stationary point.
     """
-    step = step / max(1.0, float(np.max(np.abs(step), initial=0.0)) / ENORMOUS)
-    room = np.where(step > 0, upper - x, x - lower)
-    bounded = (room > AT_BOUND) & (room < np.inf)
-    allowed = np.where(bounded, np.minimum(largest_step, TOWARDS_BOUND * room), largest_step)
-    excess = float(np.max(np.abs(step) / allowed, initial=0.0))
-    return step if excess <= 1.0 else step / excess
+    size = 0.0
+    for j in range(x.size):
+        size = max(size, abs(step[j]))
+    cut, excess, short = max(1.0, size / ENORMOUS), 1.0, np.empty(x.size)
+    for j in range(x.size):
+        short[j] = step[j] / cut
+        allowed, room = largest_step[j], upper[j] - x[j] if step[j] > 0.0 else x[j] - lower[j]
+        if AT_BOUND < room < np.inf:
+            allowed = min(allowed, TOWARDS_BOUND * room)
+        excess = max(excess, abs(short[j]) / allowed)
+    for j in range(x.size):
+        short[j] /= excess
+    return short
 
 
+@kernel
 def update_bfgs(B: FloatArray, step: FloatArray, change: FloatArray) -> FloatArray:
     """BFGS update of the Hessian model with a damped curvature pair."""
-    Bs = B @ step
-    sBs = float(step @ Bs)
-    sy = float(step @ change)
-    if sBs <= 0:
-        return B
+    d = step.size
+    Bs, sBs, sy = np.empty(d), 0.0, 0.0
+    for i in range(d):
+        Bs[i] = 0.0
+        for j in range(d):
+            Bs[i] += B[i, j] * step[j]
+        sBs += step[i] * Bs[i]
+        sy += step[i] * change[i]
+    new = B.copy()
+    if sBs <= 0.0:
+        return new
+    share = 1.0
     if sy < DAMPING * sBs:
         share = (1.0 - DAMPING) * sBs / (sBs - sy)
-        change = share * change + (1.0 - share) * Bs
-        sy = float(step @ change)
-    return B - np.outer(Bs, Bs) / sBs + np.outer(change, change) / sy
+        sy = share * sy + (1.0 - share) * sBs
+    for i in range(d):
+        for j in range(d):
+            pair = (share * change[i] + (1.0 - share) * Bs[i]) * (share * change[j] + (1.0 - share) * Bs[j])
+            new[i, j] += pair / sy - Bs[i] * Bs[j] / sBs
+    return new
 
 
 def minimize_newton(

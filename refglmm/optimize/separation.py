@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from refglmm.likelihood.pirls import SCALE_FREE
 from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.state import Mode
-from refglmm.optimize.starts import natural_unit
 
 FloatArray = NDArray[np.float64]
 
@@ -92,10 +91,12 @@ def runaway_deviations(problem: Problem, par: FloatArray) -> tuple[str, ...]:
     family = problem.family
     if not family.is_binomial or family.link.name not in SCALE_FREE or family.link.name == "log":
         return ()
-    large = (problem.par_lower == 0.0) & (np.abs(par) > LARGE * natural_unit(problem))
+    large = (problem.par_lower == 0.0) & (np.abs(par) > LARGE * problem.natural_unit)
+    if not large.any() or problem.n > MOST_ROWS:
+        return ()
     used = problem.weights > 0
     mixed = used & (problem.y > 0) & (problem.y < 1)
-    if not large.any() or mixed.any() or problem.n > MOST_ROWS or not _strictly_separated(problem, used):
+    if mixed.any() or not _strictly_separated(problem, used):
         return ()
     return tuple(name for name, is_large in zip(problem.par_names, large, strict=True) if is_large)
 

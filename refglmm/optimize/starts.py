@@ -86,22 +86,7 @@ def start_par(problem: Problem, eta: FloatArray) -> FloatArray:
 
 def scaled_start(problem: Problem, spread: float) -> FloatArray:
     """Default start with each standard deviation at spread / rms(column)."""
-    par = problem.par_start.copy()
-    first = 0
-    for structure, part in zip(problem.structures, problem.par_slices, strict=True):
-        columns = problem.layout.z[:, first : first + structure.k]
-        rms = np.sqrt(np.mean(columns**2, axis=0))
-        scale = spread / np.where(rms > 0, rms, 1.0)
-        deviations = np.flatnonzero(problem.par_lower[part] == 0.0)
-        block = par[part]
-        block[deviations] = scale if deviations.size == structure.k else scale.mean()
-        first += structure.k
-    return par
-
-
-def natural_unit(problem: Problem) -> FloatArray:
-    """What counts as one for each covariance parameter: the start of a standard deviation, 1 for the others."""
-    return np.where(problem.par_lower == 0.0, scaled_start(problem, 1.0), 1.0)
+    return np.where(problem.par_lower == 0.0, spread * problem.natural_unit, problem.par_start)
 
 
 def par_scale(problem: Problem, par: FloatArray, fallback: FloatArray) -> FloatArray:
@@ -112,17 +97,17 @@ def par_scale(problem: Problem, par: FloatArray, fallback: FloatArray) -> FloatA
     """
     scale = np.empty(par.size)
     for structure, part in zip(problem.structures, problem.par_slices, strict=True):
-        sd = structure.sd_corr(par[part])[0]
-        sd = np.where(sd > 1e-3 * fallback_sd(structure, fallback[part]), sd, fallback_sd(structure, fallback[part]))
-        change = np.sqrt(np.sum(structure.d_factor(fallback[part]) ** 2, axis=2))
+        sd, least = row_lengths(structure.factor(par[part])), row_lengths(structure.factor(fallback[part]))
+        sd = np.where(sd > 1e-3 * least, sd, least)
+        change = row_lengths(structure.d_factor(fallback[part]))
         with np.errstate(divide="ignore"):
-            scale[part] = np.min(np.where(change > 0, sd / change, np.inf), axis=1)
+            scale[part] = np.where(change > 0, sd / change, np.inf).min(axis=1)
     return scale
 
 
-def fallback_sd(structure: Any, par: FloatArray) -> FloatArray:
-    """Standard deviations of the columns at the start."""
-    return structure.sd_corr(par)[0]
+def row_lengths(T: FloatArray) -> FloatArray:
+    """Lengths of the rows of one matrix or several: standard deviations of the columns of a term, if T is a factor."""
+    return np.sqrt((T * T).sum(axis=-1))
 
 
 def model_hessian(problem: Problem, factor: Any, par: FloatArray, scale: FloatArray) -> FloatArray:

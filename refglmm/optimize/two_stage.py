@@ -43,8 +43,8 @@ FloatArray = NDArray[np.float64]
 
 #: Predicted decrease at which stage 1 hands over; stage 2 moves on from there by more than this.
 HAND_OVER = 0.5
-#: PIRLS may stop at this Newton decrement while stage 1 only looks for a start.
-ROUGH = 1e-6
+#: PIRLS may stop at this Newton decrement (deviance units) while stage 1 only looks for a start.
+ROUGH = 1e-2
 #: A start outside the link's domain is pulled in by this factor, at most so many times.
 SHRINK, MAX_SHRINKAGES = 0.3, 8
 #: Evaluations that stage 1 may take to find a start for stage 2.

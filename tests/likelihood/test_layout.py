@@ -180,10 +180,16 @@ def test_products_with_Z(design):
 def test_cross_products_with_X(design):
     dense, lay = Dense(design), Dense(design).lay
     X = dense.rng.normal(size=(lay.n, 3))
-    ZtWX, XtWX = np.full((lay.q, 3), np.nan), np.full((3, 3), np.nan)
-    rows.weighted_fixed_cross(lay.index, lay.z, dense.w, X, ZtWX, XtWX)
-    np.testing.assert_allclose(ZtWX, dense.Z.T @ (dense.w[:, None] * X), rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(XtWX, X.T @ (dense.w[:, None] * X), rtol=1e-12, atol=1e-13)
+    wanted = dense.Z.T @ (dense.w[:, None] * X)
+    ZtWX = np.full((lay.q, 3), np.nan)
+    rows.cross_columns(lay.index, lay.z, dense.w, X, ZtWX)
+    np.testing.assert_allclose(ZtWX, wanted, rtol=1e-12, atol=1e-13)
+    WX, LtZtWX = np.full_like(X, np.nan), np.full((3, lay.q), np.nan)
+    rows.fixed_cross(
+        lay.index, lay.z, X, dense.w, dense.T, lay.T_start, lay.k, lay.levels, WX, np.full_like(ZtWX, np.nan), LtZtWX
+    )
+    np.testing.assert_allclose(WX, dense.w[:, None] * X, rtol=1e-15)
+    np.testing.assert_allclose(LtZtWX.T, dense.Lambda.T @ wanted, rtol=1e-12, atol=1e-13)
 
 
 @every_design
