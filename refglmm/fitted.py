@@ -8,7 +8,7 @@ when they are first asked for). A fit never changes: what it holds is read-only,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +28,7 @@ from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.rformat import format_numbers, named_numbers
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from scipy import sparse
 
     from refglmm.covariance.base import Structure
@@ -331,6 +332,44 @@ class FittedModel:
     def get_me(self, *names: str) -> Any:
         """A piece of the model by the name that lme4's getME gives it; several names give a dict."""
         return getme.get_me(self, *names)
+
+    # -- pictures --------------------------------------------------------------------------------------------
+
+    def plot_groups(self, x: Any, **options: Any) -> np.ndarray:
+        """The data against x with a line for each group; see :func:`refglmm.plots.plot_groups`."""
+        from refglmm.plots.groups import plot_groups
+
+        return plot_groups(self, x, **options)
+
+    def plot_caterpillar(self, group: str | None = None, *, ax: Any = None) -> np.ndarray:
+        """Random effects with their intervals, in order; see :func:`refglmm.plots.plot_caterpillar`."""
+        from refglmm.plots.caterpillar import plot_caterpillar
+
+        return plot_caterpillar(self, group, ax=ax)
+
+    def plot_ranef_qq(self, group: str | None = None, *, ax: Any = None) -> np.ndarray:
+        """Random effects against normal quantiles; see :func:`refglmm.plots.plot_ranef_qq`."""
+        from refglmm.plots.qq import plot_ranef_qq
+
+        return plot_ranef_qq(self, group, ax=ax)
+
+    def plot_shrinkage(self, group: str | None = None, **options: Any) -> Axes:
+        """No, partial and complete pooling; see :func:`refglmm.plots.plot_shrinkage`."""
+        from refglmm.plots.shrinkage import plot_shrinkage
+
+        return plot_shrinkage(self, group, **options)
+
+    def plot_predictions(self, x: str, **options: Any) -> np.ndarray:
+        """Prediction curves with ribbons; see :func:`refglmm.plots.plot_predictions`."""
+        from refglmm.plots.prediction import plot_predictions
+
+        return plot_predictions(self, x, **options)
+
+    def plot_path(self, parameters: Sequence[str] | None = None, **options: Any) -> Axes:
+        """The optimiser's path on contours of the objective; see :func:`refglmm.plots.plot_path`."""
+        from refglmm.plots.surface import plot_path
+
+        return plot_path(self, parameters, **options)
 
     # -- showing ---------------------------------------------------------------------------------------------
 

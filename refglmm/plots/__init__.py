@@ -1,13 +1,16 @@
 """Pictures: each function takes a fit and returns matplotlib Axes.
 
-Reading order: ``style`` (colours, grids of panels), ``integrands`` (what the Laplace approximation leaves
-out), ``caterpillar`` (random effects with their intervals). No function shows or saves anything:
-``axes[0].figure.savefig`` does.
+Reading order: ``style`` (colours, grids of panels), ``choices`` (factors, variables and labels), ``integrands`` (what
+the Laplace approximation leaves out), ``caterpillar`` (random effects with their intervals), ``groups`` (the data,
+group by group), ``qq`` (random effects against normal quantiles), ``shrinkage`` (no, partial and complete pooling),
+``prediction`` (curves with ribbons), ``surface`` (the optimiser's path on contours of the objective). No function shows
+or saves anything: ``axes[0].figure.savefig`` does.
 """
 
 from __future__ import annotations
 
 from refglmm.plots.caterpillar import plot_caterpillar
+from refglmm.plots.groups import plot_groups
 from refglmm.plots.integrands import (
     IntegrandProfile,
     integrand_profile,
@@ -15,12 +18,23 @@ from refglmm.plots.integrands import (
     plot_integrands,
     plot_ratio,
 )
+from refglmm.plots.prediction import plot_predictions, prediction_grid
+from refglmm.plots.qq import plot_ranef_qq
+from refglmm.plots.shrinkage import plot_shrinkage
+from refglmm.plots.surface import objective_surface, plot_path
 
 __all__ = [
     "IntegrandProfile",
     "integrand_profile",
+    "objective_surface",
     "plot_caterpillar",
     "plot_departures",
+    "plot_groups",
     "plot_integrands",
+    "plot_path",
+    "plot_predictions",
+    "plot_ranef_qq",
     "plot_ratio",
+    "plot_shrinkage",
+    "prediction_grid",
 ]
