@@ -36,7 +36,7 @@ Codes = NDArray[np.integer]
 
 MAX_STEPS, MAX_HALVINGS = 100, 30
 #: Newton decrement (squared step in standard errors) at which an estimate counts as found.
-CONVERGED = 1e-12
+CONVERGED = 1e-20
 #: A direction in which so little is left of the information has run away to where means cannot go.
 VANISHED = 1e-7
 #: Smallest eigenvalue of Z'WZ, scaled to unit diagonal, of a group that determines its coefficients.
