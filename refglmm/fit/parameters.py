@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
+from refglmm.fit.ranef import mode_blocks, term_starts
 
 if TYPE_CHECKING:
     from refglmm.covariance.base import Structure
@@ -82,6 +83,21 @@ def fit_parameters(fit: FittedModel, newparams: Mapping[str, Any] | None = None)
         beta = given_beta(given, fit.design.names, beta)
         phi = given_phi(given, fit.family, phi)
     return join_parameters(fit.structures, par, beta, phi, fit.is_lmm)
+
+
+def conditional_modes(fit: FittedModel, newparams: Mapping[str, Any] | None = None) -> list[FloatArray]:
+    """Modes of b of each term given the data, shape (levels, k); found anew at other parameters."""
+    if newparams is None:
+        return mode_blocks(fit)
+    from refglmm.likelihood.pirls import Pirls
+
+    given = fit_parameters(fit, newparams)
+    without_scale = fit.is_lmm or (fit.mode_name == "lme4" and fit.has_scale)  # u is relative to sigma there
+    search = Pirls(fit.problem, fit.settings["control"].engine)
+    search.find_mode(given.par, given.beta, np.ones(1) if without_scale else given.phi)
+    b = search.lambda_times(search.u, np.empty(fit.problem.q))
+    starts = term_starts(fit)
+    return [b[i:j].reshape(-1, term.k) for term, i, j in zip(fit.design.terms, starts, starts[1:], strict=False)]
 
 
 def check_given(given: Any) -> Mapping[str, Any]:

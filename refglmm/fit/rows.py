@@ -1,6 +1,6 @@
 r"""Rows to predict or to draw: X, the random columns and levels, the offset; of the fit or of new data.
 
-Place in the reading order: in ``fit``, after ``parameters``, before ``response``.
+Place in the reading order: in ``fit``, after ``parameters`` and ``response``, before ``variances``.
 
 .. math:: \eta = o + X\beta + \sum_t Z_t b_t[\text{level of the row}]
 
@@ -20,9 +20,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, DataError, RefglmmError
+from refglmm.fit.response import cbind_names
 from refglmm.formula.convert import to_table
+from refglmm.formula.frame import evaluate_new
 from refglmm.formula.grammar import Formula, expand_terms, group_atoms, parse
 from refglmm.formula.matrix import make_matrix
+from refglmm.formula.values import as_numeric
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -46,7 +49,7 @@ class Rows:
     X : float array, shape (m, p)
     offset : float array, shape (m,)
     Z : tuple of float arrays, shape (m, k)
-        One per term; an empty tuple entry (k = 0) where the term takes no part.
+        One per term.
     codes : tuple of int arrays, shape (m,)
         Level of each row in each term; -1 where the fit did not have it, or where it is missing.
     """
@@ -73,8 +76,8 @@ def own_rows(design: Design) -> Rows:
     )
 
 
-def new_rows(fit: FittedModel, newdata: Any, used: Sequence[bool], offset: Any = None) -> Rows:
-    """Rows of new data; only the terms that are ``used`` are looked at.
+def new_rows(fit: FittedModel, newdata: Any, used: Sequence[bool], offset: Any = None, *, fixed: bool = True) -> Rows:
+    """Rows of new data; only the terms that are ``used``, and the fixed part if it is wanted, are looked at.
 
     Raises
     ------
@@ -88,7 +91,42 @@ def new_rows(fit: FittedModel, newdata: Any, used: Sequence[bool], offset: Any =
         level, values = design.random_matrix(term, table) if wanted else (np.full(m, -1), np.empty((m, term.k)))
         Z.append(values)
         codes.append(level)
-    return Rows(table.index, design.fixed_matrix(table), design.offset_values(table, offset), tuple(Z), tuple(codes))
+    if fixed:
+        X, total = design.fixed_matrix(table), design.offset_values(table, offset)
+    else:
+        X, total = np.zeros((m, len(design.names))), np.zeros(m)
+    return Rows(table.index, X, total, tuple(Z), tuple(codes))
+
+
+def new_weights(fit: FittedModel, newdata: Any, weights: Any = None) -> FloatArray:
+    """Weights that responses of new data are drawn with; for binomial families the numbers of trials.
+
+    Parameters
+    ----------
+    weights : str or array-like, optional
+        In place of those of the fit. By default the fit's ``weights=`` expression is evaluated on the new data, and for
+        a ``cbind`` response the sum of its two parts; an array cannot be, and must be given again.
+    """
+    table, scope = evaluate_new(fit.frame, newdata)
+    given, pair = weights, cbind_names(fit.frame.formula.response)
+    if fit.frame.response_kind == "factor":
+        return np.ones(len(table))
+    if given is None and fit.frame.response_kind == "cbind" and pair is not None:
+        given = f"({pair[0]}) + ({pair[1]})"
+    elif given is None:
+        given = fit.model.arguments["weights"]
+        if given is not None and not isinstance(given, str):
+            raise DataError("the model was fitted with an array of weights; pass weights= for the new data as well")
+    if given is None:
+        return np.ones(len(table))
+    try:
+        values = scope.value(given) if isinstance(given, str) else given
+        values = np.array(as_numeric(values, "weights") if isinstance(given, str) else values, dtype=np.float64)
+    except (DataError, TypeError, ValueError) as error:
+        raise DataError(f"weights of the new data ({given}): {error}; pass weights= for them") from None
+    if values.shape not in ((), (len(table),)) or np.any(values < 0) or np.any(np.isinf(values)):
+        raise DataError(f"weights must be {len(table)} finite numbers >= 0, one for each row of the new data")
+    return np.broadcast_to(values, (len(table),))
 
 
 def random_part(Z: FloatArray, codes: NDArray[Any], b: FloatArray) -> FloatArray:
@@ -98,6 +136,49 @@ def random_part(Z: FloatArray, codes: NDArray[Any], b: FloatArray) -> FloatArray
     if unknown.any():
         at_rows[unknown] = 0.0
     return np.einsum("ik,ik->i", Z, at_rows)
+
+
+def number_new_levels(
+    fit: FittedModel, term: TermDesign, newdata: Any, codes: NDArray[Any]
+) -> tuple[NDArray[np.int64], int]:
+    """Number the levels that the fit did not have after its own; a row without a level is one of its own.
+
+    Returns
+    -------
+    codes : int array, shape (m,)
+        None is negative.
+    size : int
+        Levels in all.
+    """
+    out, unknown = codes.astype(np.int64), np.flatnonzero(codes < 0)
+    if not unknown.size:
+        return out, term.n_levels
+    number, distinct = pd.factorize(fit.design.group_labels(term, newdata)[unknown])
+    absent = np.flatnonzero(number < 0)
+    number = number.astype(np.int64)
+    number[absent] = distinct.size + np.arange(absent.size)
+    out[unknown] = term.n_levels + number
+    return out, term.n_levels + distinct.size + absent.size
+
+
+def refuse_missing_groups(fit: FittedModel, newdata: Any, rows: Rows) -> None:
+    """Raise for the first row whose grouping factor is missing."""
+    for term, codes in zip(fit.design.terms, rows.codes, strict=True):
+        unknown = np.flatnonzero(codes < 0)
+        if unknown.size:
+            absent = [label is None for label in fit.design.group_labels(term, newdata)[unknown]]
+            if any(absent):
+                _refuse_missing_group(term, rows, int(unknown[absent.index(True)]))
+
+
+def _refuse_missing_group(term: TermDesign, rows: Rows, i: int) -> None:
+    row = rows.index[i]
+    raise DataError(
+        f"grouping factor {term.group!r} is missing at row {row!r}; fill it in, use allow_new_levels=True, or "
+        "re_form=False",
+        group=term.group,
+        row=row,
+    )
 
 
 def refuse_new_levels(fit: FittedModel, newdata: Any, rows: Rows, used: Sequence[bool]) -> None:
@@ -115,13 +196,7 @@ def refuse_new_levels(fit: FittedModel, newdata: Any, rows: Rows, used: Sequence
                 group=term.group,
                 levels=levels,
             )
-        row = rows.index[int(np.argmax(codes < 0))]
-        raise DataError(
-            f"grouping factor {term.group!r} is missing at row {row!r}; fill it in, use allow_new_levels=True, or "
-            "re_form=False",
-            group=term.group,
-            row=row,
-        )
+        _refuse_missing_group(term, rows, int(np.argmax(codes < 0)))
 
 
 # --- which random effects ------------------------------------------------------------------------------------
