@@ -1,0 +1,123 @@
+"""A lecture on generalized linear mixed models: binary data in small blocks, where everything is hard.
+
+Run it with ``python docs/examples/lecture_culcita.py [--out DIR] [--nsim N]``. Do crabs and shrimp defend corals against
+the sea star *Culcita*? 80 corals in 10 blocks, eaten or not: the Laplace approximation against quadrature, shrinkage of
+blocks without a failure, tests of four kinds, near-complete separation; and last a singular fit of the gopher tortoise
+data.
+
+Source: Bolker's lectures on mixed models; data of McKeon et al. (2012) and Ozgul et al. (2009).
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import pandas as pd
+from worked import Example, heading, say, show
+
+import refglmm as rg
+
+FORMULA = "predation ~ ttt + (1 | block)"
+GOPHER = "shells ~ prev + offset(log(Area)) + factor(year) + (1 | Site)"
+
+
+def the_data(example: Example) -> tuple[pd.DataFrame, rg.FittedModel]:
+    """Two corals of each treatment in each block."""
+    heading("1. The data and the model")
+    data = rg.datasets.load("culcita")
+    fit = example.fit(FORMULA, data, "culcita")
+    example.picture(fit.plot_groups("ttt"), "data")
+    show(fit.summary())
+    example.compare_fit("culcita-laplace", fit)
+    return data, fit
+
+
+def quadrature(example: Example, data: pd.DataFrame, fit: rg.FittedModel) -> rg.FittedModel:
+    """With eight answers a block the normal approximation to its integrand is rough."""
+    heading("2. Laplace against adaptive quadrature")
+    exact = example.fit(FORMULA, data, "culcita", n_agq=10)
+    example.compare_fit("culcita-agq10", exact)
+    show(pd.DataFrame({"Laplace": fit.fixef, "n_agq=10": exact.fixef, "SE": exact.se}).round(4))
+    print(
+        f"\nSD between blocks: {fit.varcorr['block'].sd[0]:.4f} by Laplace, {exact.varcorr['block'].sd[0]:.4f} by AGQ"
+    )
+    example.picture(rg.plots.plot_departures(fit), "integrands")
+    return exact
+
+
+def blocks(example: Example, fit: rg.FittedModel) -> None:
+    """Shrinkage: a block in which all corals were eaten has an infinite estimate of its own."""
+    heading("3. Blocks: no, partial and complete pooling")
+    example.picture(fit.plot_shrinkage(), "shrinkage")
+    example.picture(fit.plot_caterpillar(), "caterpillar")
+    example.picture(fit.plot_ranef_qq(), "qq")
+    example.picture(fit.plot_predictions("ttt", groups=True), "predictions")
+    show(fit.simulated_residuals(seed=1))
+
+
+def tests(example: Example, data: pd.DataFrame, fit: rg.FittedModel) -> None:
+    """Wald, likelihood ratio, parametric bootstrap; contrasts between treatments."""
+    heading("4. Tests of the treatment")
+    null = fit.update(". ~ . - ttt")
+    show(rg.anova(null, fit, names=["null", "ttt"]))
+    show(fit.drop1(test="Chisq"))
+    if example.nsim:
+        show(fit.pb_modcomp(null, nsim=example.nsim, seed=101))
+    means = fit.lsmeans("ttt")
+    show(means)
+    say("""The lecture's contrasts: any symbiont against none, one kind against the other, both against the better of
+        one.""")
+    show(means.contrasts("pairwise", adjust="tukey"))
+    say("""The variance between blocks is tested on its boundary: half the p-value of chi-square with one df.""")
+    show(fit.ranova())
+
+
+def separation(example: Example, data: pd.DataFrame) -> None:
+    """Without one coral, treatments separate eaten from spared almost completely."""
+    heading("5. Near-complete separation")
+    say("""Row 20 is the one coral without symbionts that survived in an otherwise eaten block. Without it estimates and
+        standard errors grow together, Wald statistics shrink (Hauck and Donner), and intervals must come from the
+        profile.""")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit = example.fit(FORMULA, data.drop(index=19), "culcita without row 20")
+    for warning in caught:
+        print(f"{warning.category.__name__}: {warning.message}")
+    show(fit.summary())
+    example.compare_fit("culcita-x20-laplace", fit)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        wald, profile = fit.confint(method="wald"), fit.confint(method="profile")
+    show(pd.concat({"Wald": wald, "profile": profile}, axis=1).round(2))
+
+
+def singular(example: Example) -> None:
+    """A variance estimated as zero: the random effect is there, the data just do not show it."""
+    heading("6. A singular fit: gopher tortoises")
+    data = rg.datasets.load("gopherdat2")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit = rg.glmer(GOPHER, data, "poisson", data_name="gopherdat2")
+    for warning in caught:
+        print(f"{warning.category.__name__}: {warning.message}")
+    show(fit)
+    example.compare_fit("gopher", fit)
+    show(fit.re_pca())
+    example.picture(fit.plot_groups("year", group="Site"), "gopher_data")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the example."""
+    example = Example("Lecture: corals, crabs and shrimp", arguments)
+    data, fit = the_data(example)
+    quadrature(example, data, fit)
+    blocks(example, fit)
+    tests(example, data, fit)
+    separation(example, data)
+    singular(example)
+    return example.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
