@@ -60,9 +60,8 @@ def predictions(example: Example, data: pd.DataFrame, fit: rg.FittedModel) -> No
     heading("3. Predictions")
     show(fit.summary())
     ages = np.arange(-15.0, 21.0)
-    grid = pd.MultiIndex.from_product([ages, ["N", "Y"], ["N", "Y"]], names=["age", "urban", "ch"]).to_frame(
-        index=False
-    )
+    values = {"age": ages, "urban": ["N", "Y"], "ch": ["N", "Y"]}
+    grid = pd.MultiIndex.from_product(values.values(), names=values).to_frame(index=False)
     grid["age_s"] = grid["age"] / (2.0 * data["age"].std())
     panels = fit.plot_predictions("age", colour="ch", panels="urban", newdata=grid, groups=True)
     example.picture(panels, "figure11_predictions")
@@ -96,9 +95,8 @@ def intervals(example: Example, data: pd.DataFrame) -> None:
         for method, allowed in (("Wald", 2e-3), ("profile", 5e-3)):
             ours = fits[name].confint(method=method.lower()).set_axis(["lower", "upper"], axis=1)
             source = stored_intervals(STORED[name], method)
-            source = source[
-                source["lower"].notna() & ~((method == "Wald") & source.index.str.startswith(("sd_", "cor_")))
-            ]
+            if method == "Wald":  # those of standard deviations rest on differences of lme4's ragged objective
+                source = source[~source.index.str.startswith(("sd_", "cor_"))]
             example.compare_intervals(source, ours, allowed, f"{name} {method}")
     example.picture(rg.plots.plot_intervals(fits, nsim=example.nsim, seed=101), "figure12_intervals")
 

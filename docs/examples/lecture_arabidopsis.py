@@ -81,8 +81,8 @@ def experiment(example: Example, data: pd.DataFrame) -> rg.FittedModel:
     poisson = example_fit("Poisson", FIXED + " + (1 | popu) + (1 | gen)", data)
     example.compare_numbers("arabidopsis-poisson", numbers(poisson))
     show(poisson.overdispersion())
-    say("""Thirty times the variance of a Poisson count. A random effect of each plant takes it up; the interaction, many
-        standard errors from zero before, is no longer.""")
+    say("""Thirty times the variance of a Poisson count. A random effect of each plant takes it up; the interaction,
+        many standard errors from zero before, is no longer.""")
     fit = example_fit("with an effect of each plant", FIXED + " + (1 | popu) + (1 | gen) + (1 | obs)", data)
     example.compare_numbers("arabidopsis-observation", numbers(fit))
     show(rg.anova(poisson, fit, names=["poisson", "plants"]))
