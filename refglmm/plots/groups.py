@@ -131,9 +131,11 @@ def plot_groups(
     """
     group = the_group(fit, group)
     rows = _rows(fit, x, group, colour, panels)
-    means, overall = _means(rows, ["panel", "colour", "group"]), _means(rows, ["panel", "colour"])
+    means = _means(rows, ["panel", "colour", "group"])
     levels = list(dict.fromkeys(rows["panel"].sort_values()))
-    shown, figure = panel_grid(len(levels), ax, width=6.4 if len(levels) == 1 else 3.3, height=3.6)
+    overall = _overall(rows, means, levels)
+    size = (2.1, 2.0) if len(levels) > 4 else (6.4 if len(levels) == 1 else 3.3, 3.6)
+    shown, figure = panel_grid(len(levels), ax, width=size[0], height=size[1])
     colours = _colours(rows["colour"])
     at = variable(fit, x, "x")
     lines = _lines(means, is_category(at), is_binary(fit))
@@ -155,6 +157,14 @@ def plot_groups(
         response, each = response_label(fit), f", per {group}" if len(lines) else ""
         title_figure(figure, f"{response[0].upper()}{response[1:]} by {at.name}{each}")
     return shown
+
+
+def _overall(rows: pd.DataFrame, means: pd.DataFrame, levels: list[Any]) -> pd.DataFrame:
+    """Means of all groups of a panel together; of all rows, in every panel, where a panel has a single group."""
+    if len(levels) == 1 or means.groupby("panel", observed=True)["group"].nunique().max() > 1:
+        return _means(rows, ["panel", "colour"])
+    together = _means(rows, ["colour"])
+    return pd.concat([together.assign(panel=level) for level in levels], ignore_index=True)
 
 
 def _colours(values: pd.Series) -> dict[Any, str]:
@@ -185,9 +195,17 @@ def _draw(ax: Axes, means: pd.DataFrame, colours: dict[Any, str]) -> None:
     if means.empty:
         return
     n_lines = means.groupby(["colour", "group"], observed=True).ngroups
-    faint = float(np.clip(8.0 / n_lines, 0.12, 0.55))
+    alone = n_lines == 1
+    faint = 1.0 if alone else float(np.clip(8.0 / n_lines, 0.12, 0.55))
     for (colour, _), line in means.groupby(["colour", "group"], observed=True):
-        ax.plot(line["x"], line["mean"], color=colours[colour], linewidth=1.0, alpha=faint, zorder=2)
+        ax.plot(
+            line["x"],
+            line["mean"],
+            color=colours[colour],
+            linewidth=1.0,
+            alpha=faint,
+            zorder=3.2 if n_lines == 1 else 2,
+        )
     for number, (colour, points) in enumerate(means.groupby("colour", observed=True)):
         ax.scatter(
             points["x"],
@@ -197,7 +215,7 @@ def _draw(ax: Axes, means: pd.DataFrame, colours: dict[Any, str]) -> None:
             color=colours[colour],
             alpha=min(1.3 * faint, 0.6),
             linewidths=0,
-            zorder=2.5,
+            zorder=3.3 if alone else 2.5,
         )
 
 
@@ -205,8 +223,8 @@ def _draw_overall(ax: Axes, overall: pd.DataFrame, colours: dict[Any, str]) -> N
     """The mean of all groups, by colour; dark where there is one colour only."""
     for colour, line in overall.groupby("colour", observed=True):
         shade = DARK if len(colours) == 1 else colours[colour]
-        ax.plot(line["x"], line["mean"], color="white", linewidth=4.5, zorder=3)
-        ax.plot(line["x"], line["mean"], color=shade, linewidth=2.6, zorder=3.1)
+        ax.plot(line["x"], line["mean"], color="white", linewidth=4.5, zorder=2.9)
+        ax.plot(line["x"], line["mean"], color=shade, linewidth=2.6, zorder=3.0)
 
 
 def _scatter(ax: Axes, rows: pd.DataFrame, colours: dict[Any, str]) -> None:

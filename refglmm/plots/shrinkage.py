@@ -101,7 +101,7 @@ def plot_shrinkage(
         panel.legend(handles, labels, fontsize=SMALL, frameon=False)
     else:
         title_figure(figure, f"Shrinkage of the estimates by {group}")
-        legend_below(figure, handles, labels, 3 if len(chosen) == 1 else 2)
+        legend_below(figure, handles, labels, 2)
     return panel
 
 

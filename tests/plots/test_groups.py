@@ -130,3 +130,14 @@ def test_wrong_choices_are_named(cbpp):
 
 def test_method_of_the_fit(cbpp):
     assert cbpp.plot_groups("period")[0].get_xlabel() == "period"
+
+
+def test_panels_of_single_groups_show_the_mean_of_all_for_comparison(sleepstudy):
+    panels = plot_groups(sleepstudy, "Days", panels="Subject")
+    assert len(panels) == 18
+    data = rg.datasets.load("sleepstudy")
+    wanted = data.groupby("Days")["Reaction"].mean()
+    for ax, (_, rows) in zip(panels, data.groupby("Subject", observed=True), strict=True):
+        np.testing.assert_allclose(lines_of(ax, 2.6)[0].get_ydata(), wanted, rtol=1e-12)
+        np.testing.assert_allclose(lines_of(ax, 1.0)[0].get_ydata(), rows["Reaction"], rtol=1e-12)
+    assert panels[0].figure.get_figwidth() < 14
