@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 
 import pandas as pd
+from refglmm.inference.confint import interval_table
 from refglmm.inference.reduced import without_random
 from worked import Example, heading, say, show
 
@@ -93,16 +94,21 @@ def intervals(example: Example, fit: rg.FittedModel) -> None:
     """Wald, profile and bootstrap intervals of all parameters side by side."""
     heading("5. Intervals")
     profile = fit.profile()
-    example.picture(profile.plot(), "profile_zeta")
-    example.picture(profile.plot_density(), "profile_density")
-    example.picture(profile.plot_pairs(), "profile_pairs")
+    example.picture(rg.plots.plot_zeta(profile), "profile_zeta")
+    example.picture(rg.plots.plot_density(profile), "profile_density")
+    example.picture(rg.plots.plot_pairs(profile), "profile_pairs")
     table = profile.confint()
     show(table)
     ours = {f"{row} {end}": table.loc[row].iloc[i] for row in table.index for i, end in enumerate(("lower", "upper"))}
     example.compare_numbers("cbpp-profile", ours)
-    boot = fit.bootstrap(nsim=example.nsim, seed=101)
-    show(boot)
-    example.picture(rg.plots.plot_intervals({"herd": fit}, nsim=example.nsim, seed=101), "figure09_intervals")
+    show(fit.bootstrap(nsim=example.nsim, seed=101))
+    say("""Figure 9: the models with herds, with herds and observations, with observations only.""")
+    data = rg.datasets.load("cbpp")
+    with_obs = data.assign(obs=pd.Categorical(range(1, len(data) + 1)))
+    both = rg.glmer(FORMULA + " + (1 | obs)", with_obs, "binomial")
+    models = {"herd": fit, "herd and obs": both, "obs": both.update(". ~ . - (1 | herd)")}
+    table = interval_table(models, nsim=example.nsim, seed=101)
+    example.picture(rg.plots.plot_intervals(table), "figure09_intervals")
 
 
 def optimisers(example: Example, fit: rg.FittedModel) -> None:

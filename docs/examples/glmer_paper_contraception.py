@@ -14,6 +14,7 @@ from worked import REPOSITORY, Example, heading, say, show
 
 import refglmm as rg
 from refglmm.demo import CONTRACEPTION, comparison_of_models, load_contraception
+from refglmm.inference.confint import interval_table
 
 #: Names of the models in the paper's stored intervals.
 STORED = {
@@ -88,16 +89,18 @@ def intervals(example: Example, data: pd.DataFrame) -> None:
     """Figure 12: Wald, profile and bootstrap intervals of all six models."""
     heading("5. Intervals")
     say("""With sum-to-zero contrasts, as the paper's stored intervals have them: urban1 is minus half of urbanY.""")
-    fits = {}
-    for name, formula in CONTRACEPTION.items():
-        fits[name] = rg.glmer(formula, data, "binomial", contrasts=SUMS[name])
-        for method, allowed in (("Wald", 2e-3), ("profile", 5e-3)):
-            ours = fits[name].confint(method=method.lower()).set_axis(["lower", "upper"], axis=1)
-            source = stored_intervals(STORED[name], method)
-            if method == "Wald":  # those of standard deviations rest on differences of lme4's ragged objective
+    fits = {name: rg.glmer(CONTRACEPTION[name], data, "binomial", contrasts=SUMS[name]) for name in CONTRACEPTION}
+    methods = ("wald", "profile", "boot") if example.nsim else ("wald", "profile")
+    table = interval_table(fits, methods=methods, **({"nsim": example.nsim, "seed": 101} if example.nsim else {}))
+    for name in fits:
+        for method, stored, allowed in (("wald", "Wald", 2e-3), ("profile", "profile", 5e-3)):
+            ours = table[(table["model"] == name) & (table["method"] == method)].set_index("parameter")
+            source = stored_intervals(STORED[name], stored)
+            if method == "wald":  # those of standard deviations rest on differences of lme4's ragged objective
                 source = source[~source.index.str.startswith(("sd_", "cor_"))]
             example.compare_intervals(source, ours, allowed, f"{name} {method}")
-    example.picture(rg.plots.plot_intervals(fits, nsim=example.nsim, seed=101), "figure12_intervals")
+    shown = table[table["parameter"] != "(Intercept)"]
+    example.picture(rg.plots.plot_intervals(shown), "figure12_intervals")
 
 
 def structures(example: Example, data: pd.DataFrame) -> None:

@@ -61,7 +61,7 @@ def tests(example: Example, data: pd.DataFrame, fit: rg.FittedModel) -> None:
     show(rg.anova(null, fit, names=["null", "ttt"]))
     show(fit.drop1(test="Chisq"))
     if example.nsim:
-        show(fit.pb_modcomp(null, nsim=example.nsim, seed=101))
+        show(fit.pb_test(null, nsim=example.nsim, seed=101))
     means = fit.lsmeans("ttt")
     show(means)
     say("""The lecture's contrasts: any symbiont against none, one kind against the other, both against the better of
