@@ -37,6 +37,8 @@ FloatArray = NDArray[np.float64]
 
 #: Heights of the contours above the minimum, in units of -2 log L.
 HEIGHTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+#: A point lower than the optimum by more than this belongs to another minimum.
+LOWER = 1e-3
 #: The grid reaches at least, and at most, so many standard errors from the optimum.
 NEAREST, FARTHEST = 1.5, 15.0
 #: Points of the grid in each direction.
@@ -253,7 +255,7 @@ def plot_path(
     else:
         what = "REML criterion" if fit.reml else "-2 log L"
         state = "the others at their optimum" if others == "optimum" else "the others optimised out"
-        title_figure(figure, f"The way to the optimum: {what} above its minimum, {state}")
+        title_figure(figure, f"The way to the optimum: {what} above that of the fit, {state}")
         legend_below(figure, handles, labels, 2)
     return panel
 
@@ -263,11 +265,14 @@ def _draw_contours(ax: Axes, surface: Surface) -> None:
     from matplotlib import colormaps
 
     height = np.ma.masked_invalid(surface.height)
-    top = int(np.searchsorted(HEIGHTS, float(height.max()))) + 1
-    levels = [0.0, *HEIGHTS[: max(top, 2)]]
+    top, bottom = (int(np.searchsorted(HEIGHTS, float(extreme))) + 1 for extreme in (height.max(), -height.min()))
+    # Below zero only where there is another minimum, lower than that of the fit.
+    below = [-depth for depth in HEIGHTS[:bottom][::-1]] if height.min() < -LOWER else []
+    levels = [*below, 0.0, *HEIGHTS[: max(top, 2)]]
     shades = [colormaps["Blues_r"](share) for share in np.linspace(0.35, 0.98, len(levels))]
     ax.contourf(surface.x, surface.y, height, levels=levels, colors=shades, extend="max", zorder=0, alpha=0.75)
     lines = ax.contour(surface.x, surface.y, height, levels=levels[1:], colors="white", linewidths=0.8, zorder=1)
+    lines.set_linestyle("solid")
     ax.clabel(lines, fmt=lambda value: f"{value:g}", fontsize=SMALL - 1.0, colors=DARK)
 
 
