@@ -119,7 +119,7 @@ def optimisers(example: Example, fit: rg.FittedModel) -> None:
     example.picture(fit.plot_path(others="profiled"), "path_profiled")
     data = rg.datasets.load("cbpp")
     formula = "incidence/size ~ ar1(1 + herd | period)"
-    ar1 = rg.glmer(formula, data, "binomial", weights="size", data_name="cbpp")
+    ar1 = rg.glmer(formula, data, "binomial", weights="size", data_name="cbpp", mode="lme4")
     show(ar1.varcorr)
     term = ar1.varcorr["period"]
     example.compare_numbers("cbpp-ar1", {"sd period": term.sd[0], "rho": term.corr[1, 0]})
