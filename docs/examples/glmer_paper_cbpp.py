@@ -108,7 +108,11 @@ def intervals(example: Example, fit: rg.FittedModel) -> None:
     both = rg.glmer(FORMULA + " + (1 | obs)", with_obs, "binomial")
     models = {"herd": fit, "herd and obs": both, "obs": both.update(". ~ . - (1 | herd)")}
     table = interval_table(models, nsim=example.nsim, seed=101)
-    example.picture(rg.plots.plot_intervals(table), "figure09_intervals")
+    spread = table["parameter"].str.startswith("sd_")
+    example.picture(rg.plots.plot_intervals(table[~spread]), "figure09_fixed_effects")
+    panels = rg.plots.plot_intervals(table[spread])
+    panels[0].set_xlim(-0.1, 2.5)  # the Wald interval of a standard deviation near zero has no useful upper end
+    example.picture(panels, "figure09_standard_deviations")
 
 
 def optimisers(example: Example, fit: rg.FittedModel) -> None:

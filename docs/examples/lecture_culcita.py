@@ -80,7 +80,7 @@ def separation(example: Example, data: pd.DataFrame) -> None:
     fewer = data.drop(index=19)
     fit = example.fit(FORMULA, fewer, "culcita without row 20")
     example.compare_fit("culcita-x20-laplace", fit)
-    example.picture(fit.plot_path(others="profiled", points=41), "two_minima")
+    example.picture(fit.plot_path(others="profiled", reach=4.5, points=41), "two_minima")
     try:
         fit.profile()
     except rg.errors.OptimizationError as found:

@@ -39,7 +39,7 @@ FloatArray = NDArray[np.float64]
 HEIGHTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 #: A point lower than the optimum by more than this belongs to another minimum.
 LOWER = 1e-3
-#: The grid reaches at least, and at most, so many standard errors from the optimum.
+#: The grid reaches at least, and for the sake of the path at most, so many standard errors from the optimum.
 NEAREST, FARTHEST = 1.5, 15.0
 #: Points of the grid in each direction.
 SLICE_POINTS, PROFILE_POINTS = 61, 31
@@ -118,7 +118,12 @@ def _check(fit: FittedModel) -> None:
 
 
 def objective_surface(
-    fit: FittedModel, parameters: Sequence[str] | None = None, *, others: str = "optimum", points: int | None = None
+    fit: FittedModel,
+    parameters: Sequence[str] | None = None,
+    *,
+    others: str = "optimum",
+    reach: float = NEAREST,
+    points: int | None = None,
 ) -> Surface:
     """Evaluate the objective on a grid over two parameters.
 
@@ -130,6 +135,8 @@ def objective_surface(
         or the first two parameters where the fixed effects are profiled out.
     others : {"optimum", "profiled"}
         Where the other parameters stand.
+    reach : float
+        Standard errors to each side of the optimum; more where the path comes from farther away.
     points : int, optional
         Points in each direction.
 
@@ -148,9 +155,11 @@ def objective_surface(
     pair = _pair(objective.names, fit, parameters)
     if others not in ("optimum", "profiled"):
         raise ArgumentError(f"others must be 'optimum' or 'profiled', not {others!r}", others=others)
+    if not 0.0 < reach < np.inf:
+        raise ArgumentError(f"reach must be a positive number of standard errors, not {reach!r}", reach=reach)
     hessian = _hessian(fit, objective)
     m = points or (SLICE_POINTS if others == "optimum" else PROFILE_POINTS)
-    x, y = (_range(fit, objective, hessian, i, m) for i in pair)
+    x, y = (_range(fit, objective, hessian, i, reach, m) for i in pair)
     height = np.empty((m, m))
     rest = [i for i in range(objective.optimum.size) if i not in pair] if others == "profiled" else []
     for row, second in enumerate(y):
@@ -187,14 +196,17 @@ def _hessian(fit: FittedModel, objective: _Objective) -> FloatArray:
     return np.asarray((vectors * np.maximum(values, 1e-6 * values.max())) @ vectors.T)
 
 
-def _range(fit: FittedModel, objective: _Objective, hessian: FloatArray, i: int, points: int) -> FloatArray:
+def _range(
+    fit: FittedModel, objective: _Objective, hessian: FloatArray, i: int, reach: float, points: int
+) -> FloatArray:
     """Grid of one parameter: a few standard errors around its estimate, and the path as far as it is not too far."""
     name, at = objective.names[i], objective.optimum[i]
     se = float(np.sqrt(2.0 * np.linalg.inv(hessian)[i, i]))
     visited = fit.trace.evaluations.get(name, pd.Series(dtype=float)).dropna().to_numpy()
     low, high = (edge(np.append(visited, at)) for edge in (np.min, np.max))
-    low = max(min(low - 0.5 * se, at - NEAREST * se), at - FARTHEST * se, objective.lower[i])
-    high = min(max(high + 0.5 * se, at + NEAREST * se), at + FARTHEST * se)
+    farthest = max(FARTHEST, reach)
+    low = max(min(low - 0.5 * se, at - reach * se), at - farthest * se, objective.lower[i])
+    high = min(max(high + 0.5 * se, at + reach * se), at + farthest * se)
     return np.linspace(low, high, points)
 
 
@@ -221,6 +233,7 @@ def plot_path(
     parameters: Sequence[str] | None = None,
     *,
     others: str = "optimum",
+    reach: float = NEAREST,
     points: int | None = None,
     ax: Any = None,
 ) -> Axes:
@@ -228,7 +241,7 @@ def plot_path(
 
     Parameters
     ----------
-    fit, parameters, others, points
+    fit, parameters, others, reach, points
         As in :func:`objective_surface`.
     ax : Axes, optional
         A new figure by default.
@@ -237,7 +250,7 @@ def plot_path(
     -------
     Axes
     """
-    surface = objective_surface(fit, parameters, others=others, points=points)
+    surface = objective_surface(fit, parameters, others=others, reach=reach, points=points)
     panels, figure = panel_grid(1, ax, width=6.4, height=5.0)
     panel = panels[0]
     _draw_contours(panel, surface)

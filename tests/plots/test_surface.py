@@ -90,6 +90,8 @@ def test_what_has_no_plane_is_refused(cbpp, positive_data):
             plot_path(cbpp, wrong)
     with pytest.raises(ArgumentError, match="others must be 'optimum' or 'profiled', not 'ml'"):
         plot_path(cbpp, others="ml")
+    with pytest.raises(ArgumentError, match="reach must be a positive number of standard errors, not -1"):
+        plot_path(cbpp, reach=-1)
     one = rg.lmer("Yield ~ 1 + (1 | Batch)", rg.datasets.load("Dyestuff"))
     with pytest.raises(ArgumentError, match=r"one parameter only, Batch.\(Intercept\)"):
         plot_path(one)
@@ -97,6 +99,23 @@ def test_what_has_no_plane_is_refused(cbpp, positive_data):
     gamma = rg.glmer("y ~ 1 + (1 | g)", positive_data, "gamma", **options)
     with pytest.raises(NotAvailableError, match="mode='exact'"):
         plot_path(gamma)
+
+
+def test_the_grid_reaches_so_many_standard_errors(cbpp):
+    surface = objective_surface(cbpp, ["period2", "period4"], reach=4.0, points=3)
+    se = np.sqrt(2.0 * np.diag(np.linalg.inv(cbpp.optimum.hessian)))[[2, 4]]
+    np.testing.assert_allclose([np.ptp(surface.x), np.ptp(surface.y)], 8.0 * se, rtol=1e-12)
+    np.testing.assert_allclose([surface.x[1], surface.y[1]], cbpp.beta[[1, 3]], rtol=1e-12)
+
+
+def test_a_lower_minimum_elsewhere_is_shown_below_zero():
+    # Without row 20 the Laplace surface of culcita has two minima; this fit and lme4's are in the higher one.
+    data = rg.datasets.load("culcita").drop(index=19)
+    fit = rg.glmer("predation ~ ttt + (1 | block)", data, "binomial")
+    surface = objective_surface(fit, others="profiled", reach=4.0, points=15)
+    assert -1.0 < surface.height.min() < -0.3
+    ax = plot_path(fit, others="profiled", reach=4.0, points=7)
+    assert "above that of the fit" in ax.figure.get_suptitle()
 
 
 def test_the_fit_is_not_changed(cbpp):
