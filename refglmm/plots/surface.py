@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from refglmm._threads import blas_threads
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.likelihood.agq import AdaptiveQuadratureObjective
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
@@ -37,12 +38,14 @@ FloatArray = NDArray[np.float64]
 
 #: Heights of the contours above the minimum, in units of -2 log L.
 HEIGHTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+#: Height of what cannot be evaluated.
+WALL = 1e10
 #: A point lower than the optimum by more than this belongs to another minimum.
 LOWER = 1e-3
 #: The grid reaches at least, and for the sake of the path at most, so many standard errors from the optimum.
 NEAREST, FARTHEST = 1.5, 15.0
 #: Points of the grid in each direction.
-SLICE_POINTS, PROFILE_POINTS = 61, 31
+SLICE_POINTS, PROFILE_POINTS = 61, 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +106,7 @@ class _Objective:
         value, gradient = self.function.value_and_gradient(psi)
         if np.isfinite(value) and np.isfinite(gradient).all():
             return value - self.least, gradient
-        return 1e10, np.zeros(psi.size)
+        return WALL, np.zeros(psi.size)
 
 
 def _check(fit: FittedModel) -> None:
@@ -160,15 +163,22 @@ def objective_surface(
     hessian = _hessian(fit, objective)
     m = points or (SLICE_POINTS if others == "optimum" else PROFILE_POINTS)
     x, y = (_range(fit, objective, hessian, i, reach, m) for i in pair)
-    height = np.empty((m, m))
     rest = [i for i in range(objective.optimum.size) if i not in pair] if others == "profiled" else []
-    for row, second in enumerate(y):
-        for column, first in enumerate(x):
-            psi = objective.optimum.copy()
-            psi[pair] = first, second
-            height[row, column] = _lowest(objective, hessian, psi, pair, rest) if rest else objective.height(psi)
+    with blas_threads(fit.settings["control"].threads):
+        height = np.array([_row_of_heights(objective, hessian, x, second, pair, rest) for second in y])
     names = (objective.names[pair[0]], objective.names[pair[1]])
     return Surface(names, x, y, height, objective.optimum[pair])
+
+
+def _row_of_heights(
+    objective: _Objective, hessian: FloatArray, x: FloatArray, y: float, pair: list[int], rest: list[int]
+) -> list[float]:
+    """Heights at all x for one y, the elements ``rest`` optimised out."""
+    psi, heights = objective.optimum.copy(), []
+    for value in x:
+        psi[pair] = value, y
+        heights.append(_minimise_others(objective, hessian, psi, pair, rest) if rest else objective.height(psi))
+    return heights
 
 
 def _pair(names: Sequence[str], fit: FittedModel, chosen: Sequence[str] | None) -> list[int]:
@@ -210,22 +220,35 @@ def _range(
     return np.linspace(low, high, points)
 
 
-def _lowest(objective: _Objective, hessian: FloatArray, psi: FloatArray, pair: list[int], rest: list[int]) -> float:
-    """Height minimised over the other parameters, from where the quadratic at the optimum has its ridge."""
+def _minimise_others(
+    objective: _Objective, hessian: FloatArray, psi: FloatArray, pair: list[int], rest: list[int]
+) -> float:
+    """Height minimised over the elements ``rest`` of psi, which are moved to where it is lowest.
+
+    The search starts from where they are (their place at the point before), or from where the quadratic around the
+    optimum has its ridge, whichever is lower.
+    """
     from scipy.optimize import minimize
 
     inner = hessian[np.ix_(rest, rest)]
-    away = psi[pair] - objective.optimum[pair]
-    centre = objective.optimum[rest] - np.linalg.solve(inner, hessian[np.ix_(rest, pair)] @ away)
     root = np.linalg.inv(np.linalg.cholesky(inner)).T  # makes the quadratic round
+    away = psi[pair] - objective.optimum[pair]
+    ridge = objective.optimum[rest] - np.linalg.solve(inner, hessian[np.ix_(rest, pair)] @ away)
 
-    def at(w: FloatArray) -> tuple[float, FloatArray]:
-        psi[rest] = centre + root @ w
-        value, gradient = objective.slope(psi)
+    def at(values: FloatArray) -> tuple[float, FloatArray]:
+        psi[rest] = values
+        return objective.slope(psi)
+
+    before = psi[rest].copy()
+    start = before if at(before)[0] < at(ridge)[0] else ridge
+
+    def along(w: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = at(start + root @ w)
         return value, root.T @ gradient[rest]
 
-    found = minimize(at, np.zeros(len(rest)), jac=True, method="L-BFGS-B", options={"ftol": 1e-9, "gtol": 1e-4})
-    return float(found.fun) if found.fun < 1e9 else np.nan
+    found = minimize(along, np.zeros(len(rest)), jac=True, method="L-BFGS-B", options={"ftol": 1e-9, "gtol": 1e-4})
+    psi[rest] = start + root @ found.x
+    return float(found.fun) if found.fun < WALL else np.nan
 
 
 def plot_path(

@@ -112,9 +112,9 @@ def test_a_lower_minimum_elsewhere_is_shown_below_zero():
     # Without row 20 the Laplace surface of culcita has two minima; this fit and lme4's are in the higher one.
     data = rg.datasets.load("culcita").drop(index=19)
     fit = rg.glmer("predation ~ ttt + (1 | block)", data, "binomial")
-    surface = objective_surface(fit, others="profiled", reach=4.0, points=15)
+    surface = objective_surface(fit, others="profiled", reach=4.0, points=9)
     assert -1.0 < surface.height.min() < -0.3
-    ax = plot_path(fit, others="profiled", reach=4.0, points=7)
+    ax = plot_path(fit, others="profiled", reach=4.0, points=3)
     assert "above that of the fit" in ax.figure.get_suptitle()
 
 
