@@ -62,7 +62,7 @@ class Example(Demo):
         """Compare columns lower and upper of frames with the same rows; print the largest difference."""
         for end in ("lower", "upper"):
             known = source[end].notna()
-            difference = (ours[end] - source[end])[known].abs()
+            difference = (ours.loc[source.index, end] - source[end])[known].abs()
             self.compared += int(known.sum())
             worst = difference.idxmax()
             good = difference <= allowed
