@@ -105,8 +105,12 @@ def intervals(example: Example, data: pd.DataFrame) -> None:
             if method == "wald":  # those of standard deviations rest on differences of lme4's ragged objective
                 source = source[~source.index.str.startswith(("sd_", "cor_"))]
             example.compare_intervals(source, ours, allowed, f"{name} {method}")
-    shown = table[table["parameter"] != "(Intercept)"]
-    example.picture(rg.plots.plot_intervals(shown), "figure12_intervals")
+    spread = table["parameter"].str.startswith(("sd_", "cor_"))
+    fixed = table[~spread & (table["parameter"] != "(Intercept)")]
+    example.picture(rg.plots.plot_intervals(fixed), "figure12_fixed_effects")
+    panels = rg.plots.plot_intervals(table[spread])
+    panels[0].set_xlim(-0.5, 1.2)  # the Wald interval of a standard deviation near zero has no useful upper end
+    example.picture(panels, "figure12_random_effects")
 
 
 def structures(example: Example, data: pd.DataFrame) -> None:

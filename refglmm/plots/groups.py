@@ -4,9 +4,9 @@ Place in the reading order: in ``plots``, after ``caterpillar``. Each light line
 group at the values of x; the heavy line joins the means of all groups together; both weigh rows by their trials
 (or prior weights), so a point is what the group shows, not what the model makes of it. Of single 0s and 1s, which
 lines cannot show, the proportions are drawn, and the responses themselves as scattered dots. A numeric x with many
-values is cut into classes of about equal numbers of rows for that; where most groups have a single answer in a
-class, their lines would only run between 0 and 1 and are left out. Over a factor the groups stand a little apart, so
-that lines which coincide are seen.
+values is cut into classes of about equal numbers of rows for that, anew in each panel and colour; where most groups
+have a single answer in a class, their lines would only run between 0 and 1 and are left out. Over a factor the groups
+stand a little apart, so that lines which coincide are seen.
 
 Source: the glmer paper, section on the CBPP data (its figure 4).
 """
@@ -82,11 +82,12 @@ def _rows(fit: FittedModel, x: Any, group: str, colour: Any, panels: Any) -> pd.
 
 
 def _classes(rows: pd.DataFrame) -> pd.Series:
-    """Values of x, or the mean x of the class that a row is in where there are too many."""
+    """Values of x; where there are too many the mean x of the class that a row is in, by panel and colour."""
     if rows["position"].nunique() <= MAX_VALUES:
         return rows["position"]
-    classes = pd.qcut(rows["position"], CLASSES, labels=False, duplicates="drop")
-    return rows["position"].groupby(classes).transform("mean")
+    parts = rows.groupby(["panel", "colour"], observed=True)["position"]
+    classes = parts.transform(lambda x: pd.qcut(x, CLASSES, labels=False, duplicates="drop"))
+    return rows.groupby(["panel", "colour", classes], observed=True)["position"].transform("mean")
 
 
 def _means(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
