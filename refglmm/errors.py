@@ -125,6 +125,14 @@ class VcovWarning(RefglmmWarning):
     """The Hessian could not be used for standard errors, or disagrees with the alternative."""
 
 
+class ProfileWarning(RefglmmWarning):
+    """A likelihood profile is not monotone: the likelihood has several humps."""
+
+
+class IntervalWarning(RefglmmWarning):
+    """Some intervals that were asked for do not exist, or rest on few replicates."""
+
+
 class EngineWarning(RefglmmWarning):
     """CHOLMOD is not installed; the built-in sparse Cholesky stands in."""
 
