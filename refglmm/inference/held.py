@@ -6,8 +6,8 @@ others; with :math:`x = \phi_c(z)` that is a search without constraints in z, it
 * A parameter that is a coordinate of x: the others are z.
 * A standard deviation of an unstructured term, the length of row i of T: that row is :math:`c\,v/|v|`,
   :math:`v = e + Bz_i`, with e the direction of the anchor's row and B a basis of what is orthogonal to it.
-* A correlation r of rows i < j: with :math:`t = T_i/|T_i|`, row j is :math:`s\,(r\,t + \sqrt{1-r^2}\;o)`, where s > 0 is
-  free and the unit vector o, orthogonal to t, moves like the direction above.
+* A correlation r of rows i < j: with :math:`t = T_i/|T_i|`, row j is :math:`s\,(r\,t + \sqrt{1-r^2}\;o)`, where
+  s > 0 is free and the unit vector o, orthogonal to t, moves like the direction above.
 
 Both charts are centred at an *anchor*, a guess of the minimiser, which z = 0 (s and the other entries of x as they
 are there) moves to the nearest point that has the value wanted. Their Jacobians come from the complex step, which is

@@ -8,10 +8,10 @@ Place in the reading order: after ``held``. For each parameter psi,
 which is linear where the likelihood is quadratic. -2 log L is that of the ML problem: REML fits are refitted by ML.
 
 **A walk** leaves the estimate to each side until |zeta| passes the cutoff :math:`\sqrt{\chi^2_{.99}(\text{number of
-parameters})}`, a bound, or ``MAX_POINTS``. Steps aim at equal distances in zeta (a twelfth of the cutoff). At each point
-the others are found by Newton-type steps on the exact gradient (``optimize.newton``), from where the last three points
-extrapolate to, with a model of the Hessian that begins as the fit's and learns along the walk: two or three evaluations
-a point. A value below the fit's minimum ends it: there is a better optimum.
+parameters})}`, a bound, or ``MAX_POINTS``. Steps aim at equal distances in zeta (a twelfth of the cutoff). At each
+point the others are found by Newton-type steps on the exact gradient (``optimize.newton``), from where the last three
+points extrapolate to, with a model of the Hessian that begins as the fit's and learns along the walk: two or three
+evaluations a point. A value below the fit's minimum ends it: there is a better optimum.
 
 **Interpolation.** At a constrained minimum the gradient is :math:`\lambda\,\nabla\psi`, so that the slope
 :math:`\zeta' = \lambda / 2\zeta` is known exactly, as is that at the estimate (one over the standard error). Between
@@ -52,10 +52,14 @@ MAX_POINTS = 100
 STEPS, GROWTH, TOO_FAR = 12, 10.0, 2.5
 #: First step where there is no standard error (on a boundary), in units of the criterion's scale.
 FIRST_STEP = 0.02
+#: So many points in a row that gain less than this share of the cutoff end a walk.
+FLAT_POINTS, FLAT = 4, 1e-4
 #: Halvings of a step that went too far or out of the domain.
 MAX_HALVINGS = 12
 #: Predicted decrease at which a search over the others stops, and the evaluations that it may take.
-TOLERANCE, MAX_EVALUATIONS = 1e-9, 400
+TOLERANCE, MAX_EVALUATIONS = 1e-9, 200
+#: Distance from a bound that is rounding.
+AT_BOUND = 1e-9
 #: How far -2 log L may lie below the fit's (rounding); lme4's objective is ragged.
 LOWER, LOWER_WALK = 1e-9, 1e-4
 #: A standard deviation below this share of its scale is lifted to the other before a search: zero is stationary.
@@ -81,7 +85,7 @@ def profile(
     executor: Executor | None = None,
     progress: bool | None = None,
 ) -> Profile:
-    """Profile -2 log L over each parameter.
+    r"""Profile -2 log L over each parameter.
 
     Parameters
     ----------
@@ -90,7 +94,7 @@ def profile(
     which : str, int or sequence, optional
         Parameters by name or number, "theta_" or "beta_"; all by default.
     alpha : float
-        The walks end at :math:`\\sqrt{\\chi^2_{1-\\alpha}}` with one degree of freedom for each parameter of the model.
+        The walks end at :math:`\sqrt{\chi^2_{1-\alpha}}` with one degree of freedom for each parameter of the model.
     executor : concurrent.futures.Executor, optional
         Runs the parameters side by side.
     progress : bool, optional
@@ -112,7 +116,7 @@ def profile(
     if not isinstance(alpha, float) or not 0.0 < alpha < 1.0:
         raise ArgumentError(f"alpha must lie between 0 and 1, not {alpha!r}")
     notes = (REFITTED,) if fit.reml else ()
-    fit = by_maximum_likelihood(fit)
+    fit = fit.refit_ml()
     known = parameters(fit)
     chosen = select(known, which)
     found = criterion(fit)
@@ -129,12 +133,9 @@ def profile(
     return Profile(tuple(curves), known, values_at(fit.problem, known, found.estimate), cutoff, notes)
 
 
-def by_maximum_likelihood(fit: FittedModel) -> FittedModel:
-    """The fit itself, or its refit by ML."""
-    return fit.model.fit(**{**fit.settings, "reml": False}) if fit.reml else fit
-
-
-def _profile_one(found: Criterion, known: Sequence[Parameter], cutoff: float, parameter: Parameter) -> Curve | Exception:
+def _profile_one(
+    found: Criterion, known: Sequence[Parameter], cutoff: float, parameter: Parameter
+) -> Curve | RefglmmError:
     """The curve of one parameter; our own exceptions are handed back whole, they carry facts."""
     with blas_threads(found.threads):
         try:
@@ -157,7 +158,8 @@ class _Walk:
     def curve(self) -> Curve:
         """Points of both sides in order; none where the parameter is not defined."""
         if np.isnan(self.start.inner):
-            return Curve(self.parameter, *np.empty((3, 0)), np.empty((0, len(self.known))), self.evaluations)
+            none = np.empty(0)
+            return Curve(self.parameter, none, none, none, np.empty((0, len(self.known))), self.evaluations)
         below, above = self._side(-1.0), self._side(1.0)
         points = [*below[::-1], self.start, *above]
         values = np.array([values_at(self.found.problem, self.known, p.x) for p in points])
@@ -172,12 +174,16 @@ class _Walk:
         if self.walk is not None:
             self.minimum = self.walk.value(x)
         value = values_at(found.problem, [self.parameter], x)[0]
-        self.tangent = np.linalg.solve(found.hessian, slope_in_x(found, self.parameter, x))
-        variance = 2.0 * float(slope_in_x(found, self.parameter, x) @ self.tangent)
-        self.tangent *= 2.0 / variance
+        a = slope_in_x(found, self.parameter, x)
+        follows = np.linalg.solve(found.hessian, a)
+        variance = 2.0 * float(a @ follows)
+        has_slope = variance > 0.0  # not at a standard deviation of zero, or a correlation of one
+        self.tangent = 2.0 / variance * follows if has_slope else np.zeros(x.size)
         inner = self.parameter.inner(value)
+        for bound in (self.low, self.high):
+            inner = bound if abs(inner - bound) < AT_BOUND else inner
         inside = self.low < inner < self.high
-        slope = 1.0 / np.sqrt(variance) if inside and variance > 0.0 else np.nan
+        slope = 1.0 / np.sqrt(variance) if inside and has_slope else np.nan
         return Point(inner, 0.0, slope, x, gradient)
 
     def _first_step(self) -> float:
@@ -202,10 +208,15 @@ class _Walk:
             if new is None:
                 break
             points.append(new)
-            if abs(new.zeta) > self.cutoff:
+            if abs(new.zeta) > self.cutoff or self._levels_off(points):
                 break
             step = self._step_after(abs(new.inner - last.inner), abs(new.zeta) - abs(last.zeta), new)
         return points[1:]
+
+    def _levels_off(self, points: list[Point]) -> bool:
+        """Whether zeta no longer rises, however long the steps: there is no end of an interval to be found."""
+        gains = np.diff(np.abs([p.zeta for p in points[-FLAT_POINTS - 1 :]]))
+        return gains.size == FLAT_POINTS and bool(np.all(np.abs(gains) < FLAT * self.cutoff))
 
     def _step_after(self, step: float, gained: float, new: Point) -> float:
         """The step that the slope (without one, the last secant) says leads a twelfth of the cutoff further."""
@@ -237,8 +248,7 @@ class _Walk:
     def _predicted(self, points: list[Point], value: float) -> FloatArray:
         """Where the minimiser should be: along the tangent at first, then along the parabola of three points."""
         if len(points) == 1:
-            shift = value - points[0].inner
-            x = points[0].x + shift * self.tangent if np.all(np.isfinite(self.tangent)) else points[0].x.copy()
+            x = points[0].x + (value - points[0].inner) * self.tangent
         else:
             x = extrapolated([p.inner for p in points[-3:]], [p.x for p in points[-3:]], value)
         return np.clip(x, self.found.lower, self.found.upper)
@@ -278,7 +288,7 @@ class _Walk:
                 largest_step=3.0 * held.scale,
             )
             self.evaluations += minimum.n_evaluations
-        return None if best[0] is None else tuple(best)  # type: ignore[return-value]
+        return None if best[0] is None else (best[0], best[1], best[2])
 
     def _judged(self, points: list[Point], value: float, x: FloatArray, objective: float, g: FloatArray) -> Point:
         """The point with its zeta; an error if it lies below the fit's minimum."""

@@ -82,8 +82,11 @@ def _transformed(fit: FittedModel, p: Parameter, covariance: FloatArray | None, 
     if covariance is None:
         return np.nan, np.nan
     value, a = _value_and_slope(fit, p)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        half = z * float(np.sqrt(a @ covariance @ a))
+    felt = np.flatnonzero(a)  # what it does not depend on may be nan
+    with np.errstate(invalid="ignore"):
+        half = z * float(np.sqrt(a[felt] @ covariance[np.ix_(felt, felt)] @ a[felt]))
+        if not half > 0.0:  # nan on the boundary; zero for a correlation of one, which has no slope there
+            return np.nan, np.nan
         if p.kind == "cor":
             middle = np.arctanh(value)
             half = half / (1.0 - value**2)
@@ -166,12 +169,17 @@ def linear_hessian(fit: FittedModel) -> FloatArray:
     lower, upper = -free, free.copy()
     correlation = np.isfinite(problem.par_upper)
     lower[:-1][correlation], upper[:-1][correlation] = problem.par_lower[correlation], problem.par_upper[correlation]
+    x = np.append(par, np.log(fit.sigma))
     with blas_threads(control.threads):
-        return difference_hessian(gradient, np.append(par, np.log(fit.sigma)), np.diag(DIFFERENCE * scale), lower, upper)
+        return difference_hessian(gradient, x, np.diag(DIFFERENCE * scale), lower, upper)
 
 
 def unprofiled_gradient(objective: ProfiledLinear) -> Callable[[FloatArray], FloatArray]:
-    r"""The gradient in (par, log sigma): :math:`2\langle dT, trace - fit/\sigma^2\rangle`, :math:`2\nu - 2pwrss/\sigma^2`."""
+    r"""The gradient in (par, log sigma).
+
+    :math:`2\langle dT, trace - fit/\sigma^2\rangle` (``trace`` and ``fit`` as in :class:`.ProfiledLinear`) and
+    :math:`2\nu - 2\,pwrss/\sigma^2`.
+    """
 
     def gradient(x: FloatArray) -> FloatArray:
         par, variance = x[:-1], float(np.exp(2.0 * x[-1]))
