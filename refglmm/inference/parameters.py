@@ -76,12 +76,6 @@ class Parameter:
                 return np.exp(np.asarray(inner) / (2.0 if self.kind == "sigma" else 1.0))
         return inner
 
-    def outer_slope(self, inner: FloatArray) -> FloatArray:
-        """d outer / d inner."""
-        if self.kind in ("sigma", "shape"):
-            return self.outer(inner) / (2.0 if self.kind == "sigma" else 1.0)
-        return np.ones_like(inner)
-
     @property
     def is_fixed(self) -> bool:
         """Whether it is a coefficient."""

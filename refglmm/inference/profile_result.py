@@ -100,8 +100,8 @@ class Curve:
         secant, slope = (z1 - z0) / (x1 - x0), self.known_slopes()
         s0, s1 = slope[k], slope[k + 1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            steep = np.maximum(s0, s1) / secant
-            flat = secant / np.minimum(s0, s1)
+            steep, lowest = np.maximum(s0, s1) / secant, np.minimum(s0, s1)
+            flat = np.where(lowest > 0.0, secant / lowest, np.inf)
             backward = hermite((zeta - z0) / (z1 - z0), x0, x1, (z1 - z0) / s0, (z1 - z0) / s1)
         s0, s1 = np.where(np.isfinite(s0), s0, 0.0), np.where(np.isfinite(s1), s1, 0.0)
         low, high = np.zeros(zeta.shape), np.ones(zeta.shape)
