@@ -19,7 +19,13 @@ from refglmm.inference.wald import wald
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
 
-METHODS = ("profile", "wald", "boot")
+#: Methods, and the arguments that each takes besides parm and level.
+ARGUMENTS = {
+    "profile": ("alpha", "executor", "progress"),
+    "wald": (),
+    "boot": ("nsim", "seed", "stat", "use_u", "re_form", "type", "boot_type", "executor", "progress"),
+}
+METHODS = tuple(ARGUMENTS)
 
 
 def confint(
@@ -29,9 +35,11 @@ def confint(
     if method not in METHODS:
         raise ArgumentError(f"unknown method {method!r} of intervals; choose from {', '.join(METHODS)}")
     tail_shares(level)
+    for name in arguments:
+        if name not in ARGUMENTS[method]:
+            known = ", ".join(ARGUMENTS[method]) or "none"
+            raise ArgumentError(f"method={method!r} takes no argument {name!r}; it takes {known}")
     if method == "wald":
-        if arguments:
-            raise ArgumentError(f"method='wald' takes no argument {next(iter(arguments))!r}")
         return wald(fit, parm, level=level)
     if method == "profile":
         # the walk has to reach the level that is asked for

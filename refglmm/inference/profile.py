@@ -57,7 +57,7 @@ FLAT_POINTS, FLAT = 4, 1e-4
 #: Halvings of a step that went too far or out of the domain.
 MAX_HALVINGS = 12
 #: Predicted decrease at which a search over the others stops, and the evaluations that it may take.
-TOLERANCE, MAX_EVALUATIONS = 1e-11, 200
+TOLERANCE, MAX_EVALUATIONS = 1e-10, 200
 #: Distance from a bound that is rounding.
 AT_BOUND = 1e-9
 #: How far -2 log L may lie below the fit's (rounding); lme4's objective is ragged.

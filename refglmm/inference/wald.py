@@ -41,6 +41,8 @@ FloatArray = NDArray[np.float64]
 
 #: Steps of the Hessian's differences, in units of the natural scale of a parameter.
 DIFFERENCE = 1e-4
+#: A correlation this close to one is one up to rounding.
+AT_BOUND = 1e-9
 
 
 def wald(fit: FittedModel, parm: Any = None, *, level: float = 0.95) -> pd.DataFrame:
@@ -85,7 +87,7 @@ def _transformed(fit: FittedModel, p: Parameter, covariance: FloatArray | None, 
     felt = np.flatnonzero(a)  # what it does not depend on may be nan
     with np.errstate(invalid="ignore"):
         half = z * float(np.sqrt(a[felt] @ covariance[np.ix_(felt, felt)] @ a[felt]))
-        if not half > 0.0:  # nan on the boundary; zero for a correlation of one, which has no slope there
+        if not half > 0.0 or (p.kind == "cor" and 1.0 - abs(value) < AT_BOUND):
             return np.nan, np.nan
         if p.kind == "cor":
             middle = np.arctanh(value)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +13,19 @@ import refglmm as rg
 from refglmm.errors import SingularFitWarning
 
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Two processes, started once."""
+    with ProcessPoolExecutor(2, get_context("forkserver")) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
+def threads():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session")

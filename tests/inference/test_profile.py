@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
@@ -340,9 +338,8 @@ def test_a_fit_is_the_same_after_its_profile(name, request):
     assert everything(fit) == before
 
 
-def test_workers_change_nothing(cbpp):
-    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as pool:
-        spread = cbpp.profile(executor=pool)
+def test_workers_change_nothing(cbpp, processes):
+    spread = cbpp.profile(executor=processes)
     assert spread.points.equals(cbpp.profile().points)
 
 
