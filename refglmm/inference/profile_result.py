@@ -42,6 +42,8 @@ SCALES = {"sd": "{}", "log": "log({})", "variance": "var[{}]"}
 FINE = 400
 #: Halvings that find a value on a cubic.
 BISECTIONS = 52
+#: A fall of zeta that is none.
+ROUNDING = 1e-6
 #: Points on a contour.
 ROUND = 181
 
@@ -76,8 +78,13 @@ class Curve:
 
     @property
     def is_monotone(self) -> bool:
-        """Whether zeta rises with the parameter, as it must where the estimate is the only optimum."""
+        """Whether zeta rises with the parameter everywhere: neither flat nor with several humps."""
         return bool(np.all(np.diff(self.zeta) > 0.0))
+
+    @property
+    def falls(self) -> bool:
+        """Whether zeta falls somewhere: the estimate is not the only optimum."""
+        return bool(np.any(np.diff(self.zeta) < -ROUNDING))
 
     def at(self, zeta: FloatArray) -> FloatArray:
         """The parameter (inner scale) at which the profile has these zeta; nan beyond its ends."""
@@ -265,7 +272,7 @@ class Profile:
 
     @staticmethod
     def _warn_about_shape(curves: Sequence[Curve]) -> None:
-        bent = [c.parameter.name for c in curves if c.zeta.size and not c.is_monotone]
+        bent = [c.parameter.name for c in curves if c.falls]
         if bent:
             warn(
                 ProfileWarning(
