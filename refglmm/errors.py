@@ -73,6 +73,10 @@ class OptimizationError(RefglmmError):
     """An optimizer could not be started or left the region where the objective is finite."""
 
 
+class ExecutorError(RefglmmError):
+    """The executor that was handed in takes no tasks, or its workers keep dying."""
+
+
 class SimulationError(RefglmmError):
     """No response can be drawn: a mean lies outside the family's range (``facts`` give the row and the value)."""
 
@@ -123,6 +127,14 @@ class FormulaWarning(RefglmmWarning):
 
 class VcovWarning(RefglmmWarning):
     """The Hessian could not be used for standard errors, or disagrees with the alternative."""
+
+
+class ProfileWarning(RefglmmWarning):
+    """A likelihood profile is not monotone: the likelihood has several humps."""
+
+
+class IntervalWarning(RefglmmWarning):
+    """Some intervals that were asked for do not exist, or rest on few replicates."""
 
 
 class SimulationWarning(RefglmmWarning):

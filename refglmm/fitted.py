@@ -30,6 +30,8 @@ from refglmm.fit.rformat import format_numbers, named_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from concurrent.futures import Executor
+
     from scipy import sparse
 
     from refglmm.covariance.base import Structure
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from refglmm.formula.design import Design
     from refglmm.formula.frame import ModelFrame
     from refglmm.formula.grammar import Formula
+    from refglmm.inference.bootstrap import Bootstrap
+    from refglmm.inference.profile_result import Profile
     from refglmm.likelihood.problem import Problem
     from refglmm.likelihood.state import Mode
     from refglmm.model import GLMM
@@ -502,6 +506,128 @@ class FittedModel:
             allow_new_levels=allow_new_levels,
             offset=offset,
             weights=weights,
+        )
+
+    # -- intervals -------------------------------------------------------------------------------------------
+
+    def confint(
+        self, parm: Any = None, *, level: float = 0.95, method: str = "profile", **arguments: Any
+    ) -> pd.DataFrame:
+        """Confidence intervals of standard deviations, correlations, sigma (or shape) and coefficients.
+
+        Parameters
+        ----------
+        parm : str, int or sequence, optional
+            Parameters by name or number, "theta_" (all variance parameters) or "beta_" (all coefficients); all by
+            default. With a ``stat`` of your own: its names or numbers.
+        level : float
+        method : {"profile", "wald", "boot"}
+            See :meth:`profile`, :mod:`refglmm.inference.wald` and :meth:`bootstrap`.
+        **arguments
+            Of that method: ``executor``, ``progress``; for "boot" also ``nsim``, ``seed``, ``stat``, ``use_u``,
+            ``re_form``, ``type`` and ``boot_type`` ("percentile", "basic", "normal" or "bca").
+
+        Returns
+        -------
+        pd.DataFrame
+            Rows named as in lme4 (``sd_(Intercept)|herd``, ``cor_Days.(Intercept)|Subject``, ``sigma``), columns
+            "2.5 %" and "97.5 %" (for level 0.95).
+
+        Examples
+        --------
+        >>> import refglmm as rg
+        >>> cbpp = rg.datasets.load("cbpp")
+        >>> fit = rg.glmer("cbind(incidence, size - incidence) ~ period + (1 | herd)", cbpp, "binomial")
+        >>> fit.confint("theta_").round(4)
+                              2.5 %  97.5 %
+        sd_(Intercept)|herd  0.3461     1.1
+        """
+        from refglmm.inference.confint import confint
+
+        return confint(self, parm, level=level, method=method, **arguments)
+
+    def profile(
+        self,
+        which: Any = None,
+        *,
+        alpha: float = 0.01,
+        executor: Executor | None = None,
+        progress: bool | None = None,
+    ) -> Profile:
+        """Likelihood profiles of some or all parameters; REML fits are refitted by ML.
+
+        Parameters
+        ----------
+        which : str, int or sequence, optional
+            As ``parm`` of :meth:`confint`.
+        alpha : float
+            Profiles reach to the 1 - alpha confidence region of all parameters together.
+        executor : concurrent.futures.Executor, optional
+            Runs the parameters side by side.
+        progress : bool, optional
+            Show a bar; by default on terminals and in notebooks, once it takes more than two seconds.
+
+        Returns
+        -------
+        Profile
+            With ``points``, ``confint``, ``density``, ``pairs`` and ``on_scale``; see also
+            :mod:`refglmm.plots.profile`.
+        """
+        from refglmm.inference.profile import profile
+
+        return profile(self, which, alpha=alpha, executor=executor, progress=progress)
+
+    def bootstrap(
+        self,
+        stat: Callable[[FittedModel], Any] | None = None,
+        *,
+        nsim: int = 500,
+        seed: int | np.random.SeedSequence | None = None,
+        use_u: bool = False,
+        re_form: Any = False,
+        type: str = "parametric",
+        executor: Executor | None = None,
+        progress: bool | None = None,
+    ) -> Bootstrap:
+        """Simulate from this fit, fit again, compute a statistic; ``nsim`` times.
+
+        Parameters
+        ----------
+        stat : callable, optional
+            Of a fit; returns a number, an array, a Series or a mapping of numbers. By default all standard
+            deviations, correlations, sigma (or shape) and coefficients.
+        nsim : int
+        seed : int or SeedSequence, optional
+            The same seed gives the same numbers for any number of workers.
+        use_u : bool
+            Keep the modes of the random effects instead of drawing new ones.
+        re_form : None, False or formula
+            Terms that keep their modes, as in :meth:`simulate`.
+        type : {"parametric", "semiparametric"}
+            "semiparametric" adds resampled response residuals to the fitted values and needs ``use_u=True``.
+        executor : concurrent.futures.Executor, optional
+            Runs the replicates; this fit and ``stat`` must be picklable for processes.
+        progress : bool, optional
+            Show a bar; by default on terminals and in notebooks, once it takes more than two seconds.
+
+        Returns
+        -------
+        Bootstrap
+            With ``replicates`` (nan rows where one failed), ``failures``, ``warning_counts``, ``summary`` and
+            ``confint``.
+        """
+        from refglmm.inference.bootstrap import bootstrap
+
+        return bootstrap(
+            self,
+            stat,
+            nsim=nsim,
+            seed=seed,
+            use_u=use_u,
+            re_form=re_form,
+            type=type,
+            executor=executor,
+            progress=progress,
         )
 
     # -- how it was fitted -----------------------------------------------------------------------------------

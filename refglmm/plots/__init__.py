@@ -5,6 +5,10 @@ the Laplace approximation leaves out), ``caterpillar`` (random effects with thei
 group by group), ``qq`` (random effects against normal quantiles), ``shrinkage`` (no, partial and complete pooling),
 ``prediction`` (curves with ribbons), ``surface`` (the optimiser's path on contours of the objective). No function shows
 or saves anything: ``axes[0].figure.savefig`` does.
+Reading order: ``style`` (colours, grids of panels), ``integrands`` (what the Laplace approximation leaves
+out), ``caterpillar`` (random effects with their intervals), ``profile`` (zeta, densities, pairs), ``intervals``
+(methods side by side). No function shows or saves anything:
+``axes[0].figure.savefig`` does.
 """
 
 from __future__ import annotations
@@ -22,12 +26,15 @@ from refglmm.plots.prediction import plot_predictions, prediction_grid
 from refglmm.plots.qq import plot_ranef_qq
 from refglmm.plots.shrinkage import plot_shrinkage
 from refglmm.plots.surface import objective_surface, plot_path
+from refglmm.plots.intervals import plot_intervals
+from refglmm.plots.profile import plot_density, plot_pairs, plot_zeta
 
 __all__ = [
     "IntegrandProfile",
     "integrand_profile",
     "objective_surface",
     "plot_caterpillar",
+    "plot_density",
     "plot_departures",
     "plot_groups",
     "plot_integrands",
@@ -37,4 +44,8 @@ __all__ = [
     "plot_ratio",
     "plot_shrinkage",
     "prediction_grid",
+    "plot_intervals",
+    "plot_pairs",
+    "plot_ratio",
+    "plot_zeta",
 ]
