@@ -103,6 +103,10 @@ class FittedModel:
             self._cache[name] = compute()
         return self._cache[name]
 
+    def derived(self, name: str, compute: Callable[[], T]) -> T:
+        """What ``compute`` returns, kept from the first call on (for the modules that work on a fit)."""
+        return self._cached(name, compute)
+
     @property
     def problem(self) -> Problem:
         """The arrays that the likelihood was computed from."""
