@@ -24,8 +24,8 @@ W the covariance of the estimate of gamma by its expected information. For q ind
 **Cost.** Everything is computed on the scale sigma = 1 through the q random effects. P and Q need matrices of n x p
 and q x p. The traces need :math:`N = Z'\Omega^{-1}Z`, which couples only random effects that share rows, directly or
 through others: it is found by solving for one column of each connected group of random effects at a time, and stored in
-q x m numbers, m the size of the largest group: the number of columns where there is one grouping factor, q where factors
-are crossed. That and the m solves are the limit, see :data:`LARGEST`.
+q x m numbers, m the size of the largest group: the number of columns where there is one grouping factor, q where
+factors are crossed. That and the m solves are the limit, see :data:`LARGEST`.
 
 Source: Kenward and Roger (1997), *Biometrics* 53; the computation is set out in Halekoh and Hojsgaard (2014).
 """
