@@ -31,6 +31,9 @@ _HOME = {
     "glmer_nb": "model",
     "FittedModel": "fitted",
     "Control": "optimize.control",
+    "anova": "inference.compare",
+    "compare_models": "inference.compare",
+    "Reference": "inference.reduced",
     "gh_rule": "likelihood.quadrature",
 }
 _MODULES = ("datasets", "families", "errors", "plots")

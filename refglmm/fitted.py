@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from refglmm.formula.design import Design
     from refglmm.formula.frame import ModelFrame
     from refglmm.formula.grammar import Formula
+    from refglmm.inference.result_table import ResultTable
     from refglmm.likelihood.problem import Problem
     from refglmm.likelihood.state import Mode
     from refglmm.model import GLMM
@@ -301,6 +302,56 @@ class FittedModel:
         start = {"par": np.array(self.optimum.par), "beta": self.beta, "phi": np.array(self.optimum.phi)}
         control = replace(self.settings["control"], initial_step=False)
         return {**self.settings, "control": control, "start": start}
+
+    # -- comparisons and tests -------------------------------------------------------------------------------
+
+    def anova(
+        self,
+        *others: Any,
+        type: Any = None,
+        ddf: Any = None,
+        test: str | None = None,
+        covariates: str = "zero",
+        refit: bool = True,
+        boundary: bool = False,
+    ) -> ResultTable:
+        """Compare with other models by likelihood-ratio tests; without others, the table of this model's terms.
+
+        Parameters
+        ----------
+        *others, refit, boundary
+            See :func:`refglmm.inference.compare.anova`.
+        type : {1, 2, 3, "I", "II", "III"}, optional
+            Of the tests of this model's terms; right under any contrasts. A linear mixed model for which neither
+            ``type`` nor ``ddf`` nor ``test`` is given shows lme4's sequential sums of squares without p-values, with
+            one of them type III; a generalized model shows type I Wald tests by default.
+        ddf : str or number, optional
+            "satterthwaite", "kenward-roger", "residual", "inf" or a number.
+        test : {"F", "Chisq"}, optional
+        covariates : {"zero", "mean"}
+            Where covariates stand in type III tests of what they interact with.
+        """
+        from refglmm.inference import compare
+
+        if others:
+            if type is not None or ddf is not None or test is not None:
+                raise ArgumentError(
+                    "type, ddf and test belong to the table of one model; leave them out, or the others"
+                )
+            return compare.anova(self, *others, refit=refit, boundary=boundary)
+        return compare.model_table(self, type=type, ddf=ddf, test=test, covariates=covariates)
+
+    def drop1(self, scope: Any = None, test: Any = "Chisq", *, ddf: Any = "auto") -> ResultTable:
+        """Single-term deletions of the fixed part; see :func:`refglmm.inference.compare.drop1`."""
+        from refglmm.inference.compare import drop1
+
+        return drop1(self, scope, test, ddf=ddf)
+
+    def ranova(self) -> ResultTable:
+        """Likelihood-ratio test of each random-effects term; see :func:`refglmm.inference.compare.ranova`."""
+        from refglmm.inference.compare import ranova
+
+        return ranova(self)
 
     # -- how it was fitted -----------------------------------------------------------------------------------
 

@@ -10,9 +10,9 @@ Lengths are measured by X'X with the prior weights, so that in a linear model th
 and in generalized models by the inverse covariance of the estimates.
 
 **Type III.** Means over the grid of all factor levels, each level with the same weight: the term's part of the model in
-which every contrast is centred (its columns sum to zero over the levels), numeric covariates at 0 or at their mean. Where
-cells are empty, such a mean may not be estimable; only what is estimable is tested, and a term of which nothing is left
-has no test. Main-effect rows compare each level with the first.
+which every contrast is centred (its columns sum to zero over the levels), numeric covariates at 0 or at their mean.
+Where cells are empty, such a mean may not be estimable; only what is estimable is tested, and a term of which nothing is
+left has no test. Main-effect rows compare each level with the first.
 
 Sources: Goodnight (1980), "Tests of hypotheses in fixed effects linear models"; Nelder (1977) on marginality; Searle
 (1987), *Linear Models for Unbalanced Data*.
@@ -21,7 +21,6 @@ Sources: Goodnight (1980), "Tests of hypotheses in fixed effects linear models";
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,7 +117,7 @@ def metric(fit: FittedModel) -> Metric:
     X = np.asarray(fit.design.X)
     matrix, recoded = recoded_matrix(fit, _first_level_coding)
     if fit.is_lmm:
-        root = np.linalg.qr(np.sqrt(np.asarray(fit.frame.weights))[:, None] * X, mode="r")
+        root = np.linalg.qr(np.sqrt(np.asarray(fit.frame.weights))[:, None] * X)[1]
     else:
         root = np.linalg.cholesky(np.linalg.inv(fit.covariance.matrix)).T
     B = _solve_columns(X, recoded)
@@ -209,7 +208,9 @@ def grid_hypothesis(j: int, coded: Centred) -> FloatArray:
     matrix = coded.matrix
     members = matrix.terms.members(matrix.terms.masks[j - 1])
     parts = [_level_rows(matrix.codings[v], full) for v, full in zip(members, matrix.full[j - 1], strict=True)]
-    rows = reduce(lambda a, b: np.kron(b, a), parts)  # the columns of the first variable run fastest
+    rows: FloatArray = np.ones((1, 1))
+    for part in parts:
+        rows = np.asarray(np.kron(part, rows))  # the columns of the first variable run fastest
     own = np.array(matrix.assign) == j
     undetermined = rows @ coded.free[own]
     if undetermined.size:
@@ -299,7 +300,11 @@ def term_table(
         if result is None
     )
     if statistic == "Chisq":
-        heading = (f"Analysis of Deviance Table (Type {roman} Wald chisquare tests)", "", f"Response: {_response(fit)}")
+        heading: tuple[str, ...] = (
+            f"Analysis of Deviance Table (Type {roman} Wald chisquare tests)",
+            "",
+            f"Response: {_response(fit)}",
+        )
         return ResultTable(heading, _chisq_frame(tests), notes, {"Chisq": 4})
     name = METHOD_NAMES.get(method, "") if isinstance(method, str) else f"{method:g}"
     how = f"{name} method" if method in ("satterthwaite", "kenward-roger") else f"{name} degrees of freedom"
