@@ -30,6 +30,7 @@ _HOME = {
     "lmer": "model",
     "glmer_nb": "model",
     "FittedModel": "fitted",
+    "simulate": "fit.simulate",
     "Control": "optimize.control",
     "anova": "inference.compare",
     "compare_models": "inference.compare",

@@ -25,6 +25,7 @@ from refglmm.fit import varcorr as varcorr_module
 from refglmm.fit import vcov as vcov_module
 from refglmm.fit.arrays import freeze_arrays
 from refglmm.fit.html import html_block, html_lines, html_table
+from refglmm.fit.response import read_response
 from refglmm.fit.rformat import format_numbers, named_numbers
 
 if TYPE_CHECKING:
@@ -288,20 +289,224 @@ class FittedModel:
 
         Parameters
         ----------
-        y : array-like, shape (n,)
-            For the rows of this fit, as ``frame.y`` holds them (binomial: proportions).
+        y : array-like, shape (n,), Series, one-column DataFrame, Categorical; for ``cbind`` also shape (n, 2)
+            For the rows of this fit, in the form of its response, as :meth:`simulate` gives it, or as ``frame.y`` holds
+            it (binomial: proportions). Two columns of counts bring their own numbers of trials.
         weights : array-like, shape (n,), optional
-            Prior weights (binomial: numbers of trials); those of this fit by default.
+            Prior weights (binomial: numbers of trials, unless y has two columns); those of this fit by default.
+
+        Raises
+        ------
+        ArgumentError, ResponseError, WeightsError
+            Several responses at once, the wrong number of rows, values outside the family's support.
         """
-        return self.model.with_response(y, weights).fit(**self.warm_settings())
+        values, chosen = read_response(self.frame, y, weights)
+        other = self.model.with_response(values, chosen).fit(**self.warm_settings())
+        return replace(other, settings=dict(self.settings))
+
+    def refit_ml(self) -> FittedModel:
+        """Fit a linear mixed model by ML that was fitted by REML; any other fit is returned as it is."""
+        if not self.reml:
+            return self
+        other = self.model.fit(**{**self.warm_settings(), "reml": False})
+        return replace(other, settings={**self.settings, "reml": False})
+
+    def update(self, formula: str | None = None, *, data: Any = None, **arguments: Any) -> FittedModel:
+        """Fit again with a changed formula, other data or other arguments.
+
+        Parameters
+        ----------
+        formula : str, optional
+            As in R: ``". ~ . - x"``, ``". ~ . + (1 | h)"``, ``"log(y) ~ ."``; ``.`` stands for the old side.
+        data : table, optional
+            By default the columns this fit used, as they were when it was made: changing the data frame afterwards
+            changes nothing. A variable that it did not use needs ``data=``.
+        **arguments
+            Arguments of :func:`refglmm.glmer` or :func:`refglmm.lmer` (family, link, weights, offset, subset, n_agq,
+            reml, control, ...); the others stay as they were.
+
+        Raises
+        ------
+        DataError
+            Naming the variables that only ``data=`` can give.
+
+        Examples
+        --------
+        >>> import refglmm as rg
+        >>> cbpp = rg.datasets.load("cbpp")
+        >>> fit = rg.glmer("cbind(incidence, size - incidence) ~ period + (1 | herd)", cbpp, "binomial")
+        >>> fit.update(". ~ . - period").df
+        2
+        """
+        fitting = ("n_agq", "reml", "optimizer", "start", "etastart", "mustart", "control", "se")
+        changes = {name: arguments.pop(name) for name in fitting if name in arguments}
+        model = self.model.updated(formula, data, **arguments)
+        settings = dict(self.settings)
+        if model.mode_name != self.mode_name:
+            del settings["control"]
+        if model.is_lmm != self.is_lmm:
+            settings |= {"reml": False, "n_agq": 1}
+        return model.fit(**{**settings, **changes})
 
     def warm_settings(self) -> dict[str, Any]:
         """Arguments of :meth:`GLMM.fit` for a further fit of a like model: one stage, from these estimates."""
         if self.optimum.certificate.singular:  # a zero variance is stationary: begin where every fit begins
             return dict(self.settings)
-        start = {"par": np.array(self.optimum.par), "beta": self.beta, "phi": np.array(self.optimum.phi)}
+        start = {"par": np.array(self.optimum.par), "beta": self.beta}
+        if self.optimum.phi.size:
+            start["phi"] = np.array(self.optimum.phi)
         control = replace(self.settings["control"], initial_step=False)
         return {**self.settings, "control": control, "start": start}
+
+    # -- prediction and simulation ---------------------------------------------------------------------------
+
+    def predict(
+        self,
+        newdata: Any = None,
+        *,
+        re_form: Any = None,
+        random_only: bool = False,
+        type: str = "link",
+        allow_new_levels: bool = False,
+        se: bool = False,
+        interval: str | None = None,
+        level: float = 0.95,
+        offset: Any = None,
+        weights: Any = None,
+        newparams: Any = None,
+        na_action: str = "pass",
+    ) -> pd.Series | pd.DataFrame:
+        """Predict rows of the fit or of new data.
+
+        Parameters
+        ----------
+        newdata : table, optional
+            Coded by the levels, contrasts and transforms of the fit; never changed.
+        re_form : None, False, "~0" or formula
+            Random effects that take part: all, none, or those named: ``"~ (1 | g)"`` is the intercept column of a
+            fitted ``(x | g)``.
+        random_only : bool
+            Leave out the fixed part and the offset.
+        type : {"link", "response"}
+        allow_new_levels : bool
+            Levels of a grouping factor that the fit did not have, and missing ones, contribute 0 (and z' Sigma z to
+            the variance) instead of being an error.
+        se : bool
+            Add standard errors, given the covariance parameters; |dmu/deta| times those of the link for "response".
+        interval : {None, "confidence", "prediction"}
+            Add ``lower`` and ``upper``: for the mean, or for one more observation (see :mod:`refglmm.fit.predict`).
+        level : float
+            Coverage of the interval.
+        offset : str or array-like, optional
+            In place of the ``offset=`` argument of the fit; needed for new data if that was an array.
+        weights : str or array-like, optional
+            Prior weights (binomial: trials) of new observations, for prediction intervals; by default as in the fit.
+        newparams : mapping, optional
+            Other parameter values, any of "par" (or "theta"), "beta", "sigma" (or "phi"); the random effects are then
+            the modes at those values.
+        na_action : {"pass", "exclude", "omit", "fail"}
+            Rows of new data with missing values: NaN, NaN, dropped, an error.
+
+        Returns
+        -------
+        Series, or DataFrame with ``fit`` and any of ``se``, ``lower``, ``upper``
+            With the row labels; excluded rows of the fit are NaN.
+
+        Raises
+        ------
+        DataError, ArgumentError
+            Missing columns, unseen levels (named), terms that the fit does not have, a missing offset.
+
+        Examples
+        --------
+        >>> import refglmm as rg
+        >>> fit = rg.lmer("Reaction ~ Days + (Days | Subject)", rg.datasets.load("sleepstudy"))
+        >>> new = {"Days": [9, 9], "Subject": ["308", "somebody"]}
+        >>> fit.predict(new, allow_new_levels=True).round(2).tolist()
+        [430.66, 345.61]
+        """
+        from refglmm.fit.predict import predict
+
+        return predict(
+            self,
+            newdata,
+            re_form=re_form,
+            random_only=random_only,
+            type=type,
+            allow_new_levels=allow_new_levels,
+            se=se,
+            interval=interval,
+            level=level,
+            offset=offset,
+            weights=weights,
+            newparams=newparams,
+            na_action=na_action,
+        )
+
+    def simulate(
+        self,
+        nsim: int = 1,
+        seed: Any = None,
+        *,
+        use_u: bool = False,
+        re_form: Any = False,
+        newdata: Any = None,
+        newparams: Any = None,
+        cond_sim: bool = True,
+        allow_new_levels: bool = False,
+        offset: Any = None,
+        weights: Any = None,
+    ) -> pd.DataFrame:
+        """Draw responses from the fitted model.
+
+        Parameters
+        ----------
+        nsim : int
+            Number of responses.
+        seed : int, numpy Generator or None
+            Same seed, same draws; noted in ``.attrs["seed"]`` (for a Generator its state before the first draw).
+        use_u : bool
+            Keep the modes of all random effects; by default they are drawn anew.
+        re_form : False, None or formula
+            Random terms that keep their modes: none, all, or those named, each as a whole.
+        newdata : table, optional
+            Rows to draw for, in place of those of the fit.
+        newparams : mapping, optional
+            Other parameter values, any of "par" (or "theta"), "beta", "sigma" (or "phi").
+        cond_sim : bool
+            False draws the random effects only and returns the means.
+        allow_new_levels : bool
+            A term that keeps its modes draws the effects of levels that the fit did not have, instead of refusing
+            them; a row without a level counts as one of its own.
+        offset, weights : str or array-like, optional
+            Of the new data, as for :meth:`predict`.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``sim_1``, ... in the form of the response: numbers, truth values, Categoricals; for ``cbind`` two
+            columns of counts each. Ready for :meth:`refit`.
+
+        Warns
+        -----
+        SimulationWarning
+            Prior weights of counts, which repeat rows and have no part in drawing.
+        """
+        from refglmm.fit.simulate import simulate_fit
+
+        return simulate_fit(
+            self,
+            nsim,
+            seed,
+            use_u=use_u,
+            re_form=re_form,
+            newdata=newdata,
+            newparams=newparams,
+            cond_sim=cond_sim,
+            allow_new_levels=allow_new_levels,
+            offset=offset,
+            weights=weights,
+        )
 
     # -- comparisons and tests -------------------------------------------------------------------------------
 

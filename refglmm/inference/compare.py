@@ -67,11 +67,6 @@ def is_fit(model: Any) -> bool:
     return hasattr(model, "optimum") and hasattr(model, "frame") and hasattr(model, "refit")
 
 
-def ml_fit(fit: FittedModel) -> FittedModel:
-    """The maximum-likelihood fit of the same model; the fit itself unless it is a REML fit."""
-    return fit.model.fit(**{**fit.warm_settings(), "reml": False}) if fit.reml else fit
-
-
 def as_member(model: Any, name: str) -> Member:
     """Read what a comparison needs from any kind of model.
 
@@ -213,7 +208,7 @@ def anova(*models: Any, refit: bool = True, boundary: bool = False, names: Seque
         raise ArgumentError(f"names has {len(names)} entries for {len(models)} models")
     labels = list(names) if names is not None else caller_names(models)
     refitted = refit and any(is_fit(m) and m.reml for m in models)
-    models = tuple(ml_fit(m) if refitted and is_fit(m) else m for m in models)
+    models = tuple(m.refit_ml() if refitted and is_fit(m) else m for m in models)
     members = [as_member(m, label) for m, label in zip(models, labels, strict=True)]
     check_same_data(members)
     members = sorted(members, key=lambda m: m.df)
@@ -346,7 +341,7 @@ def drop1(
     numbers = _scope(fit, scope)
     if test == "F":
         return _drop_f(fit, numbers, ddf)
-    full = ml_fit(fit)
+    full = fit.refit_ml()
     rows: dict[str, dict[str, float]] = {"<none>": {"npar": np.nan, "AIC": full.aic}}
     for j in numbers:
         smaller = _fit_like(full, without_fixed_term(full.model, j))
@@ -468,7 +463,7 @@ def compare_models(
     labels = list(names) if names is not None else caller_names(models)
     refitted = refit and any(is_fit(m) and m.reml for m in models)
     members = [
-        as_member(ml_fit(m) if refitted and is_fit(m) else m, label) for m, label in zip(models, labels, strict=True)
+        as_member(m.refit_ml() if refitted and is_fit(m) else m, label) for m, label in zip(models, labels, strict=True)
     ]
     check_same_data(members)
     n = next((m.nobs for m in members if m.nobs), None)
