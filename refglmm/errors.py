@@ -77,6 +77,10 @@ class SimulationError(RefglmmError):
     """No response can be drawn: a mean lies outside the family's range (``facts`` give the row and the value)."""
 
 
+class ExecutorError(RefglmmError):
+    """The executor that was handed in takes no tasks, or its workers keep dying."""
+
+
 class NotAvailableError(RefglmmError):
     """The quantity does not exist for this kind of fit; the message says what to use instead."""
 

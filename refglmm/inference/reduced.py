@@ -1,8 +1,8 @@
-r"""Smaller models made from a model: a fixed-effects term less, a random-effects term less or simpler, no random effects.
+"""Smaller models made from a model: without a fixed-effects term, with fewer random effects, or with none.
 
-Place in the reading order: before :mod:`.compare`. The rows stay: frame, weights, offset and the evaluated variables are
-those of the larger model, so that likelihoods are comparable. The fixed columns are coded anew for the terms that are
-left, as R's formula rules would.
+Place in the reading order: before :mod:`.compare`. The rows stay: frame, weights, offset and the evaluated variables
+are those of the larger model, so that likelihoods are comparable. The fixed columns are coded anew for the terms that
+are left, as R's formula rules would.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from refglmm.covariance import make_structure
 from refglmm.errors import NotAvailableError
 from refglmm.formula.checks import independent_columns
 from refglmm.formula.design import Design, TermDesign
-from refglmm.formula.grammar import Terms, expand_terms
+from refglmm.formula.grammar import Formula, Terms, expand_terms
 from refglmm.formula.matrix import ModelMatrix, full_dummies, make_matrix
 from refglmm.likelihood.laplace import ProfiledObjective
 from refglmm.likelihood.pirls import Pirls
@@ -128,7 +128,7 @@ def with_random_terms(model: GLMM, terms: tuple[TermDesign, ...]) -> GLMM:
     return _with_design(model, replace(model.design, terms=terms), formula)
 
 
-def _with_design(model: GLMM, design: Design, formula: object) -> GLMM:
+def _with_design(model: GLMM, design: Design, formula: Formula) -> GLMM:
     """A copy of the model with another design; frame and data are shared."""
     frame = replace(model.frame, formula=formula)
     frame = replace(frame, formula=replace(frame.formula, text=frame.formula.expanded))

@@ -11,8 +11,8 @@ and in generalized models by the inverse covariance of the estimates.
 
 **Type III.** Means over the grid of all factor levels, each level with the same weight: the term's part of the model in
 which every contrast is centred (its columns sum to zero over the levels), numeric covariates at 0 or at their mean.
-Where cells are empty, such a mean may not be estimable; only what is estimable is tested, and a term of which nothing is
-left has no test. Main-effect rows compare each level with the first.
+Where cells are empty, such a mean may not be estimable; only what is estimable is tested, and a term of which nothing
+is left has no test. Main-effect rows compare each level with the first.
 
 Sources: Goodnight (1980), "Tests of hypotheses in fixed effects linear models"; Nelder (1977) on marginality; Searle
 (1987), *Linear Models for Unbalanced Data*.
