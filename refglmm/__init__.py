@@ -34,6 +34,7 @@ _HOME = {
     "Control": "optimize.control",
     "anova": "inference.compare",
     "compare_models": "inference.compare",
+    "pb_compare": "inference.pb_test",
     "Reference": "inference.reduced",
     "gh_rule": "likelihood.quadrature",
 }

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from refglmm.formula.design import Design
     from refglmm.formula.frame import ModelFrame
     from refglmm.formula.grammar import Formula
+    from refglmm.inference.all_fit import AllFit
+    from refglmm.inference.pb_test import PBTest
     from refglmm.inference.result_table import ResultTable
     from refglmm.likelihood.problem import Problem
     from refglmm.likelihood.state import Mode
@@ -558,6 +560,29 @@ class FittedModel:
 
         return ranova(self)
 
+    def pb_test(
+        self,
+        smaller: FittedModel | str,
+        nsim: int = 1000,
+        seed: Any = None,
+        *,
+        executor: Any = None,
+        progress: bool | None = None,
+    ) -> PBTest:
+        """Compare with a smaller model by the parametric bootstrap; see :func:`refglmm.inference.pb_test.pb_compare`.
+
+        ``smaller`` is a fit, or the label of a fixed-effects term to leave out.
+        """
+        from refglmm.inference.pb_test import pb_test
+
+        return pb_test(self, smaller, nsim=nsim, seed=seed, executor=executor, progress=progress)
+
+    def all_fit(self, optimizers: Any = None, *, executor: Any = None, progress: bool | None = None) -> AllFit:
+        """Fit the model anew with every optimiser; see :func:`refglmm.inference.all_fit.all_fit`."""
+        from refglmm.inference.all_fit import all_fit
+
+        return all_fit(self, optimizers, executor=executor, progress=progress)
+
     # -- how it was fitted -----------------------------------------------------------------------------------
 
     @property
@@ -594,9 +619,27 @@ class FittedModel:
 
     # -- showing ---------------------------------------------------------------------------------------------
 
-    def summary(self, *, correlation: bool | None = None) -> summary_module.Summary:
-        """Summary that prints like lme4's; ``correlation`` of the fixed effects: None shows up to 12."""
-        return summary_module.summary(self, correlation_shown=correlation)
+    def summary(self, *, correlation: bool | None = None, ddf: Any = None) -> summary_module.Summary:
+        """Summary that prints like lme4's.
+
+        Parameters
+        ----------
+        correlation : bool, optional
+            Show the correlation of the fixed effects; by default for up to 12.
+        ddf : str or number, optional
+            Add degrees of freedom and p-values to the t values of a linear mixed model, as lmerTest does:
+            "satterthwaite", "kenward-roger", "residual", "auto" or a number.
+        """
+        if ddf is None:
+            return summary_module.summary(self, correlation_shown=correlation)
+        from refglmm.inference.coefficients import coefficient_tests, method_sentence
+        from refglmm.inference.denominator_df import covariance_for, resolve_method
+
+        method = resolve_method(self, ddf)
+        tests = summary_module.CoefficientTests(
+            coefficient_tests(self, method), covariance_for(self, method), f"t-tests use {method_sentence(method)}"
+        )
+        return summary_module.summary(self, correlation_shown=correlation, tests=tests)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; schema in :mod:`refglmm.fit.serialise`."""

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Mapping
 from copy import copy, deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,6 +48,9 @@ from refglmm.optimize.records import Optimum
 from refglmm.optimize.rescale import rescaled, restore
 from refglmm.optimize.separation import runaway_deviations, separated_columns
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
+
+if TYPE_CHECKING:
+    from refglmm.inference.coefficients import ClassicFit
 
 MODES = ("exact", "lme4")
 
@@ -305,6 +308,22 @@ class GLMM:
         )
         self._warn(optimum, separated)
         return fit
+
+    def classic(self, *, df_method: str | float = "auto", level: float = 0.95, **fit_arguments: Any) -> ClassicFit:
+        """Fit and read as a classical analysis: t tests with denominator degrees of freedom, confidence limits.
+
+        Parameters
+        ----------
+        df_method : {"auto", "satterthwaite", "kenward-roger", "residual", "inf"} or number
+            "auto" is "satterthwaite" for linear mixed models (fitted by REML), "inf" (z tests) for others.
+        level : float
+            Of the confidence limits.
+        **fit_arguments
+            See :meth:`fit`.
+        """
+        from refglmm.inference.coefficients import classic
+
+        return classic(self.fit(**{"reml": self.is_lmm, **fit_arguments}), df_method, level)
 
     def _estimate(self, n_agq: int, reml: bool, control: Control, start: dict[str, Any]) -> tuple[Optimum, Mode, float]:
         """Fit on the columns as they are, or on rescaled ones; returns sigma too."""

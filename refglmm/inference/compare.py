@@ -14,6 +14,7 @@ Sources: Bates et al. (2015), section 5; Burnham and Anderson (2002) for AICc an
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ class Member:
     nobs: int | None
     fit: FittedModel | None = None
     response: np.ndarray | None = None
+    reml: bool = False
 
 
 def is_fit(model: Any) -> bool:
@@ -76,19 +78,22 @@ def as_member(model: Any, name: str) -> Member:
         For an object that offers no log-likelihood and number of parameters.
     """
     if is_fit(model):
-        return Member(name, model.formula.expanded, model.loglik, model.df, model.nobs, model, model.frame.y)
+        return Member(
+            name, model.formula.expanded, model.loglik, model.df, model.nobs, model, model.frame.y, model.reml
+        )
     if isinstance(model, tuple) and len(model) == 2:
         model = Reference(float(model[0]), int(model[1]))
     if hasattr(model, "loglik") and hasattr(model, "df"):
         nobs = getattr(model, "nobs", None)
         formula = str(getattr(model, "formula", "") or "fitted elsewhere")
         name = getattr(model, "name", "") or name
-        return Member(name, formula, float(model.loglik), int(model.df), None if nobs is None else int(nobs))
+        size, reml = None if nobs is None else int(nobs), bool(getattr(model, "reml", False))
+        return Member(name, formula, float(model.loglik), int(model.df), size, reml=reml)
     if hasattr(model, "llf") and hasattr(model, "params"):
         return _statsmodels_member(model, name)
     raise ArgumentError(
-        f"cannot compare with a {type(model).__name__}: give a fit, a Reference(loglik, df, nobs), a pair (loglik, df) or "
-        "a result of statsmodels"
+        f"cannot compare with a {type(model).__name__}: give a fit, a Reference(loglik, df, nobs), a pair (loglik, df) "
+        "or a result of statsmodels"
     )
 
 
@@ -108,7 +113,8 @@ def caller_names(models: Sequence[Any]) -> list[str]:
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith("refglmm."):
         frame = frame.f_back
-    known = {} if frame is None else {id(v): k for k, v in reversed(list(frame.f_locals.items())) if k[:1] != "_"}
+    variables = [] if frame is None else [(k, v) for k, v in frame.f_locals.items() if k.isidentifier() and k[0] != "_"]
+    known = {id(value): name for name, value in reversed(variables)}
     names = [known.get(id(model), f"model {i}") for i, model in enumerate(models, start=1)]
     return names if len(set(names)) == len(names) else [f"{n} [{i}]" for i, n in enumerate(names, start=1)]
 
@@ -134,7 +140,7 @@ def check_same_data(members: Sequence[Member]) -> None:
             "cannot be compared with the others; fit with mode='exact'"
         )
     known = [m for m in members if m.response is not None]
-    for first, other in zip(known, known[1:], strict=False):
+    for first, other in itertools.pairwise(known):
         _check_pair(first, other)
 
 
@@ -147,8 +153,8 @@ def _check_pair(a: Member, b: Member) -> None:
         row = int(np.argmax(different))
         label = a.fit.frame.index[row] if a.fit is not None else row
         raise DataError(
-            f"{a.name} and {b.name} were not fitted to the same data: {int(different.sum())} responses differ, first at "
-            f"row {label!r} ({a.response[row]:g} and {b.response[order][row]:g})",
+            f"{a.name} and {b.name} were not fitted to the same data: {int(different.sum())} responses differ, first "
+            f"at row {label!r} ({a.response[row]:g} and {b.response[order][row]:g})",
             row=label,
         )
     if a.fit is None or b.fit is None or (a.fit.is_lmm and b.fit.is_lmm):
@@ -216,7 +222,7 @@ def anova(*models: Any, refit: bool = True, boundary: bool = False, names: Seque
     data = next((m.fit.data_name for m in members if m.fit is not None), None)
     heading = [REFITTED] * refitted + [f"Data: {data}"] * (data is not None)
     heading += ["Models:", *(f"{m.name}: {m.formula}" for m in members)]
-    return ResultTable(tuple(heading), frame, (*notes, *_warnings(members, refitted)), {"Chisq": 4})
+    return ResultTable(tuple(heading), frame, (*notes, *_warnings(members)), {"Chisq": 4})
 
 
 def likelihood_ratios(members: Sequence[Member], boundary: bool) -> tuple[pd.DataFrame, list[str]]:
@@ -245,7 +251,7 @@ def _test_row(row: dict[str, float], small: Member, large: Member) -> str:
     if not tested.nested:
         return f"{small.name} is not a special case of {large.name}: a likelihood-ratio test has no p-value"
     row["Pr(>Chisq)"] = chi2_tail(statistic, df)
-    row[CHIBAR] = tested.p_value(statistic, df)
+    row[CHIBAR] = tested.p_value(statistic, df) if tested.kind != "unknown" else np.nan
     return boundary_note(f"{large.name} against {small.name}", tested, statistic, df)
 
 
@@ -268,19 +274,18 @@ def boundary_note(what: str, tested: Boundary, statistic: float, df: int) -> str
         )
     p = f"{tested.p_value(statistic, df):.4g}"
     if tested.kind == "bound":
-        return f"{what}: variances {listed} at the boundary 0; p is at most {p} ({tested.describe(df)})"
-    several = "variance" if len(tested.variances) == 1 else "variances"
-    return f"{what}: {several} {listed} at the boundary 0; {tested.describe(df)} gives p = {p}"
+        return f"{what}: {listed} at the boundary 0; p is at most {p} ({tested.describe(df)})"
+    return f"{what}: {listed} at the boundary 0; {tested.describe(df)} gives p = {p}"
 
 
-def _warnings(members: Sequence[Member], refitted: bool) -> list[str]:
+def _warnings(members: Sequence[Member]) -> list[str]:
     """What else speaks against a comparison."""
     fits = [m.fit for m in members if m.fit is not None]
     notes = []
     if len({fit.n_agq for fit in fits if not fit.is_lmm}) > 1:
         notes.append("the members approximate the likelihood with different n_agq")
-    restricted = [fit for fit in fits if fit.reml]
-    if restricted and not refitted and (len({fit.formula.fixed for fit in fits}) > 1 or len(restricted) < len(members)):
+    restricted = sum(m.reml for m in members)
+    if restricted and (len({fit.formula.fixed for fit in fits}) > 1 or restricted < len(members)):
         notes.append(
             "restricted likelihoods (REML) of different fixed effects, or beside ordinary ones, do not compare"
         )
@@ -478,6 +483,6 @@ def compare_models(
     likelihood = np.exp(-0.5 * frame["delta"])
     frame["weight"] = likelihood / likelihood.sum()
     heading = tuple([REFITTED] * refitted + ["Models:", *(f"{m.name}: {m.formula}" for m in members)])
-    notes = (f"delta and weight by {criterion}", *_warnings(members, refitted))
+    notes = (f"delta and weight by {criterion}", *_warnings(members))
     order = frame["delta"].sort_values(kind="stable").index
     return ResultTable(heading, frame.loc[order], notes, {"weight": 4, "delta": 3})

@@ -29,14 +29,16 @@ class ResultTable:
         Lines above and below.
     values : DataFrame
         At full precision, NaN where a cell has no meaning (printed blank).
-    decimals : mapping
-        Columns that are rounded to so many decimals before printing.
+    decimals, digits : mapping
+        Columns that are rounded to so many decimals before printing; columns that show other than :data:`DIGITS`
+        significant digits.
     """
 
     heading: tuple[str, ...]
     values: pd.DataFrame
     notes: tuple[str, ...] = ()
     decimals: Mapping[str, int] = field(default_factory=dict)
+    digits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -92,7 +94,8 @@ class ResultTable:
     def _number_texts(self, name: str, x: np.ndarray) -> list[str]:
         if np.all(x == np.round(x)) and np.all(np.abs(x) < 1e9):
             return [str(int(value)) for value in x]
-        return format_numbers(np.round(x, self.decimals.get(name, 12)), DIGITS)
+        x = np.round(x, self.decimals[name]) if name in self.decimals else x
+        return format_numbers(x, self.digits.get(name, DIGITS))
 
     def __str__(self) -> str:
         header, rows = self.cells()
