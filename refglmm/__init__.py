@@ -36,6 +36,7 @@ _HOME = {
     "compare_models": "inference.compare",
     "pb_compare": "inference.pb_test",
     "Reference": "inference.reduced",
+    "without_random": "inference.reduced",
     "gh_rule": "likelihood.quadrature",
 }
 _MODULES = ("datasets", "families", "errors", "plots")

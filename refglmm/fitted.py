@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from refglmm.formula.frame import ModelFrame
     from refglmm.formula.grammar import Formula
     from refglmm.inference.all_fit import AllFit
+    from refglmm.inference.denominator_df import WaldTest
     from refglmm.inference.pb_test import PBTest
     from refglmm.inference.result_table import ResultTable
     from refglmm.likelihood.problem import Problem
@@ -559,6 +560,12 @@ class FittedModel:
         from refglmm.inference.compare import ranova
 
         return ranova(self)
+
+    def wald_test(self, L: Any, ddf: Any = "auto") -> WaldTest:
+        """Test the linear hypothesis L beta = 0; see :func:`refglmm.inference.denominator_df.wald_test`."""
+        from refglmm.inference.denominator_df import wald_test
+
+        return wald_test(self, L, ddf)
 
     def pb_test(
         self,

@@ -196,7 +196,7 @@ def without_random(fit: FittedModel, *, reml: bool | None = None) -> Reference:
         objective = ProfiledObjective(Pirls(problem, engine), start_fixed(problem)[0])
         value, shape = _over_shapes(objective, zero), problem.n_phi
     formula = replace(fit.formula, random=()).expanded
-    return Reference(-0.5 * value, problem.p + shape, problem.n, "no random effects", formula, restricted)
+    return Reference(-0.5 * float(value), problem.p + shape, problem.n, "no random effects", formula, restricted)
 
 
 def _over_shapes(objective: ProfiledObjective, zero: FloatArray) -> float:

@@ -191,7 +191,7 @@ def centred(fit: FittedModel, covariates: str) -> Centred:
     matrix, Xc = recoded_matrix(fit, _centred_coding, covariates)
     size = np.linalg.norm(Xc, axis=0)
     size[size == 0.0] = 1.0
-    _, values, Vt = np.linalg.svd(Xc / size, full_matrices=True)
+    _, values, Vt = np.linalg.svd(np.linalg.qr(Xc / size)[1], full_matrices=True)
     rank = int(np.sum(values > DEPENDENT * values[0])) if values.size else 0
     return Centred(matrix, _solve_columns(Xc, np.asarray(fit.design.X)), (Vt[rank:] / size).T)
 
