@@ -206,8 +206,9 @@ class GLMM:
         if unknown := [name for name in arguments if name not in (*settings, "link")]:
             raise ArgumentError(f"a model has no argument {unknown[0]!r}; known are {', '.join(settings)}, link")
         settings |= arguments
-        if "link" in arguments and "family" not in arguments and type(self.family) in FAMILIES.values():
-            settings["family"] = type(self.family)
+        known_shape = self.family.fixed_shape.size > 0
+        if "link" in arguments and "family" not in arguments and self.family.name in FAMILIES and not known_shape:
+            settings["family"] = self.family.name
         if data is None:
             self._refuse_unkept(changed, settings)
         else:
