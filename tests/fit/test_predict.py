@@ -1,4 +1,4 @@
-"""Predictions against published values, dense covariance matrices and closed forms."""
+"""Predictions against dense covariance matrices, closed forms and glmmTMB (A6 and A7 stand in test_acceptance)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import refglmm as rg
-from refglmm.errors import ArgumentError, DataError, MissingValuesError, RefglmmError
+from refglmm.errors import ArgumentError, DataError, MissingValuesError, NotAvailableError, RefglmmError
 
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
 
@@ -89,50 +89,6 @@ def dense_rows(fit, data, use=lambda term, column: True):
                 block[row, level] = [z if use(term, c) else 0.0 for z, c in zip(Z[row], term.columns, strict=True)]
         blocks.append(block.reshape(len(data), -1))
     return np.hstack(blocks)
-
-
-# --- acceptance cases A6 and A7 (lme4's test-predict) ----------------------------------------------------------
-
-A6 = {
-    None: [253.663652396798, 430.66001930835, 211.006415533628, 227.634788908917, 212.444742696829, 257.61053840953],
-    "~0": [251.405104848485, 345.610678484848] * 3,
-    "~ (0 + Days | Subject)": [
-        *(251.405104848485, 428.401471760037, 251.405104848485, 268.033478223774),
-        *(251.405104848485, 296.570900561186),
-    ],
-    "~ (1 | Subject)": [
-        *(253.663652396798, 347.869226033161, 211.006415533628, 305.211989169991),
-        *(212.444742696829, 306.650316333193),
-    ],
-}
-
-
-@pytest.mark.parametrize("re_form", A6, ids=str)
-def test_a6_partial_predictions(sleep, re_form):
-    new = {"Days": [0, 9] * 3, "Subject": np.repeat(["308", "309", "310"], 2)}
-    found = sleep.predict(new, re_form=re_form)
-    wanted = np.array(A6[re_form])
-    assert np.abs(found - wanted).sum() / np.abs(wanted).sum() < 5e-7
-
-
-def test_a7_cbpp():
-    data = rg.datasets.load("cbpp").rename(columns={"period": "silly period"})
-    formula = "cbind(incidence, size - incidence) ~ `silly period` + (1 | herd)"
-    first, new = data.head(6), pd.DataFrame({"silly period": list("1234"), "herd": ["unheard"] * 4})
-    # three decimals and 1e-4 relative at lme4's own optimum; the exact one is better and lies up to 0.0008 away
-    for mode, moved in (("lme4", 0.0), ("exact", 8e-4)):
-        fit = rg.glmer(formula, data, "binomial", mode=mode)
-        six = fit.predict(first)
-        np.testing.assert_allclose(six, [-0.809, -1.801, -1.937, -2.388, -1.697, -2.689], atol=5e-4 + moved)
-        with pytest.raises(DataError, match="new levels of grouping factor 'herd': 'unheard'"):
-            fit.predict(new)
-        population = fit.predict(new, allow_new_levels=True)
-        np.testing.assert_allclose(population, [-1.3983, -2.3903, -2.5266, -2.9781], rtol=1e-4, atol=moved)
-        total = fit.predict(re_form=False) + fit.predict(random_only=True)
-        np.testing.assert_allclose(total, fit.predict(), rtol=1e-14)
-        np.testing.assert_allclose(fit.predict(type="response"), 1 / (1 + np.exp(-fit.predict())), rtol=1e-14)
-        for none in ("~0", "~ 0", np.nan, pd.NA):
-            pd.testing.assert_series_equal(fit.predict(first, re_form=none), fit.predict(first, re_form=False))
 
 
 # --- values ---------------------------------------------------------------------------------------------------
@@ -308,6 +264,85 @@ def test_linear_standard_errors_are_the_closed_form_of_best_linear_prediction(cr
     np.testing.assert_allclose(crossed.predict(new, se=True)["se"], np.sqrt(variance), rtol=1e-8)
 
 
+def test_unconditional_standard_errors_are_those_of_glmmtmb(cbpp, sleep):
+    """Golden: glmmTMB 1.1.5 (R 4.2), predict(se.fit = TRUE), which adds the uncertainty of theta likewise."""
+    data = rg.datasets.load("cbpp").head(6)
+    glmmtmb = [0.378330128527, 0.430200063614, 0.449510770861, 0.532487500590, 0.393482913215, 0.440065354028]
+    np.testing.assert_allclose(cbpp.predict(data, se="unconditional")["se"], glmmtmb, rtol=1e-6)
+    data = rg.datasets.load("sleepstudy").head(4)
+    reml = [13.06764141500, 11.16462591596, 9.53982234871, 8.35710882755]
+    np.testing.assert_allclose(sleep.predict(data, se="unconditional")["se"], reml, rtol=2e-6)
+    ml = [12.94513469381, 11.06593356568, 9.46648629150, 8.30993040417]
+    np.testing.assert_allclose(sleep.refit_ml().predict(data, se="unconditional")["se"], ml, rtol=2e-6)
+
+
+def test_unconditional_standard_errors_of_the_population_are_those_of_the_hessian(cbpp):
+    table = cbpp.predict({"period": ["1"]}, re_form=False, se="unconditional")
+    assert table["se"][0] == pytest.approx(cbpp.se["(Intercept)"], rel=1e-9)
+
+
+def known_parameter_variance(fit, A):
+    """Variance that is left when beta is known too: Var(b) - Cov(b, beta) Var(beta)^-1 Cov(beta, b)."""
+    p, V = fit.design.X.shape[1], fit.vcov(full=True).to_numpy()
+    left = V[p:, p:] - V[p:, :p] @ np.linalg.solve(V[:p, :p], V[:p, p:])
+    return np.einsum("ij,jk,ik->i", A[:, p:], left, A[:, p:])
+
+
+def slopes_by_differences(function, at, h=1e-4):
+    units = h * np.eye(len(at))
+    return np.column_stack([(function(at + e) - function(at - e)) / (2 * h) for e in units])
+
+
+def test_unconditional_standard_errors_by_differences_of_predictions(counts):
+    new, n_par = grid(), counts.par.size
+    at = np.concatenate([counts.par, counts.beta])
+
+    def eta(psi):
+        return counts.predict(new, newparams={"par": psi[:n_par], "beta": psi[n_par:]}).to_numpy()
+
+    J = slopes_by_differences(eta, at)
+    wanted = known_parameter_variance(counts, dense_rows(counts, new))
+    wanted += np.einsum("ij,jk,ik->i", J, 2 * np.linalg.inv(counts.optimum.hessian), J)
+    np.testing.assert_allclose(counts.predict(new, se="unconditional")["se"], np.sqrt(wanted), rtol=1e-6)
+
+
+def test_unconditional_standard_errors_of_a_linear_model_by_differences(crossed):
+    """beta-hat and b-tilde as functions of theta by dense generalised least squares."""
+    new, X, Z = grid(), crossed.design.X, crossed.design.Zt().T.toarray()
+    A, W = dense_rows(crossed, new), np.diag(1.0 / crossed.weights())
+
+    def eta(par):
+        T = [s.factor(piece) for s, piece in zip(crossed.structures, (par[:3], par[3:]), strict=True)]
+        T = [T[1], T[0]] if crossed.design.terms[0].k == 1 else T
+        sizes = [len(t.levels) for t in crossed.design.terms]
+        L = np.zeros((Z.shape[1],) * 2)
+        at = 0
+        for t, size in zip(T, sizes, strict=True):
+            block = np.kron(np.eye(size), t)
+            L[at : at + len(block), at : at + len(block)] = block
+            at += len(block)
+        V = Z @ L @ L.T @ Z.T + W
+        beta = np.linalg.solve(X.T @ np.linalg.solve(V, X), X.T @ np.linalg.solve(V, crossed.frame.y))
+        b = L @ L.T @ Z.T @ np.linalg.solve(V, crossed.frame.y - X @ beta)
+        return A @ np.concatenate([beta, b])
+
+    np.testing.assert_allclose(eta(crossed.par.to_numpy()), crossed.predict(new), rtol=1e-8)
+    J = slopes_by_differences(eta, crossed.par.to_numpy())
+    extra = np.einsum("ij,jk,ik->i", J, 2 * np.linalg.inv(crossed.optimum.hessian), J)
+    wanted = np.sqrt(crossed.predict(new, se=True)["se"] ** 2 + extra)
+    np.testing.assert_allclose(crossed.predict(new, se="unconditional")["se"], wanted, rtol=1e-6)
+    wider = crossed.predict(new, se="unconditional", interval="confidence")
+    np.testing.assert_allclose(wider["upper"] - wider["fit"], stats.norm.ppf(0.975) * wanted, rtol=1e-6)
+
+
+def test_unconditional_standard_errors_need_a_hessian():
+    data = rg.datasets.load("cbpp")
+    for how in ({"mode": "lme4"}, {"n_agq": 0}, {"control": {"derivatives": False}}):
+        fit = rg.glmer(CBPP, data, "binomial", **how)
+        with pytest.raises(NotAvailableError, match="needs their Hessian"):
+            fit.predict(se="unconditional")
+
+
 def test_standard_errors_on_the_scale_of_the_response(cbpp):
     link, response = cbpp.predict(se=True), cbpp.predict(se=True, type="response")
     mu = response["fit"]
@@ -336,8 +371,9 @@ def test_new_levels_add_their_variance(sleep, crossed):
 def test_standard_errors_of_a_singular_fit_are_finite():
     with pytest.warns(rg.errors.SingularFitWarning):
         fit = rg.lmer("Yield ~ 1 + (1 | Batch)", rg.datasets.load("Dyestuff2"))
-    # without the batches it is the mean of 30 numbers
-    np.testing.assert_allclose(fit.predict(se=True)["se"], fit.sigma / np.sqrt(30.0), rtol=1e-10)
+    # without the batches it is the mean of 30 numbers; a variance on its boundary is held fixed
+    for kind in (True, "unconditional"):
+        np.testing.assert_allclose(fit.predict(se=kind)["se"], fit.sigma / np.sqrt(30.0), rtol=1e-10)
 
 
 def test_blocks_of_rows_and_of_solves_do_not_matter(crossed, monkeypatch):
@@ -423,6 +459,7 @@ def test_binomial_prediction_intervals_need_the_trials(cbpp):
         ({"type": "terms"}, "type must be one of 'link', 'response', not 'terms'"),
         ({"interval": "credible"}, "interval must be one of None, 'confidence', 'prediction'"),
         ({"na_action": "drop"}, "na_action must be one of"),
+        ({"se": "both"}, "se must be one of False, True, 'unconditional', not 'both'"),
         ({"level": 95}, "level must lie between 0 and 1, not 95"),
         ({"interval": "prediction"}, "scale of the response; use type='response'"),
         ({"random_only": True, "type": "response"}, "use type='link'"),
