@@ -31,6 +31,7 @@ from refglmm.errors import (
 )
 from refglmm.families.registry import FAMILIES, get_family
 from refglmm.fit.parameters import par_from_theta
+from refglmm.fit.response import raw_with_response
 from refglmm.fitted import FittedModel
 from refglmm.formula.convert import to_table
 from refglmm.formula.design import Checks, build_design
@@ -113,7 +114,7 @@ class GLMM:
             "subset": deepcopy(subset),
             "na_action": na_action,
             "contrasts": deepcopy(contrasts),
-            "env": dict(env or {}),
+            "env": {name: deepcopy(v) if isinstance(v, np.ndarray) else v for name, v in (env or {}).items()},
             "double_bar": double_bar,
             "checks": dict(checks or {}),
             "mode": mode,
@@ -175,7 +176,8 @@ class GLMM:
             before = self.frame.weights
             trials = np.divide(trials * chosen, before, out=chosen.copy(), where=before > 0)
         other = copy(self)
-        other.frame = replace(self.frame, y=values, weights=chosen, trials=trials)
+        raw = raw_with_response(self.frame, values, trials)
+        other.frame = replace(self.frame, y=values, weights=chosen, trials=trials, raw=raw)
         other.problem = self.problem.with_response(values, chosen)
         other.other_response = True
         return other

@@ -202,7 +202,7 @@ def test_a5_conditional_variances(exact, sleepstudy):
     np.testing.assert_allclose(dyestuff.ranef().cond_var["Batch"], 362.3583, rtol=1e-3)
 
 
-# -- A8: Dyestuff --------------------------------------------------------------------------------------------
+# -- A6, A7: predictions -------------------------------------------------------------------------------------
 
 
 A6 = {
@@ -248,6 +248,9 @@ def test_a7_cbpp(cbpp):
         np.testing.assert_allclose(fit.predict(type="response"), 1 / (1 + np.exp(-fit.predict())), rtol=1e-14)
         for none in ("~0", "~ 0", np.nan, pd.NA):
             pd.testing.assert_series_equal(fit.predict(first, re_form=none), fit.predict(first, re_form=False))
+
+
+# -- A8: Dyestuff --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["exact", "lme4"])
