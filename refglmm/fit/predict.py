@@ -14,7 +14,8 @@ Intervals use whichever standard error was asked for:
     for one more observation of the row. Linear mixed model: normal with variance :math:`\mathrm{se}^2 + \sigma^2 / w`.
     Otherwise quantiles of the mixture of f(y | eta) over :math:`\eta \sim N(\hat\eta, \mathrm{se}^2)`, by
     :data:`DRAWS` draws with eta at equally likely normal quantiles (half a second for a thousand rows); the generator
-    starts from a fixed seed, so the same question has the same answer. Binomial intervals are for the proportion among w trials.
+    starts from a fixed seed, so the same question has the same answer. Binomial intervals are for the proportion among
+    w trials.
 
 Source: lme4's help page ``predict.merMod``; Bates et al. (2015), equations 54 to 60.
 """

@@ -191,8 +191,8 @@ def refuse_new_levels(fit: FittedModel, newdata: Any, rows: Rows, used: Sequence
             shown = ", ".join(map(repr, levels[:MOST_LISTED]))
             more = f", ... ({len(levels)} in all)" if len(levels) > MOST_LISTED else ""
             raise DataError(
-                f"new levels of grouping factor {term.group!r}: {shown}{more}; use allow_new_levels=True to predict "
-                "them without a random effect of their own, or re_form=False",
+                f"new levels of grouping factor {term.group!r}: {shown}{more}; use allow_new_levels=True, or "
+                "re_form=False",
                 group=term.group,
                 levels=levels,
             )

@@ -96,7 +96,8 @@ def _lambda_times(fit: FittedModel, u: FloatArray) -> FloatArray:
     """Lambda times the columns of u."""
     starts, out = term_starts(fit), np.empty_like(u)
     for T, i, j in zip(term_factors(fit), starts, starts[1:], strict=False):
-        out[i:j] = (T @ u[i:j].reshape(-1, len(T), u.shape[1])).reshape(j - i, u.shape[1])
+        by_level = u[i:j].reshape((j - i) // len(T), len(T), u.shape[1])
+        out[i:j] = (T @ by_level).reshape(j - i, u.shape[1])
     return out
 
 
@@ -165,7 +166,7 @@ def _estimation_share(
     """J Cov J' of each row, J = (0, x', 0) + z' db/dpsi."""
     starts, n = term_starts(fit), estimated.covariance.shape[0]
     by_level = [
-        estimated.slopes[i:j].reshape(-1, values.shape[1], n)
+        estimated.slopes[i:j].reshape((j - i) // values.shape[1], values.shape[1], n)
         for values, i, j in zip(z, starts, starts[1:], strict=False)
     ]
     out = np.empty(len(X))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 import numpy as np
@@ -378,6 +379,31 @@ def test_standard_errors_of_a_singular_fit_are_finite():
         np.testing.assert_allclose(fit.predict(se=kind)["se"], fit.sigma / np.sqrt(30.0), rtol=1e-10)
 
 
+def test_standard_errors_without_fixed_effects():
+    """Random intercepts about zero with n rows a group: variance of b given y, sigma^2 / (n + sigma^2 / tau^2)."""
+    data = rg.datasets.load("sleepstudy")
+    fit = rg.lmer("Reaction ~ 0 + (1 | Subject)", data)
+    ratio = fit.sigma**2 / fit.varcorr["Subject"].cov[0, 0]
+    np.testing.assert_allclose(fit.predict(se=True)["se"], fit.sigma / np.sqrt(10 + ratio), rtol=1e-10)
+    # d b/d theta = b d log(shrinkage)/d theta, shrinkage = 10 / (10 + 1 / theta^2)
+    theta = float(fit.theta.iloc[0])
+    slope = fit.predict() * 2 / (theta * (10 * theta**2 + 1))
+    wanted = np.sqrt(fit.predict(se=True)["se"] ** 2 + slope**2 * 2 / fit.optimum.hessian[0, 0])
+    np.testing.assert_allclose(fit.predict(se="unconditional")["se"], wanted, rtol=1e-8)
+
+
+@pytest.mark.parametrize("term", ["cs(0 + period | herd)", "ar1(0 + period | herd)", "diag(0 + period | herd)"])
+@pytest.mark.filterwarnings("ignore::refglmm.errors.SingularFitWarning")
+def test_structured_covariances(term):
+    data = rg.datasets.load("cbpp")
+    fit = rg.glmer(f"cbind(incidence, size - incidence) ~ period + {term}", data, "binomial")
+    A = dense_rows(fit, data)
+    wanted = np.sqrt(np.einsum("ij,jk,ik->i", A, fit.vcov(full=True).to_numpy(), A))
+    np.testing.assert_allclose(fit.predict(se=True)["se"], wanted, rtol=1e-10)
+    assert np.all(fit.predict(se="unconditional")["se"] > 0.0)
+    np.testing.assert_array_equal(fit.predict(re_form="~ (0 + period | herd)"), fit.predict())
+
+
 def test_blocks_of_rows_and_of_solves_do_not_matter(crossed, monkeypatch):
     from refglmm.fit import variances
 
@@ -568,10 +594,9 @@ def test_the_order_of_the_rows_does_not_matter(order):
     pd.testing.assert_frame_equal(moved, whole.iloc[order], rtol=1e-11)
 
 
-def _shared_fit(kept={}):  # noqa: B006 (one fit for all examples)
-    if not kept:
-        kept["fit"] = rg.lmer("y ~ x + f + (x | s) + (1 | i)", crossed_data(), weights="e")
-    return kept["fit"]
+@functools.cache
+def _shared_fit():
+    return rg.lmer("y ~ x + f + (x | s) + (1 | i)", crossed_data(), weights="e")
 
 
 def test_any_kind_of_table_will_do(crossed):
