@@ -371,7 +371,7 @@ class FittedModel:
         random_only: bool = False,
         type: str = "link",
         allow_new_levels: bool = False,
-        se: bool = False,
+        se: bool | str = False,
         interval: str | None = None,
         level: float = 0.95,
         offset: Any = None,
@@ -394,8 +394,9 @@ class FittedModel:
         allow_new_levels : bool
             Levels of a grouping factor that the fit did not have, and missing ones, contribute 0 (and z' Sigma z to
             the variance) instead of being an error.
-        se : bool
-            Add standard errors, given the covariance parameters; |dmu/deta| times those of the link for "response".
+        se : bool or "unconditional"
+            Add standard errors, given the covariance parameters; "unconditional" adds the uncertainty of those. For
+            "response" |dmu/deta| times those of the link.
         interval : {None, "confidence", "prediction"}
             Add ``lower`` and ``upper``: for the mean, or for one more observation (see :mod:`refglmm.fit.predict`).
         level : float

@@ -31,6 +31,7 @@ from refglmm.errors import (
 )
 from refglmm.families.registry import FAMILIES, get_family
 from refglmm.fit.parameters import par_from_theta
+from refglmm.fit.response import raw_with_response
 from refglmm.fitted import FittedModel
 from refglmm.formula.convert import to_table
 from refglmm.formula.design import Checks, build_design
@@ -116,7 +117,7 @@ class GLMM:
             "subset": deepcopy(subset),
             "na_action": na_action,
             "contrasts": deepcopy(contrasts),
-            "env": dict(env or {}),
+            "env": {name: deepcopy(v) if isinstance(v, np.ndarray) else v for name, v in (env or {}).items()},
             "double_bar": double_bar,
             "checks": dict(checks or {}),
             "mode": mode,
@@ -178,7 +179,8 @@ class GLMM:
             before = self.frame.weights
             trials = np.divide(trials * chosen, before, out=chosen.copy(), where=before > 0)
         other = copy(self)
-        other.frame = replace(self.frame, y=values, weights=chosen, trials=trials)
+        raw = raw_with_response(self.frame, values, trials)
+        other.frame = replace(self.frame, y=values, weights=chosen, trials=trials, raw=raw)
         other.problem = self.problem.with_response(values, chosen)
         other.other_response = True
         return other
@@ -209,8 +211,9 @@ class GLMM:
         if unknown := [name for name in arguments if name not in (*settings, "link")]:
             raise ArgumentError(f"a model has no argument {unknown[0]!r}; known are {', '.join(settings)}, link")
         settings |= arguments
-        if "link" in arguments and "family" not in arguments and type(self.family) in FAMILIES.values():
-            settings["family"] = type(self.family)
+        known_shape = self.family.fixed_shape.size > 0
+        if "link" in arguments and "family" not in arguments and self.family.name in FAMILIES and not known_shape:
+            settings["family"] = self.family.name
         if data is None:
             self._refuse_unkept(changed, settings)
         else:
