@@ -570,7 +570,7 @@ class FittedModel:
 
     def pb_test(
         self,
-        smaller: FittedModel | str,
+        smaller: FittedModel | str | None,
         nsim: int = 1000,
         seed: Any = None,
         *,
@@ -579,7 +579,7 @@ class FittedModel:
     ) -> PBTest:
         """Compare with a smaller model by the parametric bootstrap; see :func:`refglmm.inference.pb_test.pb_compare`.
 
-        ``smaller`` is a fit, or the label of a fixed-effects term to leave out.
+        ``smaller`` is a fit, the label of a fixed-effects term to leave out, or None: no random effects.
         """
         from refglmm.inference.pb_test import pb_test
 

@@ -21,6 +21,7 @@ Source: Halekoh and Hojsgaard (2014), *Journal of Statistical Software* 59(9).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -32,11 +33,13 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, DataError
 from refglmm.fit.arrays import freeze_arrays
-from refglmm.fit.simulate import simulated_responses
+from refglmm.fit.simulate import fit_source, simulated_responses
 from refglmm.inference.boundary import chi2_tail, compare_structure
 from refglmm.inference.compare import as_member, check_same_data, is_fit
+from refglmm.inference.reduced import without_fixed_term, without_random
 from refglmm.inference.result_table import ResultTable
 from refglmm.inference.tasks import run_tasks, seeds
+from refglmm.inference.term_tests import term_number
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -126,9 +129,16 @@ def replicate(large: FittedModel, small: FittedModel, seed: np.random.SeedSequen
     return 2.0 * (large.refit(y).loglik - small.refit(y).loglik)
 
 
+def replicate_fixed(large: FittedModel, parameters: Mapping[str, Any], seed: np.random.SeedSequence) -> float:
+    """T* of one response drawn without random effects."""
+    y = fit_source(large, newparams=parameters).response(np.random.default_rng(seed))
+    fit = large.refit(y)
+    return 2.0 * (fit.loglik - without_random(fit).loglik)
+
+
 def pb_compare(
     large: FittedModel,
-    small: FittedModel,
+    small: FittedModel | None,
     nsim: int = 1000,
     seed: int | np.random.SeedSequence | None = None,
     *,
@@ -140,7 +150,8 @@ def pb_compare(
     Parameters
     ----------
     large, small : FittedModel
-        Fits to the same data; REML fits are refitted by maximum likelihood.
+        Fits to the same data; REML fits are refitted by maximum likelihood. ``small`` None is the larger model without
+        any random effects.
     nsim : int
         Replicates.
     seed : int or SeedSequence, optional
@@ -155,43 +166,48 @@ def pb_compare(
     ArgumentError, DataError
         Not two fits; different data; the smaller model is not a case of the larger one; no replicate could be used.
     """
-    if not (is_fit(large) and is_fit(small)):
+    if not (is_fit(large) and (small is None or is_fit(small))):
         raise ArgumentError("a parametric bootstrap needs two fits: it draws from the smaller one and refits both")
     if isinstance(nsim, bool) or not isinstance(nsim, int | np.integer) or nsim < 1:
         raise ArgumentError(f"nsim must be a positive whole number, not {nsim!r}")
-    large, small = large.refit_ml(), small.refit_ml()
-    check_same_data([as_member(large, "large"), as_member(small, "small")])
-    df = large.df - small.df
+    large = large.refit_ml()
+    if small is None:
+        reference = without_random(large)
+        task: Any = partial(replicate_fixed, large, dict(reference.parameters or {}))
+        lower = as_member(reference, "small")
+    else:
+        small = small.refit_ml()
+        task, lower = partial(replicate, large, small), as_member(small, "small")
+    check_same_data([as_member(large, "large"), lower])
+    df = large.df - lower.df
     tested = compare_structure(small, large)
     if df <= 0 or not tested.nested:
         raise ArgumentError(
-            f"{small.formula.expanded} ({small.df} parameters) is not a special case of {large.formula.expanded} "
+            f"{lower.formula} ({lower.df} parameters) is not a special case of {large.formula.expanded} "
             f"({large.df} parameters); give the larger model first"
         )
-    outcomes = run_tasks(
-        partial(replicate, large, small), seeds(seed, int(nsim)), executor=executor, progress=progress, label="pb_test"
-    )
+    outcomes = run_tasks(task, seeds(seed, int(nsim)), executor=executor, progress=progress, label="pb_test")
     samples = np.array([np.nan if o.error is not None else float(o.value) for o in outcomes])
     failures = Counter(o.error for o in outcomes if o.error is not None)
     warned = Counter(text for o in outcomes for text in set(o.warnings))
     keeps_zeros = bool(tested.variances)
-    reference = _reference(samples, keeps_zeros)
-    if not reference.size:
+    kept = _reference(samples, keeps_zeros)
+    if not kept.size:
         raise DataError(
             f"none of {nsim} replicates can be used ({dict(failures) or 'all T* are zero'}); the smaller model may "
             "reproduce the larger one exactly"
         )
-    statistic = max(0.0, 2.0 * (large.loglik - small.loglik))
+    statistic = max(0.0, 2.0 * (large.loglik - lower.loglik))
     result = PBTest(
         statistic=statistic,
         df=df,
         samples=samples,
-        used=reference.size,
+        used=kept.size,
         failures=dict(failures),
         warnings=dict(warned),
-        table=reference_table(statistic, df, reference),
+        table=reference_table(statistic, df, kept),
         large=large.formula.expanded,
-        small=small.formula.expanded,
+        small=lower.formula,
         keeps_zeros=keeps_zeros,
     )
     freeze_arrays(result)
@@ -227,12 +243,9 @@ def reference_table(statistic: float, df: int, reference: FloatArray) -> pd.Data
     return pd.DataFrame.from_dict(rows, orient="index", columns=["stat", "df", "ddf", "p.value"]).astype(float)
 
 
-def pb_test(fit: FittedModel, smaller: Any, **arguments: Any) -> PBTest:
-    """See :func:`pb_compare`; ``smaller`` may be the label of a fixed-effects term to leave out."""
+def pb_test(fit: FittedModel, smaller: FittedModel | str | None, **arguments: Any) -> PBTest:
+    """See :func:`pb_compare`; ``smaller`` may also be the label of a fixed-effects term to leave out."""
     if isinstance(smaller, str):
-        from refglmm.inference.reduced import without_fixed_term
-        from refglmm.inference.term_tests import term_number
-
         full = fit.refit_ml()
         smaller = without_fixed_term(full.model, term_number(full, smaller)).fit(**full.settings)
     return pb_compare(fit, smaller, **arguments)

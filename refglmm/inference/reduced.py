@@ -7,9 +7,10 @@ are left, as R's formula rules would.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,6 +159,8 @@ class Reference:
         For the table.
     reml : bool
         Whether ``loglik`` is restricted.
+    parameters : dict, optional
+        Estimates as ``newparams`` of the larger fit, so that responses can be drawn from this model.
     """
 
     loglik: float
@@ -166,6 +169,7 @@ class Reference:
     name: str = ""
     formula: str = ""
     reml: bool = False
+    parameters: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 def without_random(fit: FittedModel, *, reml: bool | None = None) -> Reference:
@@ -186,7 +190,9 @@ def without_random(fit: FittedModel, *, reml: bool | None = None) -> Reference:
     zero = np.zeros(problem.n_par)
     restricted = fit.reml if reml is None else reml
     if fit.is_lmm:
-        value, shape = ProfiledLinear(problem, restricted, engine).value(zero), 1
+        linear = ProfiledLinear(problem, restricted, engine)
+        value, shape = linear.value(zero), 1
+        parameters: dict[str, Any] = {"beta": linear.beta, "sigma": linear.sigma}
     else:
         if fit.mode_name == "lme4" and fit.has_scale:
             raise NotAvailableError(
@@ -194,22 +200,26 @@ def without_random(fit: FittedModel, *, reml: bool | None = None) -> Reference:
                 "comparable likelihood; fit with mode='exact'"
             )
         objective = ProfiledObjective(Pirls(problem, engine), start_fixed(problem)[0])
-        value, shape = _over_shapes(objective, zero), problem.n_phi
+        (value, phi), shape = _over_shapes(objective, zero), problem.n_phi
+        parameters = {"beta": np.array(objective.beta)} | ({"phi": phi} if shape else {})
     formula = replace(fit.formula, random=()).expanded
-    return Reference(-0.5 * float(value), problem.p + shape, problem.n, "no random effects", formula, restricted)
+    parameters["par"] = zero
+    loglik, df = -0.5 * float(value), problem.p + shape
+    return Reference(loglik, df, problem.n, "no random effects", formula, restricted, parameters)
 
 
-def _over_shapes(objective: ProfiledObjective, zero: FloatArray) -> float:
-    """Smallest -2 log L over the shape parameters, variances zero."""
+def _over_shapes(objective: ProfiledObjective, zero: FloatArray) -> tuple[float, FloatArray]:
+    """Smallest -2 log L over the shape parameters, variances zero, and where it is."""
     from scipy.optimize import minimize
 
     problem = objective.problem
     if not problem.n_phi:
-        return float(objective.value(zero))
+        return float(objective.value(zero)), np.empty(0)
     start = np.log(np.asarray(start_shape(problem, problem.offset + problem.X @ objective.beta))[: problem.n_phi])
 
     def value_and_gradient(log_phi: FloatArray) -> tuple[float, FloatArray]:
         value, gradient = objective.value_and_gradient(np.concatenate([zero, log_phi]))
         return value, gradient[zero.size :]
 
-    return float(minimize(value_and_gradient, start, jac=True, method="BFGS", options={"gtol": 1e-7}).fun)
+    found = minimize(value_and_gradient, start, jac=True, method="BFGS", options={"gtol": 1e-7})
+    return float(objective.value(np.concatenate([zero, found.x]))), np.exp(found.x)

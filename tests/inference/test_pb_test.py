@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -11,10 +12,11 @@ import pytest
 from scipy import stats
 
 import refglmm as rg
-from refglmm.errors import ArgumentError, DataError
-from refglmm.fit.simulate import simulated_responses
+from refglmm.errors import ArgumentError, DataError, SingularFitWarning
+from refglmm.fit.simulate import fit_source, simulated_responses
 from refglmm.inference import pb_test as module
 from refglmm.inference.pb_test import reference_table, replicate
+from refglmm.inference.reduced import without_random
 from refglmm.inference.tasks import seeds
 
 
@@ -97,6 +99,30 @@ def test_zeros_stay_where_a_variance_is_tested(sleep):
     assert "T* = 0 belongs to the null distribution" in str(result)
     assert "replicates warned: boundary (singular) fit" in str(result)
     assert result.p_value == pytest.approx(1 / 31)
+
+
+def test_against_no_random_effects(cbpp, sleep):
+    """T* of responses without herd effects is zero exactly where the variance is estimated as zero."""
+    fit = cbpp[0]
+    result = fit.pb_test(None, nsim=24, seed=4)
+    assert result.statistic == pytest.approx(14.0058, rel=1e-4)
+    assert result.df == 1
+    assert result.keeps_zeros
+    assert result.small == "cbind(incidence, size - incidence) ~ period"
+    assert result.used == 24
+    null, singular = without_random(fit).parameters, []
+    for seed in seeds(4, 24):
+        y = fit_source(fit, newparams=null).response(np.random.default_rng(seed))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SingularFitWarning)
+            singular.append(fit.refit(y).convergence.singular)
+    np.testing.assert_array_equal(result.samples < 1e-6, singular)
+    assert 5 < sum(singular) < 22
+    assert result.p_value == pytest.approx(1 / 25)
+    linear = sleep["days"].pb_test(None, nsim=5, seed=4)
+    assert linear.statistic == pytest.approx(2 * (sleep["days"].refit_ml().loglik + 950.1465), rel=1e-6)
+    gamma = rg.glmer("Reaction ~ Days + (1 | Subject)", rg.datasets.load("sleepstudy"), "gamma", link="log")
+    assert gamma.pb_test(None, nsim=3, seed=1).samples.max() < 20
 
 
 def test_zeros_are_dropped_elsewhere(monkeypatch, sleep):
