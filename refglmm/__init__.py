@@ -32,6 +32,11 @@ _HOME = {
     "FittedModel": "fitted",
     "simulate": "fit.simulate",
     "Control": "optimize.control",
+    "anova": "inference.compare",
+    "compare_models": "inference.compare",
+    "pb_compare": "inference.pb_test",
+    "Reference": "inference.reduced",
+    "without_random": "inference.reduced",
     "gh_rule": "likelihood.quadrature",
 }
 _MODULES = ("datasets", "families", "errors", "plots")

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from refglmm.formula.grammar import Formula
     from refglmm.inference.bootstrap import Bootstrap
     from refglmm.inference.profile_result import Profile
+    from refglmm.inference.all_fit import AllFit
+    from refglmm.inference.denominator_df import WaldTest
+    from refglmm.inference.pb_test import PBTest
+    from refglmm.inference.result_table import ResultTable
     from refglmm.likelihood.problem import Problem
     from refglmm.likelihood.state import Mode
     from refglmm.model import GLMM
@@ -108,6 +112,10 @@ class FittedModel:
         if name not in self._cache:
             self._cache[name] = compute()
         return self._cache[name]
+
+    def derived(self, name: str, compute: Callable[[], T]) -> T:
+        """What ``compute`` returns, kept from the first call on (for the modules that work on a fit)."""
+        return self._cached(name, compute)
 
     @property
     def problem(self) -> Problem:
@@ -368,7 +376,7 @@ class FittedModel:
         random_only: bool = False,
         type: str = "link",
         allow_new_levels: bool = False,
-        se: bool = False,
+        se: bool | str = False,
         interval: str | None = None,
         level: float = 0.95,
         offset: Any = None,
@@ -391,8 +399,9 @@ class FittedModel:
         allow_new_levels : bool
             Levels of a grouping factor that the fit did not have, and missing ones, contribute 0 (and z' Sigma z to
             the variance) instead of being an error.
-        se : bool
-            Add standard errors, given the covariance parameters; |dmu/deta| times those of the link for "response".
+        se : bool or "unconditional"
+            Add standard errors, given the covariance parameters; "unconditional" adds the uncertainty of those. For
+            "response" |dmu/deta| times those of the link.
         interval : {None, "confidence", "prediction"}
             Add ``lower`` and ``upper``: for the mean, or for one more observation (see :mod:`refglmm.fit.predict`).
         level : float
@@ -630,6 +639,85 @@ class FittedModel:
             progress=progress,
         )
 
+    # -- comparisons and tests -------------------------------------------------------------------------------
+
+    def anova(
+        self,
+        *others: Any,
+        type: Any = None,
+        ddf: Any = None,
+        test: str | None = None,
+        covariates: str = "zero",
+        refit: bool = True,
+        boundary: bool = False,
+    ) -> ResultTable:
+        """Compare with other models by likelihood-ratio tests; without others, the table of this model's terms.
+
+        Parameters
+        ----------
+        *others, refit, boundary
+            See :func:`refglmm.inference.compare.anova`.
+        type : {1, 2, 3, "I", "II", "III"}, optional
+            Of the tests of this model's terms; right under any contrasts. A linear mixed model for which neither
+            ``type`` nor ``ddf`` nor ``test`` is given shows lme4's sequential sums of squares without p-values, with
+            one of them type III; a generalized model shows type I Wald tests by default.
+        ddf : str or number, optional
+            "satterthwaite", "kenward-roger", "residual", "inf" or a number.
+        test : {"F", "Chisq"}, optional
+        covariates : {"zero", "mean"}
+            Where covariates stand in type III tests of what they interact with.
+        """
+        from refglmm.inference import compare
+
+        if others:
+            if type is not None or ddf is not None or test is not None:
+                raise ArgumentError(
+                    "type, ddf and test belong to the table of one model; leave them out, or the others"
+                )
+            return compare.anova(self, *others, refit=refit, boundary=boundary)
+        return compare.model_table(self, type=type, ddf=ddf, test=test, covariates=covariates)
+
+    def drop1(self, scope: Any = None, test: Any = "Chisq", *, ddf: Any = "auto") -> ResultTable:
+        """Single-term deletions of the fixed part; see :func:`refglmm.inference.compare.drop1`."""
+        from refglmm.inference.compare import drop1
+
+        return drop1(self, scope, test, ddf=ddf)
+
+    def ranova(self) -> ResultTable:
+        """Likelihood-ratio test of each random-effects term; see :func:`refglmm.inference.compare.ranova`."""
+        from refglmm.inference.compare import ranova
+
+        return ranova(self)
+
+    def wald_test(self, L: Any, ddf: Any = "auto") -> WaldTest:
+        """Test the linear hypothesis L beta = 0; see :func:`refglmm.inference.denominator_df.wald_test`."""
+        from refglmm.inference.denominator_df import wald_test
+
+        return wald_test(self, L, ddf)
+
+    def pb_test(
+        self,
+        smaller: FittedModel | str | None,
+        nsim: int = 1000,
+        seed: Any = None,
+        *,
+        executor: Any = None,
+        progress: bool | None = None,
+    ) -> PBTest:
+        """Compare with a smaller model by the parametric bootstrap; see :func:`refglmm.inference.pb_test.pb_compare`.
+
+        ``smaller`` is a fit, the label of a fixed-effects term to leave out, or None: no random effects.
+        """
+        from refglmm.inference.pb_test import pb_test
+
+        return pb_test(self, smaller, nsim=nsim, seed=seed, executor=executor, progress=progress)
+
+    def all_fit(self, optimizers: Any = None, *, executor: Any = None, progress: bool | None = None) -> AllFit:
+        """Fit the model anew with every optimiser; see :func:`refglmm.inference.all_fit.all_fit`."""
+        from refglmm.inference.all_fit import all_fit
+
+        return all_fit(self, optimizers, executor=executor, progress=progress)
+
     # -- how it was fitted -----------------------------------------------------------------------------------
 
     @property
@@ -704,9 +792,27 @@ class FittedModel:
 
     # -- showing ---------------------------------------------------------------------------------------------
 
-    def summary(self, *, correlation: bool | None = None) -> summary_module.Summary:
-        """Summary that prints like lme4's; ``correlation`` of the fixed effects: None shows up to 12."""
-        return summary_module.summary(self, correlation_shown=correlation)
+    def summary(self, *, correlation: bool | None = None, ddf: Any = None) -> summary_module.Summary:
+        """Summary that prints like lme4's.
+
+        Parameters
+        ----------
+        correlation : bool, optional
+            Show the correlation of the fixed effects; by default for up to 12.
+        ddf : str or number, optional
+            Add degrees of freedom and p-values to the t values of a linear mixed model, as lmerTest does:
+            "satterthwaite", "kenward-roger", "residual", "auto" or a number.
+        """
+        if ddf is None:
+            return summary_module.summary(self, correlation_shown=correlation)
+        from refglmm.inference.coefficients import coefficient_tests, method_sentence
+        from refglmm.inference.denominator_df import covariance_for, resolve_method
+
+        method = resolve_method(self, ddf)
+        tests = summary_module.CoefficientTests(
+            coefficient_tests(self, method), covariance_for(self, method), f"t-tests use {method_sentence(method)}"
+        )
+        return summary_module.summary(self, correlation_shown=correlation, tests=tests)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; schema in :mod:`refglmm.fit.serialise`."""

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Mapping
 from copy import copy, deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from refglmm.errors import (
 )
 from refglmm.families.registry import FAMILIES, get_family
 from refglmm.fit.parameters import par_from_theta
+from refglmm.fit.response import raw_with_response
 from refglmm.fitted import FittedModel
 from refglmm.formula.convert import to_table
 from refglmm.formula.design import Checks, build_design
@@ -48,6 +49,9 @@ from refglmm.optimize.records import Optimum
 from refglmm.optimize.rescale import rescaled, restore
 from refglmm.optimize.separation import runaway_deviations, separated_columns
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
+
+if TYPE_CHECKING:
+    from refglmm.inference.coefficients import ClassicFit
 
 MODES = ("exact", "lme4")
 
@@ -113,7 +117,7 @@ class GLMM:
             "subset": deepcopy(subset),
             "na_action": na_action,
             "contrasts": deepcopy(contrasts),
-            "env": dict(env or {}),
+            "env": {name: deepcopy(v) if isinstance(v, np.ndarray) else v for name, v in (env or {}).items()},
             "double_bar": double_bar,
             "checks": dict(checks or {}),
             "mode": mode,
@@ -175,7 +179,8 @@ class GLMM:
             before = self.frame.weights
             trials = np.divide(trials * chosen, before, out=chosen.copy(), where=before > 0)
         other = copy(self)
-        other.frame = replace(self.frame, y=values, weights=chosen, trials=trials)
+        raw = raw_with_response(self.frame, values, trials)
+        other.frame = replace(self.frame, y=values, weights=chosen, trials=trials, raw=raw)
         other.problem = self.problem.with_response(values, chosen)
         other.other_response = True
         return other
@@ -206,8 +211,9 @@ class GLMM:
         if unknown := [name for name in arguments if name not in (*settings, "link")]:
             raise ArgumentError(f"a model has no argument {unknown[0]!r}; known are {', '.join(settings)}, link")
         settings |= arguments
-        if "link" in arguments and "family" not in arguments and type(self.family) in FAMILIES.values():
-            settings["family"] = type(self.family)
+        known_shape = self.family.fixed_shape.size > 0
+        if "link" in arguments and "family" not in arguments and self.family.name in FAMILIES and not known_shape:
+            settings["family"] = self.family.name
         if data is None:
             self._refuse_unkept(changed, settings)
         else:
@@ -305,6 +311,22 @@ class GLMM:
         )
         self._warn(optimum, separated)
         return fit
+
+    def classic(self, *, df_method: str | float = "auto", level: float = 0.95, **fit_arguments: Any) -> ClassicFit:
+        """Fit and read as a classical analysis: t tests with denominator degrees of freedom, confidence limits.
+
+        Parameters
+        ----------
+        df_method : {"auto", "satterthwaite", "kenward-roger", "residual", "inf"} or number
+            "auto" is "satterthwaite" for linear mixed models (fitted by REML), "inf" (z tests) for others.
+        level : float
+            Of the confidence limits.
+        **fit_arguments
+            See :meth:`fit`.
+        """
+        from refglmm.inference.coefficients import classic
+
+        return classic(self.fit(**{"reml": self.is_lmm, **fit_arguments}), df_method, level)
 
     def _estimate(self, n_agq: int, reml: bool, control: Control, start: dict[str, Any]) -> tuple[Optimum, Mode, float]:
         """Fit on the columns as they are, or on rescaled ones; returns sigma too."""

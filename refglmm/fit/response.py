@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, DataError, ResponseError
 from refglmm.formula.convert import to_column
-from refglmm.formula.expressions import Call, deparse, parse_expression
+from refglmm.formula.expressions import Call, Name, deparse, parse_expression
 from refglmm.formula.frame import ModelFrame
-from refglmm.formula.values import Factor, Logical, as_numeric
+from refglmm.formula.values import Column, Factor, Logical, as_numeric
 
 FloatArray = NDArray[np.float64]
 
@@ -68,6 +68,26 @@ def response_frame(
     return pd.DataFrame({name: _one_column(frame, y) for name, y in zip(names, draws, strict=True)}, index=index)
 
 
+def _column_name(text: str | None) -> str:
+    """Name of the column that a response text stands for; the text itself where it is more than a name."""
+    node = None if text is None else parse_expression(text)
+    return node.name if isinstance(node, Name) else str(text)
+
+
+def raw_with_response(frame: ModelFrame, y: FloatArray, trials: FloatArray | None) -> dict[str, Column]:
+    """Return the raw columns of a frame with another response in those that hold one."""
+    raw, response = dict(frame.raw), _column_name(frame.formula.response)
+    pair = cbind_names(frame.formula.response)
+    if pair is not None and trials is not None:
+        success = _whole(y * trials)
+        columns: dict[str, Column] = {_column_name(pair[0]): success, _column_name(pair[1]): trials - success}
+    elif frame.response_kind == "factor":
+        columns = {response: Factor((y > 0).astype(np.int32), np.array(frame.response_levels, dtype=object))}
+    else:
+        columns = {response: Logical(y) if isinstance(raw.get(response), Logical) else y}
+    return raw | {name: column for name, column in columns.items() if name in raw}
+
+
 def padded_frame(frame: ModelFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Rows that a fit excluded for missing values come back as missing."""
     place = np.where(frame.kept, np.cumsum(frame.kept) - 1, -1)
@@ -86,7 +106,7 @@ def _one_column(frame: ModelFrame, y: FloatArray) -> Any:
         codes = np.where(np.isnan(y), -1, y > 0).astype(np.int8)
         return pd.Categorical.from_codes(codes, categories=list(frame.response_levels))
     if frame.response_kind == "binary" and not np.isnan(y).any():
-        column = frame.raw.get(frame.formula.response or "")
+        column = frame.raw.get(_column_name(frame.formula.response))
         return y.astype(bool) if isinstance(column, Logical) else y.copy()
     return y.copy()
 

@@ -191,8 +191,8 @@ def refuse_new_levels(fit: FittedModel, newdata: Any, rows: Rows, used: Sequence
             shown = ", ".join(map(repr, levels[:MOST_LISTED]))
             more = f", ... ({len(levels)} in all)" if len(levels) > MOST_LISTED else ""
             raise DataError(
-                f"new levels of grouping factor {term.group!r}: {shown}{more}; use allow_new_levels=True to predict "
-                "them without a random effect of their own, or re_form=False",
+                f"new levels of grouping factor {term.group!r}: {shown}{more}; use allow_new_levels=True, or "
+                "re_form=False",
                 group=term.group,
                 levels=levels,
             )
@@ -221,7 +221,7 @@ def chosen_columns(fit: FittedModel, re_form: Any) -> list[BoolArray]:
 
 def _named_terms(re_form: Any) -> tuple[RandomTerm, ...]:
     """Random terms of ``re_form``; none for False, a missing value and "~0"."""
-    if re_form is False or (np.isscalar(re_form) and not isinstance(re_form, str) and pd.isna(re_form)):
+    if re_form is False or re_form is pd.NA or (isinstance(re_form, float) and np.isnan(re_form)):
         return ()
     if not isinstance(re_form, str | Formula):
         raise ArgumentError(f"re_form must be None, False or a formula such as '~ (1 | g)', not {re_form!r}")

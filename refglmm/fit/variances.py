@@ -6,24 +6,33 @@ of ``vcov``, a row (x, z) and a = Lambda'z,
 .. math:: \operatorname{Var}(x'\hat\beta + z'\tilde b - z'b) =
           s^2 \{ (x - K'a)'\, V\, (x - K'a) + a' H^{-1} a \}, \qquad K = H^{-1}\Lambda'Z'WX,\; V = (R_X'R_X)^{-1}
 
-The first part needs K (q x p); the second only the blocks of H^-1 that belong to the levels of the row: those within
-a term, and those of pairs of levels that met in the data, come from the selected inverse, other pairs from solves. A
-level that the fit did not have adds :math:`z'\Sigma z`: its effect is a new draw, independent of all the rest.
+The first part is what the estimation of beta adds: :math:`x - K'a = d\hat\eta/d\beta` at the moving mode. Estimation of
+all of :math:`\psi` = (theta, beta, log phi) adds, by the delta method,
 
-Source: Bates et al. (2015), equations 54 to 60; Searle, Casella and McCulloch, *Variance components*, chapter 7.
+.. math:: J\,\operatorname{Cov}(\hat\psi)\,J', \qquad J = d\hat\eta/d\psi = (0, x', 0) + z'\,db/d\psi
+
+in its place. The second part needs only the blocks of H^-1 that belong to the levels of the row: those within a term,
+and those of pairs of levels that met in the data, come from the selected inverse, other pairs from solves. A level that
+the fit did not have adds :math:`z'\Sigma z`: its effect is a new draw, independent of all the rest.
+
+Sources: Bates et al. (2015), equations 54 to 60; Kackar and Harville (1984) for the uncertainty of theta in a linear
+mixed model; Kass and Steffey (1989) in general.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.linalg import inv
+from numpy.linalg import LinAlgError
 from numpy.typing import NDArray
 
+from refglmm.errors import NotAvailableError
 from refglmm.fit.parameters import fit_parameters
 from refglmm.fit.ranef import inverse_blocks, posterior_scale, term_starts
 from refglmm.fit.varcorr import term_factors
+from refglmm.fit.vcov import free_parameters, invert_scaled, rx_covariance
 
 if TYPE_CHECKING:
     from refglmm.fit.rows import Rows
@@ -34,44 +43,145 @@ FloatArray = NDArray[np.float64]
 BLOCK = 4_000_000
 
 
-def linear_predictor_variance(fit: FittedModel, rows: Rows) -> FloatArray:
-    """Variance of the linear predictor of each row, given the covariance parameters, shape (m,).
+@dataclass(frozen=True)
+class Estimated:
+    """What estimated parameters move and how uncertain they are.
+
+    Attributes
+    ----------
+    slopes : float array, shape (q, number of parameters)
+        db/dpsi, the random effects following their mode.
+    covariance : float array, shape (number of parameters, number of parameters)
+    beta : slice
+        Where beta stands among the parameters.
+    """
+
+    slopes: FloatArray
+    covariance: FloatArray
+    beta: slice
+
+
+def linear_predictor_variance(fit: FittedModel, rows: Rows, *, unconditional: bool = False) -> FloatArray:
+    """Variance of the linear predictor of each row, shape (m,).
 
     Parameters
     ----------
     rows : Rows
         Columns of Z that take no part are zero; a code of -1 is a level that the fit did not have. Zero X leaves the
         random part alone.
+    unconditional : bool
+        Add the uncertainty of the covariance (and shape) parameters; without it they are taken as known.
     """
-    factors = term_factors(fit)
-    a = [_known(Z @ T, codes) for Z, T, codes in zip(rows.Z, factors, rows.codes, strict=True)]
+    unknown = [codes[:, None] < 0 for codes in rows.codes]
+    z = [np.where(new, 0.0 * Z, Z) for Z, new in zip(rows.Z, unknown, strict=True)]  # NaN stays NaN
     codes = [np.maximum(level, 0) for level in rows.codes]
-    within = _fixed_share(fit, rows.X, a, codes) + _random_share(fit, len(rows.X), a, codes)
-    return posterior_scale(fit) * within + _new_level_variance(fit, rows)
+    a = [values @ T for values, T in zip(z, term_factors(fit), strict=True)]
+    estimated = all_parameters(fit) if unconditional else fixed_effects(fit)
+    out = _estimation_share(fit, rows.X, z, codes, estimated)
+    out += posterior_scale(fit) * _random_share(fit, len(rows.X), a, codes)
+    return out + _new_level_variance(fit, rows)
 
 
-def _known(a: FloatArray, codes: NDArray[Any]) -> FloatArray:
-    """Rows of a, zero (or NaN, where they are) at levels that the fit did not have."""
-    return np.where(codes[:, None] < 0, 0.0 * a, a)
+# --- what estimation adds ------------------------------------------------------------------------------------
 
 
-def _fixed_share(fit: FittedModel, X: FloatArray, a: list[FloatArray], codes: list[NDArray[Any]]) -> FloatArray:
-    """(x - K'a)' V (x - K'a) of each row."""
-    mode, p = fit.conditional, X.shape[1]
-    if not p:
-        return np.zeros(len(X))
-    K = mode.factor.solve_Lt(np.array(mode.rzx))
-    starts = term_starts(fit)
-    by_level = [K[i:j].reshape(-1, term.k, p) for term, i, j in zip(fit.design.terms, starts, starts[1:], strict=False)]
-    root, out = inv(mode.rx), np.empty(len(X))
-    step = max(1, BLOCK // (p * max([1, *(term.k for term in fit.design.terms)])))
+def fixed_effects(fit: FittedModel) -> Estimated:
+    """beta alone, the covariance parameters taken as known: db/dbeta = -Lambda K, covariance s^2 V."""
+    mode = fit.conditional
+    slopes = -_lambda_times(fit, mode.factor.solve_Lt(np.array(mode.rzx)))
+    return Estimated(slopes, rx_covariance(fit), slice(0, slopes.shape[1]))
+
+
+def _lambda_times(fit: FittedModel, u: FloatArray) -> FloatArray:
+    """Lambda times the columns of u."""
+    starts, out = term_starts(fit), np.empty_like(u)
+    for T, i, j in zip(term_factors(fit), starts, starts[1:], strict=False):
+        by_level = u[i:j].reshape((j - i) // len(T), len(T), u.shape[1])
+        out[i:j] = (T @ by_level).reshape(j - i, u.shape[1])
+    return out
+
+
+def all_parameters(fit: FittedModel) -> Estimated:
+    """psi = (theta, beta, log phi), those on their boundary held fixed.
+
+    Raises
+    ------
+    NotAvailableError
+        The fit has no Hessian, or none that is positive definite.
+    """
+    if fit.optimum.hessian is None or fit.n_agq == 0 or fit.mode_name == "lme4":
+        raise NotAvailableError(
+            "the uncertainty of the covariance parameters needs their Hessian (exact mode, n_agq >= 1); use se=True"
+        )
+    keep = np.flatnonzero(free_parameters(fit))
+    covariance = np.zeros_like(fit.optimum.hessian)
+    try:
+        covariance[np.ix_(keep, keep)] = 2.0 * invert_scaled(fit.optimum.hessian[np.ix_(keep, keep)])
+    except LinAlgError:
+        raise NotAvailableError("the Hessian of this fit is not positive definite; use se=True") from None
+    n_par, slopes = len(fit.optimum.par), _mode_slopes(fit)
+    if not fit.is_lmm:
+        return Estimated(slopes, covariance, slice(n_par, n_par + len(fit.optimum.beta)))
+    return _with_profiled_beta(fit, slopes[:, :n_par], covariance)
+
+
+def _mode_slopes(fit: FittedModel) -> FloatArray:
+    """db/dpsi = Lambda du/dpsi + (dLambda/dpsi) u at the estimates, shape (q, number of parameters)."""
+    from refglmm.likelihood import layout as kernels
+    from refglmm.likelihood.laplace import LaplaceObjective
+    from refglmm.likelihood.pirls import Pirls
+
+    problem, layout = fit.problem, fit.problem.layout
+    phi = np.ones(problem.n_phi) if fit.is_lmm else np.array(fit.optimum.phi)  # u is relative to sigma in the former
+    psi = problem.join(np.array(fit.optimum.par), fit.beta, phi)
+    objective = LaplaceObjective(Pirls(problem, fit.settings["control"].engine))
+    objective.resume((np.array(fit.conditional.u),))
+    objective.value(psi)
+    slopes, moved = _lambda_times(fit, objective.mode_slope(psi)), np.empty(problem.q)
+    for k, d_T in enumerate(problem.factor_derivatives(np.array(fit.optimum.par))):
+        kernels.lambda_times(d_T, layout.T_start, layout.k, layout.levels, objective.u, moved)
+        slopes[:, k] += moved
+    return slopes
+
+
+def _with_profiled_beta(fit: FittedModel, theta_slopes: FloatArray, theta_covariance: FloatArray) -> Estimated:
+    r"""(theta, beta) of a linear mixed model, whose beta is a function of theta plus an independent error.
+
+    .. math:: B = d\hat\beta/d\theta = -V X'W\, Z\, db/d\theta, \qquad \operatorname{Cov}(\hat\beta) = s^2 V + B
+              \operatorname{Cov}(\hat\theta) B'
+    """
+    beta, design = fixed_effects(fit), fit.design
+    Zb = design.Zt().T @ theta_slopes
+    V = beta.covariance / posterior_scale(fit)
+    B = -V @ (design.X.T @ (fit.frame.weights[:, None] * Zb))
+    cross = B @ theta_covariance
+    covariance = np.block([[theta_covariance, cross.T], [cross, beta.covariance + cross @ B.T]])
+    n_par = theta_slopes.shape[1]
+    return Estimated(np.hstack([theta_slopes, beta.slopes]), covariance, slice(n_par, n_par + len(V)))
+
+
+def _estimation_share(
+    fit: FittedModel, X: FloatArray, z: list[FloatArray], codes: list[NDArray[Any]], estimated: Estimated
+) -> FloatArray:
+    """J Cov J' of each row, J = (0, x', 0) + z' db/dpsi."""
+    starts, n = term_starts(fit), estimated.covariance.shape[0]
+    by_level = [
+        estimated.slopes[i:j].reshape((j - i) // values.shape[1], values.shape[1], n)
+        for values, i, j in zip(z, starts, starts[1:], strict=False)
+    ]
+    out = np.empty(len(X))
+    step = max(1, BLOCK // (max(n, 1) * max([1, *(values.shape[1] for values in z)])))
     for first in range(0, len(X), step):
         here = slice(first, first + step)
-        r = X[here].copy()
-        for at, level, K_t in zip(a, codes, by_level, strict=True):
-            r -= np.einsum("ik,ikp->ip", at[here], K_t[level[here]])
-        out[here] = np.sum((r @ root) ** 2, axis=1)
+        J = np.zeros((len(X[here]), n))
+        J[:, estimated.beta] = X[here]
+        for values, level, slopes in zip(z, codes, by_level, strict=True):
+            J += np.einsum("ik,ikp->ip", values[here], slopes[level[here]])
+        out[here] = np.einsum("ip,pr,ir->i", J, estimated.covariance, J, optimize=True)
     return out
+
+
+# --- what would be left if all parameters were known ---------------------------------------------------------
 
 
 def _random_share(fit: FittedModel, m: int, a: list[FloatArray], codes: list[NDArray[Any]]) -> FloatArray:
