@@ -32,6 +32,12 @@ _HOME = {
     "FittedModel": "fitted",
     "Control": "optimize.control",
     "gh_rule": "likelihood.quadrature",
+    "lsmeans": "effects.means",
+    "conditional_effects": "effects.conditional",
+    "simple_effects": "effects.conditional",
+    "johnson_neyman": "effects.conditional",
+    "marginal_effects": "effects.marginal",
+    "marginal_means": "effects.marginal",
 }
 _MODULES = ("datasets", "families", "errors", "plots")
 
