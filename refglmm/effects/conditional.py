@@ -20,7 +20,7 @@ deviation to each side); Johnson and Neyman (1936); Bates et al. (2015), equatio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,7 @@ class _Setting:
     values: dict[str, list[Any]]
     moderator_texts: dict[str, str]
     held: dict[str, Any]
+    named: frozenset[str]
 
     @property
     def moderators(self) -> tuple[str, ...]:
@@ -113,7 +114,7 @@ def _setting(
     if several:
         raise ArgumentError(f"at: {several[0]!r} is not part of the effect and needs one value", variable=several[0])
     held = {n: given[n][0] if n in given else v.baseline for n, v in variables.items() if n not in names}
-    return _Setting(variables, names[0], values, texts, held)
+    return _Setting(variables, names[0], values, texts, held, frozenset([*names, *given]))
 
 
 def _focal_values(variable: Variable, resolution: int) -> list[Any]:
@@ -293,7 +294,7 @@ def conditional_effects(
         raise ArgumentError("re='integrate' averages means of the response; use type='response'")
     resolve_method(fit, ddf)
     setting = _setting(fit, effect, at, sd_multiplier, sd_slice, resolution, 3)
-    rows = rows_at(fit, _grid_frame(setting), offset)
+    rows = rows_at(fit, _grid_frame(setting), offset, setting.named)
     numbers = _curve(fit, rows, levels or re, type, prob, ddf)
     table = cross(setting.variables, setting.values).assign(**numbers)
     text = ":".join(setting.values)
@@ -301,7 +302,7 @@ def conditional_effects(
     held = held_text(setting.variables, setting.held)
     notes = (
         f"held at {held}" if held else "",
-        offset_text(fit, offset),
+        offset_text(fit, offset, setting.named),
         f"random effects: {_re_text(re)}; scale: {scale}; {prob:g} intervals",
     )
     return ConditionalEffects(
@@ -520,9 +521,7 @@ def _at_one_point(setting: _Setting, at: Mapping[str, Any] | None) -> _Setting:
     place = setting.values[focal.name] if at is not None and focal.name in at else [focal.mean]
     if len(place) != 1:
         raise ArgumentError(f"at: the slope of {focal.name!r} is taken at one value, not {len(place)}")
-    return _Setting(
-        setting.variables, setting.focal, {**setting.values, focal.name: place}, setting.moderator_texts, setting.held
-    )
+    return replace(setting, values={**setting.values, focal.name: place})
 
 
 def _focal_place(setting: _Setting) -> dict[str, Any]:
@@ -554,7 +553,7 @@ def _effect_rows(fit: FittedModel, setting: _Setting) -> tuple[Rows, list[str]]:
         return row_derivatives(fit, frame, focal.name), [f"Slope of {focal.name}"]
     C, terms = _differences(setting.values[focal.name])
     places = len(frame) // C.shape[1]
-    return rows_at(fit, frame).combine(np.asarray(np.kron(np.eye(places), C), dtype=float)), terms
+    return rows_at(fit, frame, named=setting.named).combine(np.asarray(np.kron(np.eye(places), C), dtype=float)), terms
 
 
 def _simple(
@@ -581,7 +580,7 @@ def _simple(
 
 def _response_effects(fit: FittedModel, setting: _Setting, rows: Rows, re: str) -> tuple[FloatArray, FloatArray]:
     """Simple effects on the mean, with their derivatives in (par, beta)."""
-    there = rows_at(fit, _grid_frame(setting))
+    there = rows_at(fit, _grid_frame(setting), named=setting.named)
     if setting.variables[setting.focal].numeric:
         return slopes(fit, there, rows, re)
     C, _ = _differences(setting.values[setting.focal])
@@ -626,8 +625,7 @@ def johnson_neyman(
     low, high = setting.variables[name].values[0], setting.variables[name].values[-1]
 
     def excess(places: Sequence[float]) -> FloatArray:
-        here = _Setting(setting.variables, setting.focal, {**setting.values, name: list(places)}, {}, setting.held)
-        rows, _ = _effect_rows(fit, here)
+        rows, _ = _effect_rows(fit, replace(setting, values={**setting.values, name: list(places)}))
         found = estimate_rows(fit, rows, ddf)
         return np.abs(found.estimate) - critical_values(prob, found.df) * found.se
 

@@ -451,4 +451,8 @@ def _notes(
 def _lost(of: Means, rows: Rows, frame: pd.DataFrame) -> list[str]:
     names = frame["contrast"][~rows.estimable].tolist()
     dropped = ", ".join(of.fit.design.dropped)
-    return [f"not estimable (column {dropped} of the model was dropped): {', '.join(names)}"] if names else []
+    return (
+        [f"not estimable (dropped from the model: {dropped or 'nothing; no data'}): {', '.join(names)}"]
+        if names
+        else []
+    )

@@ -9,8 +9,8 @@ such rows,
 with c a combination of the variables asked for, g one of the other factors. Rows come from
 :meth:`.Design.fixed_matrix`, so contrasts, interactions and stateful transforms are those of the fit. Baselines:
 numeric variables stand at their mean over the rows used; factors are averaged over, or stand at their most frequent
-level, as the caller says; ``offset()`` terms are evaluated on the grid (their variables at their means), an
-``offset=`` argument stands at its mean.
+level, as the caller says; the offset stands at its mean over the rows used (as in emmeans), except for ``offset()``
+terms one of whose variables the caller has put somewhere: these are evaluated there.
 
 Where columns of X were dropped for rank deficiency, :math:`\ell'\beta` is estimable only if :math:`\ell` lies in
 the row space of X: with :math:`X_d = X_k A`, if :math:`\ell_d = A'\ell_k`.
@@ -24,7 +24,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -65,12 +65,15 @@ class Variable:
         A factor, text, truth values, or a number that the formula turns into a factor.
     fixed : bool
         Whether the fixed part uses it (else only random slopes or the offset do).
+    offset_only : bool
+        Whether nothing but ``offset()`` uses it.
     """
 
     name: str
     column: pd.Series
     categorical: bool
     fixed: bool
+    offset_only: bool
 
     @cached_property
     def values(self) -> list[Any]:
@@ -153,16 +156,15 @@ def _listed(values: Sequence[Any], most: int = 12) -> str:
 
 def model_variables(fit: FittedModel) -> dict[str, Variable]:
     """Variables of the fixed part (in order of appearance), then those of random slopes and offsets only."""
-    frame = fit.frame
-    fixed = _names(fit.design.matrix.terms.used)
-    slopes = [name for term in fit.design.terms for name in _names(term.matrix.terms.used)]
-    names = dict.fromkeys([*fixed, *slopes, *_names(frame.formula.offsets)])
-    texts = (*fit.design.matrix.terms.used, *(t for term in fit.design.terms for t in term.matrix.terms.used))
-    return {
-        name: Variable(name, frame.data[name], _is_categorical(frame.data[name], name, texts), name in fixed)
-        for name in names
-        if name in frame.raw
-    }
+    frame, design = fit.frame, fit.design
+    texts = [*design.matrix.terms.used, *(t for term in design.terms for t in term.matrix.terms.used)]
+    fixed, used = set(_names(design.matrix.terms.used)), _names(texts)
+    out = {}
+    for name in dict.fromkeys([*used, *_names(frame.formula.offsets)]):
+        if name in frame.raw:
+            column = frame.data[name]
+            out[name] = Variable(name, column, _is_categorical(column, name, texts), name in fixed, name not in used)
+    return out
 
 
 def _names(texts: Iterable[str]) -> list[str]:
@@ -300,20 +302,24 @@ class Rows:
         return Rows(self.L[index], self.offset[index], Z, self.defect[index], self.empty[index])
 
 
-def rows_at(fit: FittedModel, newdata: pd.DataFrame, offset: float | None = None) -> Rows:
+def rows_at(
+    fit: FittedModel, newdata: pd.DataFrame, offset: float | FloatArray | None = None, named: Collection[str] = ()
+) -> Rows:
     """Rows of X, Z and the offset for data that hold all variables of the model.
 
     Parameters
     ----------
-    offset : float, optional
-        In place of the model's offset, for all rows.
+    offset : float or array, optional
+        In place of the model's offset.
+    named : collection of str
+        Variables that the caller has put somewhere, see :func:`offset_at`.
     """
     if fit.design.X.shape[1] == 0:
         raise NotAvailableError("the model has no fixed effects: there is nothing to average or to compare")
     full = fit.design.fixed_matrix(newdata, all_columns=True)
     _, scope = evaluate_new(fit.frame, newdata)
     Z = tuple(term.matrix.build(scope.column, len(newdata)) for term in fit.design.terms)
-    offsets = _offset(fit, newdata) if offset is None else np.full(len(newdata), float(offset))
+    offsets = offset_at(fit, newdata, named) if offset is None else np.full(len(newdata), offset, dtype=float)
     L = np.ascontiguousarray(full[:, list(fit.design.kept_columns)])
     return Rows(L, offsets, Z, _defect(fit, full), np.zeros(len(newdata), dtype=bool))
 
@@ -329,13 +335,33 @@ def _defect(fit: FittedModel, L: FloatArray) -> FloatArray:
     return L[:, dropped] - L[:, kept] @ A
 
 
-def _offset(fit: FittedModel, newdata: pd.DataFrame) -> FloatArray:
-    """``offset()`` terms on the new rows, plus the mean of the ``offset=`` argument over the rows used."""
+def offset_at(
+    fit: FittedModel, newdata: pd.DataFrame, named: Collection[str], rows: NDArray[np.int64] | None = None
+) -> FloatArray:
+    """Offset of new rows: that of the fit, except for the ``offset()`` terms whose variables are named.
+
+    Parameters
+    ----------
+    named : collection of str
+        Variables that the caller has put somewhere; terms that hold one of them are evaluated on ``newdata``.
+    rows : int array, shape (m,), optional
+        Rows of the fit that the new ones were made of, for the rest of the offset. None: its mean over all rows.
+    """
     frame = fit.frame
-    if frame.offset_argument is None:
-        return fit.design.offset_values(newdata)
-    written = sum((as_numeric(frame.columns[text]) for text in frame.formula.offsets), np.zeros(frame.n))
-    return fit.design.offset_values(newdata, offset=float(np.mean(frame.offset - written)))
+
+    def known(values: Any) -> Any:
+        return np.mean(values) if rows is None else np.asarray(values)[rows]
+
+    total = np.full(len(newdata), known(frame.offset))
+    _, scope = evaluate_new(frame, newdata)
+    for text in touched_offsets(fit, named):
+        total = total + as_numeric(scope.column(text)) - known(as_numeric(frame.columns[text]))
+    return total
+
+
+def touched_offsets(fit: FittedModel, named: Collection[str]) -> list[str]:
+    """``offset()`` terms that hold one of the variables."""
+    return [text for text in fit.frame.formula.offsets if set(_names([text])) & set(named)]
 
 
 def row_weights(fit: FittedModel) -> FloatArray:
@@ -410,14 +436,17 @@ def _counts(fit: FittedModel, cells: Mapping[str, Variable], values: Mapping[str
 
 def held_text(variables: Mapping[str, Variable], held: Mapping[str, Any]) -> str:
     """``x = 4.69, sex = F``: values of what was held, rounded for the reader only."""
-    return ", ".join(f"{n} = {v:.4g}" if variables[n].numeric else f"{n} = {v}" for n, v in held.items())
+    shown = {n: v for n, v in held.items() if not variables[n].offset_only}  # of offsets their own note speaks
+    return ", ".join(f"{n} = {v:.4g}" if variables[n].numeric else f"{n} = {v}" for n, v in shown.items())
 
 
-def offset_text(fit: FittedModel, offset: float | None) -> str:
+def offset_text(fit: FittedModel, offset: float | None, named: Collection[str]) -> str:
     """What a table says about the offset; empty if the model has none."""
+    if not fit.frame.has_offset:
+        return ""
     if offset is not None:
-        return f"offset: {offset:.4g} in all rows"
-    parts = [f"{text} at the grid's values" for text in fit.frame.formula.offsets]
-    if fit.frame.offset_argument is not None:
-        parts.append("the offset= argument at its mean")
-    return f"offset: {', '.join(parts)}" if parts else ""
+        return f"offset: {offset:.4g}"
+    touched = touched_offsets(fit, named)
+    rest = len(touched) < len(fit.frame.formula.offsets) or fit.frame.offset_argument is not None
+    parts = ([f"its mean {np.mean(fit.frame.offset):.4g}"] if rest else []) + [f"{t} as asked for" for t in touched]
+    return f"offset: {', '.join(parts)}"

@@ -29,7 +29,16 @@ from numpy.typing import NDArray
 from refglmm.effects import tables
 from refglmm.effects.contrasts import families
 from refglmm.effects.derivatives import row_derivatives
-from refglmm.effects.grid import Rows, Variable, check_at, find_variable, model_variables, parse_names, rows_at
+from refglmm.effects.grid import (
+    Rows,
+    Variable,
+    check_at,
+    find_variable,
+    model_variables,
+    offset_at,
+    parse_names,
+    rows_at,
+)
 from refglmm.effects.scales import (
     check_integrable,
     check_level,
@@ -102,34 +111,29 @@ class AverageEffects:
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """Data to average over: rows of the fit with positive weight, with some columns replaced."""
+    """Data to average over: the rows of a fit that have positive weight."""
 
     fit: FittedModel
     variables: Mapping[str, Variable]
-    offset: FloatArray
+    used: NDArray[np.int64]
     frame: pd.DataFrame
-    own_offset: bool
+    offset: float | None
 
     def with_values(self, values: Mapping[str, Any]) -> pd.DataFrame:
         """The rows with one value for all in some columns."""
         n = len(self.frame)
         return self.frame.assign(**{name: self.variables[name].typed([v] * n) for name, v in values.items()})
 
-    def rows(self, frame: pd.DataFrame) -> Rows:
-        """Rows of the model; the offset is that of the fit unless a variable of ``offset()`` may have changed."""
-        rows = rows_at(self.fit, frame, 0.0)
-        if not self.own_offset:
-            return Rows(rows.L, self.offset, rows.Z, rows.defect, rows.empty)
-        changed = self.fit.design.offset_values(frame) if self.fit.frame.offset_argument is None else None
-        return Rows(rows.L, self.offset if changed is None else changed, rows.Z, rows.defect, rows.empty)
+    def rows(self, values: Mapping[str, Any]) -> Rows:
+        """The rows of the model with one value for all in some variables; offsets stay those of the data."""
+        frame = self.with_values(values)
+        offset = offset_at(self.fit, frame, list(values), self.used) if self.offset is None else self.offset
+        return rows_at(self.fit, frame, offset)
 
 
 def _sample(fit: FittedModel, offset: float | None) -> _Sample:
     used = np.flatnonzero(np.asarray(fit.frame.weights) > 0)
-    frame = fit.frame.data.iloc[used].reset_index(drop=True)
-    given = np.asarray(fit.frame.offset)[used] if offset is None else np.full(len(used), float(offset))
-    own = offset is None and bool(fit.frame.formula.offsets)
-    return _Sample(fit, model_variables(fit), given, frame, own)
+    return _Sample(fit, model_variables(fit), used, fit.frame.data.iloc[used].reset_index(drop=True), offset)
 
 
 def _scenarios(sample: _Sample, at: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -149,7 +153,7 @@ def _groups(sample: _Sample, by: Any) -> tuple[tuple[str, ...], list[tuple[tuple
 
 def _by_one(sample: _Sample, name: str) -> list[tuple[tuple[Any, ...], Any]]:
     variable = sample.variables[name]
-    codes = Variable(name, sample.frame[name], variable.categorical, True).codes(variable.values)
+    codes = variable.codes(variable.values)[sample.used]
     return [((v,), np.flatnonzero(codes == i)) for i, v in enumerate(variable.values) if np.any(codes == i)]
 
 
@@ -157,8 +161,8 @@ def _per_row(fit: FittedModel, rows: Rows, type: str, re: str) -> tuple[FloatArr
     """Mean (or linear predictor) of each row with its derivatives in (par, beta)."""
     if not rows.estimable.all():
         raise NotAvailableError(
-            f"some rows are not estimable: column {', '.join(fit.design.dropped)} of the model was dropped, and its "
-            "combination of levels does not occur in the data; restrict it with at="
+            f"not estimable: {', '.join(fit.design.dropped)} was dropped from the model, and some rows need it; restrict "
+            "them with at=, or leave the term out"
         )
     if type == "response":
         return means(fit, rows, re)
@@ -240,15 +244,15 @@ def _effects_of(
     sample: _Sample, variable: Variable, values: Mapping[str, Any], type: str, re: str
 ) -> list[tuple[str, FloatArray, FloatArray]]:
     """Effects of one variable on every row: name, values (n,), derivatives (n, n_par + p)."""
-    fit, frame = sample.fit, sample.with_values(values)
+    fit = sample.fit
     if variable.numeric:
-        along = row_derivatives(fit, frame, variable.name)
-        value, jacobian = _per_row_slope(fit, sample.rows(frame), along, type, re)
+        along = row_derivatives(fit, sample.with_values(values), variable.name)
+        value, jacobian = _per_row_slope(fit, sample.rows(values), along, type, re)
         return [("dY/dx", value, jacobian)]
     first, *others = variable.values
 
     def at(level: Any) -> tuple[FloatArray, FloatArray]:
-        return _per_row(fit, sample.rows(sample.with_values({**values, variable.name: level})), type, re)
+        return _per_row(fit, sample.rows({**values, variable.name: level}), type, re)
 
     base, base_jacobian = at(first)
     out = []
@@ -301,7 +305,7 @@ def marginal_means(
     by_names, groups = _groups(sample, by)
     pieces = []
     for values in _scenarios(sample, wanted):
-        value, jacobian = _per_row(fit, sample.rows(sample.with_values(values)), type, re)
+        value, jacobian = _per_row(fit, sample.rows(values), type, re)
         pieces += _averages(dict(values), by_names, groups, value, jacobian)
     return _result(fit, "Average means", pieces, type, re, level, ddf, tested=False)
 

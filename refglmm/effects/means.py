@@ -212,7 +212,7 @@ class Means:
             " ".join(tables.short(v) for v in row) for row in self.labels[~self.rows.estimable].astype(object).values
         ]
         dropped = ", ".join(self.fit.design.dropped)
-        why = f"column {dropped} of the model was dropped" if dropped else "no data in these cells"
+        why = f"dropped from the model: {dropped}" if dropped else "no data"
         return (
             *self.averaging,
             _scale_note(self.fit, self.type, self.re),
@@ -317,8 +317,8 @@ def lsmeans(
     ddf : {"auto", "satterthwaite", "kenward-roger", "residual", "inf"} or number
         Degrees of freedom; "auto" is Satterthwaite for linear mixed models and infinite otherwise.
     offset : float, optional
-        In place of the model's offset, on the link scale; 0 gives rates. By default ``offset()`` terms are evaluated
-        with their variables at their means (or ``at``), and an ``offset=`` argument stands at its mean.
+        In place of the model's offset, on the link scale; 0 gives rates. By default the offset stands at its mean
+        over the rows used; an ``offset()`` term one of whose variables is in ``at`` is evaluated there.
     bias_correct : bool
         With ``type="response"``: integrate the random effects out instead of setting them to zero.
     pairwise : bool
@@ -352,7 +352,8 @@ def lsmeans(
         )
     if bias_correct:
         check_integrable(fit.family.link)
-    level, re = check_level(level), "integrate" if bias_correct else "zero"
+    level = check_level(level)
+    re = "integrate" if bias_correct and fit.family.link.name != "identity" else "zero"
     resolve_method(fit, ddf)
     variables = model_variables(fit)
     asked, families = _names_asked(variables, specs, by)
@@ -394,6 +395,7 @@ class _Grid:
     over: dict[str, list[Any]]
     held: dict[str, list[Any]]
     counted: dict[str, Variable]
+    named: frozenset[str]
 
 
 def _grid(variables: Mapping[str, Variable], names: Sequence[str], at: Mapping[str, list[Any]]) -> _Grid:
@@ -416,20 +418,20 @@ def _grid(variables: Mapping[str, Variable], names: Sequence[str], at: Mapping[s
         (over if len(chosen) > 1 else held)[name] = chosen
     # A number whose values come from the caller does not occur in the data.
     counted = {n: v for n, v in variables.items() if v.fixed and (v.categorical or (n in asked and n not in at))}
-    return _Grid(variables, asked, over, held, counted)
+    return _Grid(variables, asked, over, held, counted, frozenset([*names, *at]))
 
 
 def _mean_rows(fit: FittedModel, grid: _Grid, weights: str, offset: float | None) -> Rows:
     asked = grid.asked | grid.held
     matrix = average_weights(fit, grid.counted, asked, grid.over, weights)
-    return rows_at(fit, cross(grid.variables, asked | grid.over), offset).average(matrix)
+    return rows_at(fit, cross(grid.variables, asked | grid.over), offset, grid.named).average(matrix)
 
 
 def _averaging(fit: FittedModel, grid: _Grid, weights: str, offset: float | None) -> tuple[str, ...]:
     """Words for what was averaged over and what was held."""
     averaged = f"averaged over {', '.join(grid.over)} ({weights} weights)" if grid.over else ""
     held = held_text(grid.variables, {name: values[0] for name, values in grid.held.items()})
-    return tuple(t for t in (averaged, f"held at {held}" if held else "", offset_text(fit, offset)) if t)
+    return tuple(t for t in (averaged, f"held at {held}" if held else "", offset_text(fit, offset, grid.named)) if t)
 
 
 def _means_table(

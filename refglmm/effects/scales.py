@@ -48,8 +48,6 @@ FloatArray = NDArray[np.float64]
 NODES = 100
 #: Rows integrated at a time, to bound the memory at rows x NODES numbers.
 CHUNK = 50_000
-#: Links that are defined for every linear predictor; near the edge of others steps shrink.
-WHOLE_LINE = ("identity", "log", "logit", "probit", "cloglog", "cauchit")
 #: Slopes of the linear predictor below this do not lengthen the step any more.
 SMALLEST_SLOPE = 1e-8
 #: What a table says of each link's scale.
@@ -89,9 +87,14 @@ def integrated(f: Callable[[FloatArray], FloatArray], eta: FloatArray, s: FloatA
     return out
 
 
+def whole_line(link: Link) -> bool:
+    """Whether every linear predictor gives a mean (a straight line does, even where the family wants it positive)."""
+    return link.name == "identity" or bool(np.all(link.valid_eta(np.linspace(-50.0, 50.0, 5))))
+
+
 def check_integrable(link: Link) -> None:
     """Refuse a link that does not give a mean for every linear predictor."""
-    if link.name not in WHOLE_LINE:
+    if not whole_line(link):
         raise NotAvailableError(
             f"random effects cannot be integrated out under the {link.name} link: eta + z'b leaves its domain with "
             "positive probability; use re='zero'",
@@ -197,7 +200,7 @@ def slopes(fit: FittedModel, rows: Rows, along: Rows, re: str) -> tuple[FloatArr
     """
     link = fit.family.link
     eta, d_eta = linear_predictor(fit, rows), along.L @ fit.beta + along.offset
-    reach = STEP * (1.0 if link.name in WHOLE_LINE else np.minimum(1.0, np.abs(eta)))
+    reach = STEP * (1.0 if whole_line(link) else np.minimum(1.0, np.abs(eta)))
     step = reach / np.maximum(np.abs(d_eta) + np.sqrt(random_variance(fit, along)), SMALLEST_SLOPE)
     total: Any = 0.0
     jacobian: Any = 0.0
