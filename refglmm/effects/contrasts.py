@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from refglmm.effects import adjust as adjusting
 from refglmm.effects import tables
-from refglmm.effects.grid import Rows
+from refglmm.effects.grid import Rows, lost_text
 from refglmm.effects.scales import (
     check_level,
     check_type,
@@ -331,7 +331,17 @@ def contrasts(
     sizes = {(len(part.names), part.k) for part in parts}
     notes = _notes(of, type, adjust, level, max(sizes), ratio, differences, protect)
     name = method if isinstance(method, str) else "custom"
-    return Contrasts(of.fit, rows, by, name, adjust, level, of.ddf, (*notes, *_lost(of, rows, frame)), frame)
+    return Contrasts(
+        of.fit,
+        rows,
+        by,
+        name,
+        adjust,
+        level,
+        of.ddf,
+        (*notes, lost_text(of.fit, frame["contrast"][~rows.estimable].tolist())),
+        frame,
+    )
 
 
 def _families(of: Means, by: tuple[str, ...], method: Any, reference: Any, sep: str) -> list[_Family]:
@@ -446,13 +456,3 @@ def _notes(
         adjusting.describe_intervals(adjust, size[0]),
         f"p-values are 1 in families whose joint test has p > {1.0 - level:.3g}" if protect else "",
     ]
-
-
-def _lost(of: Means, rows: Rows, frame: pd.DataFrame) -> list[str]:
-    names = frame["contrast"][~rows.estimable].tolist()
-    dropped = ", ".join(of.fit.design.dropped)
-    return (
-        [f"not estimable (dropped from the model: {dropped or 'nothing; no data'}): {', '.join(names)}"]
-        if names
-        else []
-    )

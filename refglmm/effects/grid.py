@@ -373,6 +373,12 @@ def row_weights(fit: FittedModel) -> FloatArray:
     return np.divide(weights, trials, out=np.zeros_like(weights), where=trials > 0)
 
 
+def lost_text(fit: FittedModel, labels: Sequence[str]) -> str:
+    """What a table says about rows that are not estimable; empty if there are none."""
+    why = f"dropped from the model: {', '.join(fit.design.dropped)}" if fit.design.dropped else "no data"
+    return f"not estimable ({why}): {'; '.join(labels)}" if labels else ""
+
+
 # --- weights of the factors averaged over -------------------------------------------------------------------
 
 

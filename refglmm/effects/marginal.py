@@ -161,7 +161,7 @@ def _per_row(fit: FittedModel, rows: Rows, type: str, re: str) -> tuple[FloatArr
     """Mean (or linear predictor) of each row with its derivatives in (par, beta)."""
     if not rows.estimable.all():
         raise NotAvailableError(
-            f"not estimable: {', '.join(fit.design.dropped)} was dropped from the model, and some rows need it; restrict "
+            f"not estimable: some rows need {', '.join(fit.design.dropped)}, dropped from the model; restrict "
             "them with at=, or leave the term out"
         )
     if type == "response":

@@ -34,6 +34,7 @@ from refglmm.effects.grid import (
     cross,
     find_variable,
     held_text,
+    lost_text,
     model_variables,
     offset_text,
     parse_names,
@@ -211,14 +212,12 @@ class Means:
         lost = [
             " ".join(tables.short(v) for v in row) for row in self.labels[~self.rows.estimable].astype(object).values
         ]
-        dropped = ", ".join(self.fit.design.dropped)
-        why = f"dropped from the model: {dropped}" if dropped else "no data"
         return (
             *self.averaging,
             _scale_note(self.fit, self.type, self.re),
             "" if method == "inf" else f"degrees of freedom: {method}",
             f"confidence level: {self.level:g}",
-            f"not estimable ({why}): {'; '.join(lost)}" if lost else "",
+            lost_text(self.fit, lost),
         )
 
     def __str__(self) -> str:

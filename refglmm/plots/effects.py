@@ -80,7 +80,13 @@ def _whiskers(ax: Axes, at: Any, frame: pd.DataFrame, names: Sequence[str], i: i
     """Points with intervals; ``names`` are the columns of estimate, lower and upper."""
     estimate, lower, upper = (frame[name].to_numpy(dtype=float) for name in names)
     ends = np.abs(np.stack([estimate - lower, upper - estimate]))
-    style = {"fmt": "o", "markersize": 5.5, "elinewidth": 1.6, "capsize": 0, "color": PALETTE[i % len(PALETTE)]}
+    style: dict[str, Any] = {
+        "fmt": "o",
+        "markersize": 5.5,
+        "elinewidth": 1.6,
+        "capsize": 0,
+        "color": PALETTE[i % len(PALETTE)],
+    }
     if along == "x":
         return ax.errorbar(estimate, at, xerr=ends, label=label, **style)
     return ax.errorbar(at, estimate, yerr=ends, label=label, **style)
@@ -115,7 +121,7 @@ def plot_conditional_effects(result: ConditionalEffects, *, rug: bool = True, ax
     -------
     array of Axes
     """
-    first, second = (*result.moderators, None, None)[:2]
+    first, second = (*result.moderators, "", "")[:2]
     parts = families(result.table, (second,) if second else ())
     panels, figure = panel_grid(len(parts), ax, width=3.6 if second else 5.6, height=3.6)
     for panel, (key, index) in zip(panels, parts, strict=True):
@@ -128,7 +134,7 @@ def plot_conditional_effects(result: ConditionalEffects, *, rug: bool = True, ax
         if rug and not result.focal_categorical:
             _rug(panel, result)
     label_axes(panels, figure, result.focal, _mean_label(result.fit, result.type))
-    _legend(panels, figure, str(first))
+    _legend(panels, figure, first)
     if figure is not None:
         by = f" by {' and '.join(result.moderators)}" if result.moderators else ""
         title_figure(figure, f"Effect of {result.focal}{by}, with {100 * result.prob:.3g} % intervals")
@@ -180,8 +186,8 @@ def plot_lsmeans(result: Means, *, ax: Any = None) -> np.ndarray:
     -------
     array of Axes
     """
-    first, second, *rest = (*result.specs, None)[: max(2, len(result.specs))]
-    separate = tuple(name for name in rest if name) + result.by
+    first, second, *rest = (*result.specs, "")[: max(2, len(result.specs))]
+    separate = (*rest, *result.by)
     table = result.table
     parts = families(table, separate)
     names = [_text(v) for v in dict.fromkeys(table[first])]
@@ -199,7 +205,7 @@ def plot_lsmeans(result: Means, *, ax: Any = None) -> np.ndarray:
         if separate:
             panel.set_title(_heading(separate, key), fontsize=MEDIUM, loc="left", pad=3)
     label_axes(panels, figure, _mean_label(result.fit, result.type), first)
-    _legend(panels, figure, str(second))
+    _legend(panels, figure, second)
     if figure is not None:
         title_figure(figure, f"Marginal means of {' x '.join(result.specs)}, with {100 * result.level:.3g} % intervals")
     return panels
