@@ -73,6 +73,14 @@ class OptimizationError(RefglmmError):
     """An optimizer could not be started or left the region where the objective is finite."""
 
 
+class SimulationError(RefglmmError):
+    """No response can be drawn: a mean lies outside the family's range (``facts`` give the row and the value)."""
+
+
+class ExecutorError(RefglmmError):
+    """The executor that was handed in takes no tasks, or its workers keep dying."""
+
+
 class NotAvailableError(RefglmmError):
     """The quantity does not exist for this kind of fit; the message says what to use instead."""
 
@@ -119,6 +127,10 @@ class FormulaWarning(RefglmmWarning):
 
 class VcovWarning(RefglmmWarning):
     """The Hessian could not be used for standard errors, or disagrees with the alternative."""
+
+
+class SimulationWarning(RefglmmWarning):
+    """Prior weights that have no part in drawing a response."""
 
 
 class EngineWarning(RefglmmWarning):

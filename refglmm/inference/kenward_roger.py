@@ -24,8 +24,9 @@ W the covariance of the estimate of gamma by its expected information. For q ind
 **Cost.** Everything is computed on the scale sigma = 1 through the q random effects. P and Q need matrices of n x p
 and q x p. The traces need :math:`N = Z'\Omega^{-1}Z`, which couples only random effects that share rows, directly or
 through others: it is found by solving for one column of each connected group of random effects at a time, and stored in
-q x m numbers, m the size of the largest group: the number of columns where there is one grouping factor, q where factors
-are crossed. That and the m solves are the limit, see :data:`LARGEST`.
+q x m numbers, m the size of the largest group: the number of columns where there is one grouping factor, q where
+factors are crossed. That and the m solves are the limit, see :data:`LARGEST`: 40,000 random effects of one factor
+take 0.2 s, 4,100 of two crossed factors (73,421 rows) a minute.
 
 Source: Kenward and Roger (1997), *Biometrics* 53; the computation is set out in Halekoh and Hojsgaard (2014).
 """
@@ -39,6 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import NotAvailableError
+from refglmm.fit.arrays import freeze_arrays
 from refglmm.inference.marginal_slopes import MarginalAlgebra
 from refglmm.inference.satterthwaite import pseudo_inverse
 
@@ -236,4 +238,6 @@ def kenward_roger(fit: FittedModel) -> KenwardRoger:
     excess = np.einsum("ij,ijab->ab", W, Q) - np.einsum("ij,iab,jbc->ac", W, PPhi, P, optimize=True)
     adjusted = Phi + 2.0 * Phi @ (0.5 * (excess + excess.T)) @ Phi
     sigma2 = fit.sigma**2
-    return KenwardRoger(sigma2 * Phi, sigma2 * adjusted, P, W, sigma2)
+    result = KenwardRoger(sigma2 * Phi, sigma2 * adjusted, P, W, sigma2)
+    freeze_arrays(result)
+    return result

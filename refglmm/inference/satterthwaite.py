@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import NotAvailableError
+from refglmm.fit.arrays import freeze_arrays
 from refglmm.fit.vcov import free_parameters
 from refglmm.inference.marginal_slopes import MarginalAlgebra, relative_slopes
 
@@ -116,4 +117,6 @@ def satterthwaite(fit: FittedModel) -> Satterthwaite:
     degrees = int(np.sum(algebra.weights > 0)) - (p if fit.reml else 0)
     D = np.asarray(fit.optimum.hessian)[np.ix_(free, free)]
     A = 2.0 * pseudo_inverse(unprofiled_hessian(D, P_slope, fit.sigma, degrees))
-    return Satterthwaite(fit.sigma**2 * C, slopes, A)
+    result = Satterthwaite(fit.sigma**2 * C, slopes, A)
+    freeze_arrays(result)
+    return result

@@ -16,6 +16,7 @@ from refglmm.inference.denominator_df import (
     WaldTest,
     adjusted_covariance,
     coefficient_df,
+    covariance_for,
     residual_df,
     wald_test,
 )
@@ -189,6 +190,24 @@ def test_singular_slopes_give_finite_degrees_of_freedom():
         assert np.all((nu > 1) & (nu < 400))
 
 
+@pytest.mark.golden
+def test_singular_fits_as_lmertest_and_pbkrtest():
+    """lmerTest 3.1-3, pbkrtest 0.5-2 (bobyqa, rhoend 1e-10): a correlation of 1, a slope variance of 0."""
+    d = rg.datasets.load("sleepstudy")
+    rng = np.random.default_rng(3)
+    d["Reaction"] = 250 + 10 * d.Days + rng.normal(0, 30, 18)[d.Subject.cat.codes] + rng.normal(0, 20, len(d))
+    d = d.drop(index=d.index[[3, 5, 44, 45, 46, 90, 91, 133]])
+    wanted = {
+        "(Days | Subject)": ([16.15382, 130.30491], [16.992222, 16.758902]),
+        "(Days || Subject)": ([19.247932, 152.974110], [19.240462, 18.935370]),
+    }
+    for term, (satterthwaite, kenward) in wanted.items():
+        with pytest.warns(rg.errors.SingularFitWarning):
+            fit = rg.lmer(f"Reaction ~ Days + {term}", d)
+        np.testing.assert_allclose(coefficient_df(fit, np.eye(2), "satterthwaite"), satterthwaite, rtol=1e-6)
+        np.testing.assert_allclose(coefficient_df(fit, np.eye(2), "kenward-roger"), kenward, rtol=1e-6)
+
+
 def test_fewer_than_two_degrees_of_freedom_count_as_two():
     """Three groups: one row has one or two df of its own."""
     d = simulated().query("g < 3").drop(columns="w")
@@ -265,4 +284,7 @@ def test_the_fit_stays_as_it_is(sleepstudy):
     adjusted.iloc[0, 0] = -1.0
     coefficient_df(sleepstudy, np.eye(2), "satterthwaite")
     assert adjusted_covariance(sleepstudy).iloc[0, 0] > 0
+    for method in ("satterthwaite", "kenward-roger", "inf"):
+        with pytest.raises(ValueError, match="read-only"):
+            covariance_for(sleepstudy, method)[0, 0] = -1.0
     assert sleepstudy.to_json() == before
