@@ -38,6 +38,12 @@ _HOME = {
     "Reference": "inference.reduced",
     "without_random": "inference.reduced",
     "gh_rule": "likelihood.quadrature",
+    "lsmeans": "effects.means",
+    "conditional_effects": "effects.conditional",
+    "simple_effects": "effects.conditional",
+    "johnson_neyman": "effects.conditional",
+    "marginal_effects": "effects.marginal",
+    "marginal_means": "effects.marginal",
 }
 _MODULES = ("datasets", "families", "errors", "plots")
 

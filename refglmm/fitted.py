@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from refglmm.covariance.base import Structure
+    from refglmm.effects.conditional import ConditionalEffects, SimpleSlopes
+    from refglmm.effects.marginal import AverageEffects
+    from refglmm.effects.means import Means
     from refglmm.families.base import Family
     from refglmm.formula.design import Design
     from refglmm.formula.frame import ModelFrame
@@ -789,6 +792,38 @@ class FittedModel:
         from refglmm.plots.surface import plot_path
 
         return plot_path(self, parameters, **options)
+
+    # -- means and effects -----------------------------------------------------------------------------------
+
+    def lsmeans(self, specs: Any, **how: Any) -> Means:
+        """Estimated marginal means; see :func:`refglmm.lsmeans`."""
+        from refglmm.effects.means import lsmeans
+
+        return lsmeans(self, specs, **how)
+
+    def conditional_effects(self, effect: Any, **how: Any) -> ConditionalEffects:
+        """The mean as a function of one to three variables; see :func:`refglmm.conditional_effects`."""
+        from refglmm.effects.conditional import conditional_effects
+
+        return conditional_effects(self, effect, **how)
+
+    def simple_effects(self, effect: Any, **how: Any) -> SimpleSlopes:
+        """Slopes or differences of one variable at values of another; see :func:`refglmm.simple_effects`."""
+        from refglmm.effects.conditional import simple_effects
+
+        return simple_effects(self, effect, **how)
+
+    def marginal_effects(self, variables: Any = None, **how: Any) -> AverageEffects:
+        """Average marginal effects; see :func:`refglmm.marginal_effects`."""
+        from refglmm.effects.marginal import marginal_effects
+
+        return marginal_effects(self, variables, **how)
+
+    def marginal_means(self, specs: Any = None, **how: Any) -> AverageEffects:
+        """Average means of the population; see :func:`refglmm.marginal_means`."""
+        from refglmm.effects.marginal import marginal_means
+
+        return marginal_means(self, specs, **how)
 
     # -- showing ---------------------------------------------------------------------------------------------
 

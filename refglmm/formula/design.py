@@ -284,13 +284,15 @@ class Design:
         labels = ", ".join(t.label for t in self.terms) or "none"
         raise ArgumentError(f"there is no random term {term!r}; terms are {labels}", term=term)
 
-    def fixed_matrix(self, newdata: Any) -> np.ndarray:
+    def fixed_matrix(self, newdata: Any, *, all_columns: bool = False) -> np.ndarray:
         """Build the kept columns of X for new data.
 
         Parameters
         ----------
         newdata : table
             Any supported kind; never changed.
+        all_columns : bool
+            Also those lost to rank deficiency, in the order of ``all_names``.
 
         Returns
         -------
@@ -304,7 +306,7 @@ class Design:
         """
         table, scope = self._open(newdata, self.matrix.terms.used)
         out = self.matrix.build(scope.column, len(table))
-        return out if len(self.kept_columns) == out.shape[1] else out[:, self.kept_columns]
+        return out if all_columns or len(self.kept_columns) == out.shape[1] else out[:, self.kept_columns]
 
     def random_matrix(self, term: TermDesign | str | int, newdata: Any) -> tuple[np.ndarray, np.ndarray]:
         """Build levels and columns of a random term for new data.

@@ -9,12 +9,15 @@ Reading order: ``style`` (colours, grids of panels), ``integrands`` (what the La
 out), ``caterpillar`` (random effects with their intervals), ``profile`` (zeta, densities, pairs), ``intervals``
 (methods side by side). No function shows or saves anything:
 ``axes[0].figure.savefig`` does.
+out), ``caterpillar`` (random effects with their intervals), ``effects`` (means, comparisons, conditional
+effects). No function shows or saves anything: ``axes[0].figure.savefig`` does.
 """
 
 from __future__ import annotations
 
 from refglmm.plots.caterpillar import plot_caterpillar
 from refglmm.plots.groups import plot_groups
+from refglmm.plots.effects import plot_conditional_effects, plot_contrasts, plot_lsmeans
 from refglmm.plots.integrands import (
     IntegrandProfile,
     integrand_profile,
@@ -35,12 +38,15 @@ __all__ = [
     "objective_surface",
     "plot_caterpillar",
     "plot_density",
+    "plot_conditional_effects",
+    "plot_contrasts",
     "plot_departures",
     "plot_groups",
     "plot_integrands",
     "plot_path",
     "plot_predictions",
     "plot_ranef_qq",
+    "plot_lsmeans",
     "plot_ratio",
     "plot_shrinkage",
     "prediction_grid",
