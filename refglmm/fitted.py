@@ -28,6 +28,8 @@ from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.rformat import format_numbers, named_numbers
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from scipy import sparse
 
     from refglmm.covariance.base import Structure
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from refglmm.formula.design import Design
     from refglmm.formula.frame import ModelFrame
     from refglmm.formula.grammar import Formula
+    from refglmm.inference.influence import Influence
     from refglmm.likelihood.problem import Problem
     from refglmm.likelihood.state import Mode
     from refglmm.model import GLMM
@@ -294,7 +297,9 @@ class FittedModel:
         """Arguments of :meth:`GLMM.fit` for a further fit of a like model: one stage, from these estimates."""
         if self.optimum.certificate.singular:  # a zero variance is stationary: begin where every fit begins
             return dict(self.settings)
-        start = {"par": np.array(self.optimum.par), "beta": self.beta, "phi": np.array(self.optimum.phi)}
+        start = {"par": np.array(self.optimum.par), "beta": self.beta}
+        if self.optimum.phi.size:  # profiled out of a linear mixed model
+            start["phi"] = np.array(self.optimum.phi)
         control = replace(self.settings["control"], initial_step=False)
         return {**self.settings, "control": control, "start": start}
 
@@ -331,6 +336,48 @@ class FittedModel:
     def get_me(self, *names: str) -> Any:
         """A piece of the model by the name that lme4's getME gives it; several names give a dict."""
         return getme.get_me(self, *names)
+
+    # -- diagnostics -----------------------------------------------------------------------------------------
+
+    def hat_values(self) -> pd.Series:
+        """Leverage of each row at convergence, in [0, 1]; the sum is the effective number of parameters.
+
+        See :mod:`refglmm.inference.hat`. Working weights in GLMMs, where lme4 puts prior weights.
+        """
+        from refglmm.inference import hat
+
+        return hat.hat_values(self)
+
+    def rstudent(self) -> pd.Series:
+        """Deletion residuals; in a linear mixed model r / (sigma sqrt(1 - h))."""
+        from refglmm.inference import hat
+
+        return hat.rstudent(self)
+
+    def rstandard(self, type: str = "deviance") -> pd.Series:
+        """Standardised residuals "deviance" or "pearson": over sigma sqrt(1 - h)."""
+        from refglmm.inference import hat
+
+        return hat.rstandard(self, type)
+
+    def cooks_distance(self) -> pd.Series:
+        """Cook's distance of each row without a refit; :meth:`influence` gives the exact one."""
+        from refglmm.inference import hat
+
+        return hat.cooks_distance(self)
+
+    def influence(
+        self,
+        group: Any = None,
+        *,
+        method: str = "deletion",
+        executor: Executor | None = None,
+        progress: bool | None = None,
+    ) -> Influence:
+        """Estimates without each row, or each level of a factor; see :func:`refglmm.inference.influence.influence`."""
+        from refglmm.inference import influence
+
+        return influence.influence(self, group, method=method, executor=executor, progress=progress)
 
     # -- showing ---------------------------------------------------------------------------------------------
 
