@@ -73,6 +73,10 @@ class OptimizationError(RefglmmError):
     """An optimizer could not be started or left the region where the objective is finite."""
 
 
+class ExecutorError(RefglmmError):
+    """The executor that was handed in takes no tasks, or its workers keep dying."""
+
+
 class NotAvailableError(RefglmmError):
     """The quantity does not exist for this kind of fit; the message says what to use instead."""
 
