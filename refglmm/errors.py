@@ -77,6 +77,10 @@ class ExecutorError(RefglmmError):
     """The executor that was handed in takes no tasks, or its workers keep dying."""
 
 
+class SimulationError(RefglmmError):
+    """No response can be drawn: a mean lies outside the family's range (``facts`` give the row and the value)."""
+
+
 class NotAvailableError(RefglmmError):
     """The quantity does not exist for this kind of fit; the message says what to use instead."""
 
@@ -127,6 +131,10 @@ class InfluenceWarning(RefglmmWarning):
 
 class VcovWarning(RefglmmWarning):
     """The Hessian could not be used for standard errors, or disagrees with the alternative."""
+
+
+class SimulationWarning(RefglmmWarning):
+    """Prior weights that have no part in drawing a response."""
 
 
 class EngineWarning(RefglmmWarning):

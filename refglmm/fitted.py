@@ -303,6 +303,31 @@ class FittedModel:
         control = replace(self.settings["control"], initial_step=False)
         return {**self.settings, "control": control, "start": start}
 
+    # -- prediction and simulation ---------------------------------------------------------------------------
+
+    def simulate(
+        self,
+        nsim: int = 1,
+        seed: Any = None,
+        *,
+        use_u: bool = False,
+        re_form: Any = False,
+        newparams: Any = None,
+        cond_sim: bool = True,
+    ) -> pd.DataFrame:
+        """Draw responses from the fitted model.
+
+        Parameters
+        ----------
+        nsim : int
+            Number of responses.
+        seed : int, numpy Generator or None
+            Same seed, same draws; noted in ``.attrs["seed"]`` (for a Generator its state before the first draw).
+        """
+        from refglmm.fit.simulate import simulate_fit
+
+        return simulate_fit(self, nsim, seed, use_u=use_u, re_form=re_form, newparams=newparams, cond_sim=cond_sim)
+
     # -- how it was fitted -----------------------------------------------------------------------------------
 
     @property
