@@ -44,8 +44,9 @@ from numpy.typing import NDArray
 from refglmm.errors import ArgumentError, DataError, InfluenceWarning, NotAvailableError, warn
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.ranef import posterior_scale
-from refglmm.fit.rformat import format_numbers
+from refglmm.fit.rformat import format_numbers, table
 from refglmm.inference.hat import WeightedSystem, weighted_system
+from refglmm.inference.picture import draw
 from refglmm.inference.tasks import run_tasks
 
 if TYPE_CHECKING:
@@ -153,17 +154,15 @@ class Influence:
 
     def as_frame(self) -> pd.DataFrame:
         """One table: rows, Cook's distance, covratio, dfbetas by coefficient, sigma."""
-        table = {"rows": self.sizes}
+        columns = {"rows": self.sizes}
         if 0 < self.beta.shape[1] < len(self.beta):
-            table["cook"] = self.cooks_distance()
-        frame = pd.DataFrame(table | {"covratio": self.covratio(), "sigma": self.sigma})
+            columns["cook"] = self.cooks_distance()
+        frame = pd.DataFrame(columns | {"covratio": self.covratio(), "sigma": self.sigma})
         return frame.join(self.dfbetas().add_prefix("dfbetas_"))
 
     def plot(self, *, ax: Any = None, **options: Any) -> Any:
         """Cook's distances by unit; see :func:`refglmm.plots.influence.plot_influence`."""
-        from refglmm.plots.influence import plot_influence
-
-        return plot_influence(self, ax=ax, **options)
+        return draw("influence", "plot_influence", self, ax=ax, **options)
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         """The units of largest influence."""
@@ -187,8 +186,6 @@ class Influence:
         return f"Influence of {len(self.beta)} units ({self.unit}), {what}; the largest:"
 
     def __repr__(self) -> str:
-        from refglmm.fit.rformat import table
-
         header, rows = self._cells()
         return "\n".join([self._title(), table(header, rows, [True] + [False] * (len(header) - 1)), *self._notes()])
 
@@ -297,6 +294,16 @@ def _delete_all(
 # -- one step ------------------------------------------------------------------------------------------------
 
 
+def hat_block(system: WeightedSystem, V: FloatArray, Mt: Any, rows: NDArray[np.intp]) -> FloatArray:
+    """h_SS, shape (rows, rows); ``Mt`` is M' as a sparse matrix."""
+    if rows.size == 1:
+        return system.hat[rows][:, None]
+    root = np.sqrt(system.mode.w[rows])
+    half = system.mode.factor.solve_L(root * Mt[:, rows].toarray())
+    X = root[:, None] * system.X_tilde[rows]
+    return half.T @ half + X @ V @ X.T
+
+
 def one_step_without(
     fit: FittedModel, system: WeightedSystem, V: FloatArray, Mt: Any, rows: NDArray[np.intp]
 ) -> Estimates:
@@ -306,8 +313,7 @@ def one_step_without(
     root = np.sqrt(w)
     r = np.divide(mode.s[rows], root, out=np.zeros(rows.size), where=w > 0)
     X = root[:, None] * system.X_tilde[rows]
-    half = mode.factor.solve_L(root * Mt[:, rows].toarray())
-    left = np.eye(rows.size) - half.T @ half - X @ V @ X.T
+    left = np.eye(rows.size) - hat_block(system, V, Mt, rows)
     G = X @ V
     solved = np.linalg.solve(left, np.column_stack([r, G]))
     sigma = fit.sigma
