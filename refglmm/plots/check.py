@@ -15,6 +15,7 @@ Place in the reading order: last of the pictures of diagnostics. One panel for e
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from refglmm.plots.residuals import (
     plot_scale_location,
 )
 from refglmm.plots.simulated import plot_simulated_qq
-from refglmm.plots.style import BLUE, GREY, REFERENCE, SMALL, VERMILION, title_figure
+from refglmm.plots.style import BLUE, REFERENCE, SMALL, VERMILION, title_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +102,7 @@ def _zeros(result: SimulatedResiduals, ax: Axes) -> None:
     zeros = np.sum(result.responses == 0.0, axis=1)
     width = max(1, int(np.ptp(zeros)) // 25)
     bins = np.arange(zeros.min() - 0.5, zeros.max() + width + 0.5, width)
-    ax.hist(zeros[1:], bins=bins, color=BLUE, alpha=0.6, edgecolor="white", linewidth=0.5)
+    ax.hist(zeros[1:], bins=bins.tolist(), color=BLUE, alpha=0.6, edgecolor="white", linewidth=0.5)
     ax.axvline(zeros[0], **(REFERENCE | {"linestyle": "-", "linewidth": 2.0}))
     p = result.zero_inflation().p_value
     finish(ax, f"Zeros: data (line) and simulations, p = {p:.3g}", "number of zeros", "simulations")
@@ -131,7 +132,7 @@ def _collinearity(fit: FittedModel, ax: Axes) -> None:
     finish(ax, "Collinearity", "variance inflation", "")
 
 
-def _random_qq(ax: Axes, name: str, modes: FloatArray, levels: Any) -> None:
+def _random_qq(name: str, modes: FloatArray, levels: Any, ax: Axes) -> None:
     draw_normal_qq(ax, (modes - modes.mean()) / modes.std(ddof=1), levels)
     finish(ax, f"Random effects: {name}", "normal quantile", "mode, standardised")
 
@@ -143,7 +144,7 @@ def _random_panels(fit: FittedModel) -> list[Callable[[Axes], Any]]:
         for column, b in zip(term.columns, modes.T, strict=True):
             if b.size > 2 and np.ptp(b) > 0.0:
                 name = f"{term.group}, {column}"
-                panels.append(lambda ax, name=name, b=b, term=term: _random_qq(ax, name, b, term.levels))
+                panels.append(partial(_random_qq, name, b, term.levels))
     return panels
 
 
@@ -153,10 +154,8 @@ def panels_of(report: CheckReport) -> list[Callable[[Axes], Any]]:
     panels: list[Callable[[Axes], Any]] = []
     if result is not None:
         panels.append(lambda ax: _predictive(fit, result, ax))
-    panels.append(
-        lambda ax: plot_binned_residuals(fit, ax=ax) if fit.family.is_binomial else plot_residuals(fit, ax=ax)
-    )
-    panels.append(lambda ax: plot_scale_location(fit, ax=ax))
+    against_means = plot_binned_residuals if fit.family.is_binomial else plot_residuals
+    panels += [lambda ax: against_means(fit, ax=ax), lambda ax: plot_scale_location(fit, ax=ax)]
     if fit.family.name in COUNTS and not fit.family.is_binomial and result is not None:
         panels.append(lambda ax: _zeros(result, ax))
     if fit.problem.p:
@@ -168,6 +167,11 @@ def panels_of(report: CheckReport) -> list[Callable[[Axes], Any]]:
     elif result is not None:
         panels.append(lambda ax: plot_simulated_qq(result, ax=ax))
     return panels + _random_panels(fit)
+
+
+def columns_of(n: int) -> int:
+    """Three or four columns for n panels, whichever leaves fewer places empty."""
+    return min(n, 3 if -n % 3 <= -n % 4 else 4)
 
 
 def plot_check(report: CheckReport, *, ax: Any = None) -> np.ndarray:
@@ -187,7 +191,7 @@ def plot_check(report: CheckReport, *, ax: Any = None) -> np.ndarray:
     if ax is None:
         from matplotlib import pyplot
 
-        columns = min(3, len(panels))
+        columns = columns_of(len(panels))
         rows = -(-len(panels) // columns)
         figure, grid = pyplot.subplots(
             rows, columns, figsize=(4.6 * columns, 3.6 * rows + 0.5), squeeze=False, layout="constrained"
@@ -202,5 +206,4 @@ def plot_check(report: CheckReport, *, ax: Any = None) -> np.ndarray:
             raise ArgumentError(f"ax holds {axes.size} Axes, but there are {len(panels)} panels to draw")
     for draw, axis in zip(panels, axes, strict=True):
         draw(axis)
-        axis.title.set_color(GREY if axis.title.get_text() == "" else axis.title.get_color())
     return axes

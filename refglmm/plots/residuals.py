@@ -33,7 +33,9 @@ FloatArray = NDArray[np.float64]
 #: Share of the points that the curve looks at in each place, and the places.
 SPAN, GRID = 2.0 / 3.0, 60
 #: More labels than this hide the picture.
-MOST_LABELS = 15
+MOST_LABELS = 8
+#: In a QQ plot names are for the tails; nearer the centre they hide the points.
+TAIL = 1.8
 #: A variable with up to this many values is drawn as boxes.
 MAX_BOXES = 25
 TRUE_MEAN: dict[str, Any] = {"color": VERMILION, "linewidth": 1.6}
@@ -141,16 +143,16 @@ def extreme_rows(values: FloatArray, id: float | None) -> NDArray[np.intp]:
         return np.flatnonzero(np.abs(values) > norm.ppf(1.0 - id / 2.0))
 
 
-def _variable(fit: FittedModel, name: str) -> tuple[FloatArray | None, pd.Categorical | None]:
+def _variable(fit: FittedModel, name: str) -> FloatArray | pd.Categorical:
     """A variable of the model as numbers, or as a factor (grouping factors are)."""
     data = fit.frame.data
     if name in data and pd.api.types.is_numeric_dtype(data[name]) and not pd.api.types.is_bool_dtype(data[name]):
-        return data[name].to_numpy(dtype=float), None
+        return np.asarray(data[name], dtype=np.float64)
     _, labels, parts = units_of(fit, name)
     codes = np.empty(fit.nobs, dtype=int)
     for code, part in enumerate(parts):
         codes[part] = code
-    return None, pd.Categorical.from_codes(codes, [str(label) for label in labels])
+    return pd.Categorical.from_codes(codes, [str(label) for label in labels])
 
 
 def _boxes(ax: Axes, values: FloatArray, groups: pd.Categorical) -> None:
@@ -168,10 +170,8 @@ def _boxes(ax: Axes, values: FloatArray, groups: pd.Categorical) -> None:
             capprops={"color": BLUE},
             flierprops={"marker": "o", "markersize": 3.2, "markerfacecolor": BLUE, "markeredgewidth": 0, "alpha": 0.7},
         )
-        narrow = max(map(len, levels)) * len(levels) < 60
-        ax.set_xticks(
-            range(1, len(levels) + 1), levels, rotation=0 if narrow else 60, ha="center" if narrow else "right"
-        )
+        tilt = 0 if max(map(len, levels)) * len(levels) < 60 else 60
+        ax.set_xticks(range(1, len(levels) + 1), levels, rotation=tilt, ha="right" if tilt else "center")
     else:
         order = np.argsort([np.median(part) for part in parts], kind="stable")
         quartiles = np.array([np.quantile(parts[i], [0.25, 0.5, 0.75]) for i in order])
@@ -193,25 +193,25 @@ def plot_residuals(fit: FittedModel, x: str | None = None, *, id: float | None =
         A variable or a grouping factor; factors give a box for each level (median and quartiles, sorted, where
         there are more than 25).
     id : float or None
-        Rows with |residual| beyond the normal quantile of 1 - id/2 are named, at most 15; None names nobody.
+        Rows with |residual| beyond the normal quantile of 1 - id/2 are named, at most 8; None names nobody.
     ax : Axes, optional
     """
     ax = one_axes(ax)
     residual = fit.residuals("pearson", scaled=True).reindex(fit.frame.index).to_numpy()
     used = np.flatnonzero(fit.frame.weights > 0)
-    numbers, groups = (np.array(fit.conditional.mu), None) if x is None else _variable(fit, x)
+    variable = np.array(fit.conditional.mu) if x is None else _variable(fit, x)
     ax.axhline(0.0, color=GREY, linewidth=1.0, linestyle=(0, (4, 2)))
     name = "fitted mean" if x is None else x
-    if numbers is None:
-        _boxes(ax, residual[used], groups[used])
-        many = len(groups.categories) > MAX_BOXES
-        name = f"{x} ({len(groups.categories)} levels, by median)" if many else name
+    if isinstance(variable, pd.Categorical):
+        _boxes(ax, residual[used], variable[used])
+        n_levels = len(variable.categories)
+        name = f"{x} ({n_levels} levels, by median)" if n_levels > MAX_BOXES else name
     else:
-        cloud(ax, numbers[used], residual[used])
-        if np.ptp(numbers[used]) > 0:
-            ax.plot(*local_line(numbers[used], residual[used]), **TRUE_MEAN)
+        cloud(ax, variable[used], residual[used])
+        if np.ptp(variable[used]) > 0:
+            ax.plot(*local_line(variable[used], residual[used]), **TRUE_MEAN)
         chosen = np.intersect1d(extreme_rows(residual, id), used)
-        name_points(ax, numbers, residual, fit.frame.index, chosen)
+        name_points(ax, variable, residual, fit.frame.index, chosen)
     return finish(ax, f"Residuals against {'fitted means' if x is None else x}", name, "scaled Pearson residual")
 
 
@@ -237,7 +237,7 @@ def draw_normal_qq(ax: Axes, values: FloatArray, labels: Any = None) -> None:
     ax.plot(z, z, **REFERENCE)
     cloud(ax, z, ordered)
     if labels is not None:
-        outside = np.flatnonzero((ordered < low) | (ordered > high))
+        outside = np.flatnonzero(((ordered < low) | (ordered > high)) & (np.abs(ordered) > TAIL))
         name_points(ax, z, ordered, np.asarray(labels, dtype=object)[order], outside)
 
 

@@ -91,9 +91,8 @@ def plot_simulated_against(
     p = result.quantiles(None if x is None else values).p_value
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)
-    return finish(
-        ax, f"Residuals against {label}: quartiles level, p = {p:.3g}", f"{label}, rank", "simulated residual"
-    )
+    title = f"Residuals against {label}; level quartiles: p = {p:.3g}"
+    return finish(ax, title, f"{label}, rank", "simulated residual")
 
 
 def plot_simulated_residuals(result: SimulatedResiduals, *, ax: Any = None) -> np.ndarray:
