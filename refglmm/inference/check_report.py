@@ -34,7 +34,7 @@ from refglmm.fit.rformat import format_p, table
 from refglmm.inference.check_result import LEVEL, CheckResult
 from refglmm.inference.checks import overdispersion
 from refglmm.inference.collinearity import COLUMNS, vif
-from refglmm.inference.hat import one_step_changes
+from refglmm.inference.influence import row_changes
 from refglmm.inference.picture import draw
 from refglmm.inference.simulated_residuals import SimulatedResiduals, simulated_residuals
 
@@ -159,7 +159,7 @@ def row_distances(fit: FittedModel) -> pd.Series:
     """Cook's distance of each row from the one-step change of beta: Delta' Var(beta)^-1 Delta / p."""
     if not fit.problem.p:
         raise NotAvailableError("Cook's distance is about the fixed effects, and this model has none")
-    change = one_step_changes(fit)
+    change = row_changes(fit)
     distance = np.sum(change * np.linalg.solve(fit.covariance.matrix, change.T).T, axis=1) / fit.problem.p
     return pd.Series(distance, index=fit.frame.index, name="Cook's distance")
 

@@ -125,17 +125,6 @@ def _freedom(hat: FloatArray) -> FloatArray:
     return np.where(1.0 - hat > NO_FREEDOM, 1.0 - hat, np.nan)
 
 
-def one_step_changes(fit: FittedModel) -> FloatArray:
-    """Change of beta without each row in one step, covariance parameters held, shape (n, p); nan where 1 - h = 0.
-
-    The formula of :mod:`refglmm.inference.influence` for single rows, all at once: -V x s / (1 - h).
-    """
-    system = weighted_system(fit)
-    inverse = np.linalg.inv(system.mode.rx)
-    step = system.X_tilde @ (inverse @ inverse.T)
-    return -step * (system.mode.s / _freedom(system.hat))[:, None]
-
-
 def hat_values(fit: FittedModel) -> pd.Series:
     """Hat values with row labels."""
     return padded(fit, hat_vector(fit), "hat values")

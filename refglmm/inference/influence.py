@@ -31,21 +31,20 @@ models"; Pregibon (1981), "Logistic regression diagnostics"; Belsley, Kuh and We
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.linalg import LinAlgError
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, DataError, InfluenceWarning, NotAvailableError, warn
+from refglmm.fit.arrays import freeze_arrays
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.ranef import posterior_scale
 from refglmm.fit.rformat import format_numbers, table
-from refglmm.inference.hat import WeightedSystem, weighted_system
+from refglmm.inference.hat import NO_FREEDOM, WeightedSystem, weighted_system
 from refglmm.inference.picture import draw
 from refglmm.inference.tasks import run_tasks
 
@@ -82,34 +81,70 @@ class Influence:
     unit : str
         "row" or the name of the factor whose levels were left out.
     method : {"deletion", "one-step"}
+    labels : Index
+        Of the units.
+    sizes : tuple of int
+        Rows in each unit.
     full : Estimates
         With all data.
-    beta, par, components : DataFrame, a row for each unit
-        Fixed effects, covariance parameters, and standard deviations, correlations, sigma and shape parameters
-        without that unit. NaN where the fit failed.
-    sigma : Series
-    covariances : float array, shape (units, p, p)
-        Covariance of beta without each unit.
-    sizes : Series
-        Rows in each unit.
-    failures : mapping of label -> str
-        Why there is no fit without this unit.
-    messages : mapping of label -> tuple of str
-        Warnings that fits without this unit gave (a singular fit, say).
+    without : tuple of Estimates
+        Without each unit; NaN where there is no fit.
+    names, par_names, component_names : tuple of str
     """
 
     unit: str
     method: str
+    labels: pd.Index
+    sizes: tuple[int, ...]
     full: Estimates
-    beta: pd.DataFrame
-    par: pd.DataFrame
-    components: pd.DataFrame
-    sigma: pd.Series
-    covariances: FloatArray
-    sizes: pd.Series
-    failures: Mapping[Any, str]
-    messages: Mapping[Any, tuple[str, ...]]
-    full_components: pd.Series = field(repr=False)
+    without: tuple[Estimates, ...]
+    names: tuple[str, ...]
+    par_names: tuple[str, ...]
+    component_names: tuple[str, ...]
+    _failures: Mapping[Any, str]
+    _messages: Mapping[Any, tuple[str, ...]]
+
+    @property
+    def failures(self) -> dict[Any, str]:
+        """Label -> why there is no fit without this unit."""
+        return dict(self._failures)
+
+    @property
+    def messages(self) -> dict[Any, tuple[str, ...]]:
+        """Label -> warnings that the fit without this unit gave (a singular fit, say)."""
+        return dict(self._messages)
+
+    @property
+    def beta(self) -> pd.DataFrame:
+        """Fixed effects without each unit, a row for each."""
+        return self._frame([e.beta for e in self.without], self.names)
+
+    @property
+    def par(self) -> pd.DataFrame:
+        """Covariance parameters without each unit."""
+        return self._frame([e.par for e in self.without], self.par_names)
+
+    @property
+    def components(self) -> pd.DataFrame:
+        """Standard deviations, correlations, sigma and shape parameters without each unit; not for "one-step"."""
+        if self.method == "one-step":
+            raise NotAvailableError(
+                "the one-step approximation holds the covariance parameters; use influence(method='deletion')"
+            )
+        return self._frame([e.components for e in self.without], self.component_names)
+
+    @property
+    def sigma(self) -> pd.Series:
+        """Residual standard deviation without each unit."""
+        return pd.Series([e.sigma for e in self.without], index=self.labels, name="sigma", dtype=float)
+
+    @property
+    def covariances(self) -> FloatArray:
+        """Covariance of the fixed effects without each unit, shape (units, p, p)."""
+        return np.array([e.vcov for e in self.without])
+
+    def _frame(self, rows: list[FloatArray], columns: tuple[str, ...]) -> pd.DataFrame:
+        return pd.DataFrame(np.array(rows).reshape(len(rows), len(columns)), index=self.labels, columns=list(columns))
 
     def dfbeta(self) -> pd.DataFrame:
         """Change of the fixed effects: without the unit minus with it."""
@@ -128,7 +163,7 @@ class Influence:
         NotAvailableError
             If there are no more units than coefficients: the scale (N - p) / (N p) is not positive then.
         """
-        n_units, p = self.beta.shape
+        n_units, p = len(self.labels), len(self.names)
         if not 0 < p < n_units:
             raise NotAvailableError(
                 f"Cook's distance needs more units than coefficients, and there are {n_units} units of {self.unit} and "
@@ -136,26 +171,22 @@ class Influence:
             )
         change = self.dfbeta().to_numpy()
         distance = np.einsum("ij,ij->i", change, np.linalg.solve(self.full.vcov, change.T).T)
-        return pd.Series(distance * (n_units - p) / (n_units * p), index=self.beta.index, name="Cook's distance")
+        return pd.Series(distance * (n_units - p) / (n_units * p), index=self.labels, name="Cook's distance")
 
     def covratio(self) -> pd.Series:
         """Generalised variance of beta without the unit over that with it; above one, the unit adds precision."""
         with np.errstate(invalid="ignore"):
             ratio = np.linalg.det(self.covariances) / np.linalg.det(self.full.vcov)
-        return pd.Series(ratio, index=self.beta.index, name="covratio")
+        return pd.Series(ratio, index=self.labels, name="covratio")
 
     def component_change(self) -> pd.DataFrame:
         """Change of standard deviations, correlations, sigma and shape parameters; not for "one-step"."""
-        if self.method == "one-step":
-            raise NotAvailableError(
-                "the one-step approximation holds the covariance parameters; use influence(method='deletion')"
-            )
-        return self.components - self.full_components
+        return self.components - self.full.components
 
     def as_frame(self) -> pd.DataFrame:
         """One table: rows, Cook's distance, covratio, dfbetas by coefficient, sigma."""
-        columns = {"rows": self.sizes}
-        if 0 < self.beta.shape[1] < len(self.beta):
+        columns = {"rows": pd.Series(self.sizes, index=self.labels)}
+        if 0 < len(self.names) < len(self.labels):
             columns["cook"] = self.cooks_distance()
         frame = pd.DataFrame(columns | {"covratio": self.covratio(), "sigma": self.sigma})
         return frame.join(self.dfbetas().add_prefix("dfbetas_"))
@@ -183,7 +214,7 @@ class Influence:
 
     def _title(self) -> str:
         what = "fitted again" if self.method == "deletion" else "one step, covariance parameters held"
-        return f"Influence of {len(self.beta)} units ({self.unit}), {what}; the largest:"
+        return f"Influence of {len(self.labels)} units ({self.unit}), {what}; the largest:"
 
     def __repr__(self) -> str:
         header, rows = self._cells()
@@ -240,7 +271,7 @@ def unidentified(fit: FittedModel, rows: NDArray[np.intp], Q: FloatArray, R: Flo
     With W^1/2 X = QR, the smallest eigenvalue of I - Q_S'Q_S is the share of the information on some combination of
     the coefficients that the other rows have.
     """
-    if not Q.shape[1]:
+    if 1.0 - np.sum(Q[rows] ** 2) > IDENTIFIED:  # no eigenvalue of Q_S'Q_S exceeds their sum
         return ""
     values, vectors = np.linalg.eigh(np.eye(Q.shape[1]) - Q[rows].T @ Q[rows])
     if values[0] > IDENTIFIED:
@@ -296,8 +327,6 @@ def _delete_all(
 
 def hat_block(system: WeightedSystem, V: FloatArray, Mt: Any, rows: NDArray[np.intp]) -> FloatArray:
     """h_SS, shape (rows, rows); ``Mt`` is M' as a sparse matrix."""
-    if rows.size == 1:
-        return system.hat[rows][:, None]
     root = np.sqrt(system.mode.w[rows])
     half = system.mode.factor.solve_L(root * Mt[:, rows].toarray())
     X = root[:, None] * system.X_tilde[rows]
@@ -306,8 +335,8 @@ def hat_block(system: WeightedSystem, V: FloatArray, Mt: Any, rows: NDArray[np.i
 
 def one_step_without(
     fit: FittedModel, system: WeightedSystem, V: FloatArray, Mt: Any, rows: NDArray[np.intp]
-) -> Estimates:
-    """The closed form of the module's docstring for one unit; LinAlgError where I - h_SS is singular."""
+) -> Estimates | None:
+    """The closed form of the module's docstring for one unit; None where I - h_SS is singular."""
     mode = system.mode
     w = mode.w[rows]
     root = np.sqrt(w)
@@ -315,6 +344,8 @@ def one_step_without(
     X = root[:, None] * system.X_tilde[rows]
     left = np.eye(rows.size) - hat_block(system, V, Mt, rows)
     G = X @ V
+    if np.linalg.eigvalsh(left)[0] < NO_FREEDOM:
+        return None
     solved = np.linalg.solve(left, np.column_stack([r, G]))
     sigma = fit.sigma
     if fit.is_lmm:
@@ -323,6 +354,44 @@ def one_step_without(
     scale = posterior_scale(fit) * (sigma / fit.sigma) ** 2
     covariance = scale * (V + G.T @ solved[:, 1:])
     return Estimates(fit.beta - G.T @ solved[:, 0], covariance, np.array(fit.optimum.par), np.empty(0), sigma)
+
+
+def _amplification(system: WeightedSystem, rows: NDArray[np.intp]) -> FloatArray:
+    """1 / (1 - h) of single rows; nan where a row is fitted by a parameter of its own."""
+    freedom = 1.0 - system.hat[rows]
+    return np.divide(1.0, freedom, out=np.full(rows.size, np.nan), where=freedom > NO_FREEDOM)
+
+
+def one_step_beta(system: WeightedSystem, V: FloatArray, rows: NDArray[np.intp]) -> FloatArray:
+    """Change of beta without each of these rows, -V x s / (1 - h), shape (rows, p)."""
+    return -(system.X_tilde[rows] @ V) * (system.mode.s[rows] * _amplification(system, rows))[:, None]
+
+
+def one_step_rows(
+    fit: FittedModel, system: WeightedSystem, V: FloatArray, rows: NDArray[np.intp]
+) -> list[Estimates | None]:
+    """Closed form for units of one row each, all at once: h_SS is the hat value."""
+    w, s, share = system.mode.w[rows], system.mode.s[rows], _amplification(system, rows)
+    beta = fit.beta + one_step_beta(system, V, rows)
+    sigma = np.full(rows.size, fit.sigma)
+    if fit.is_lmm:
+        pull = share * np.divide(s**2, w, out=np.zeros(rows.size), where=w > 0)
+        sigma = np.sqrt((fit.sigma**2 * _degrees(fit) - pull) / (_degrees(fit) - (w > 0)))
+    scale = posterior_scale(fit) * (sigma / fit.sigma) ** 2
+    step = system.X_tilde[rows] @ V
+    covariances = scale[:, None, None] * (V + (w * share)[:, None, None] * step[:, :, None] * step[:, None, :])
+    par, none = np.array(fit.optimum.par), np.empty(0)
+    return [
+        Estimates(b, C, par, none, float(sd)) if np.isfinite(x) else None
+        for b, C, sd, x in zip(beta, covariances, sigma, share, strict=True)
+    ]
+
+
+def row_changes(fit: FittedModel) -> FloatArray:
+    """Change of beta without each row in one step, shape (n, p)."""
+    system = weighted_system(fit)
+    inverse = np.linalg.inv(system.mode.rx)
+    return one_step_beta(system, inverse @ inverse.T, np.arange(fit.nobs))
 
 
 def _degrees(fit: FittedModel) -> int:
@@ -340,14 +409,13 @@ def _step_all(
     system = weighted_system(fit)
     inverse = np.linalg.inv(system.mode.rx)
     V = inverse @ inverse.T
-    Mt = csc_array(fit.get_me("Lambdat") @ fit.design.Zt())
-    out: list[tuple[Estimates | None, str, tuple[str, ...]]] = []
-    for rows in units:
-        try:
-            out.append((one_step_without(fit, system, V, Mt, rows), "", ()))
-        except LinAlgError:
-            out.append((None, "I - h is singular: this unit is fitted by parameters of its own", ()))
-    return out
+    if all(rows.size == 1 for rows in units):
+        found = one_step_rows(fit, system, V, np.concatenate([*units, np.empty(0, dtype=np.intp)]))
+    else:
+        Mt = csc_array(fit.get_me("Lambdat") @ fit.design.Zt())
+        found = [one_step_without(fit, system, V, Mt, rows) for rows in units]
+    why = "I - h is singular: this unit is fitted by parameters of its own"
+    return [(value, "" if value is not None else why, ()) for value in found]
 
 
 # -- the whole -----------------------------------------------------------------------------------------------
@@ -409,11 +477,12 @@ def _collect(
 ) -> Influence:
     """Put the units together; NaN for those without a fit."""
     full, p = estimates(fit), fit.problem.p
-    components = pd.Series(full.components, index=component_names(fit))
     lost = Estimates(
         np.full(p, np.nan), np.full((p, p), np.nan), full.par * np.nan, full.components * np.nan, float("nan")
     )
-    kept = [value or lost for value, _, _ in results]
+    without = tuple(value or lost for value, _, _ in results)
+    for record in (full, *without):
+        freeze_arrays(record)
     failures = {label: why for label, (_, why, _) in zip(labels, results, strict=True) if why}
     if failures:
         label, why = next(iter(failures.items()))
@@ -423,24 +492,16 @@ def _collect(
                 failures=failures,
             )
         )
-    covariances = np.array([value.vcov for value in kept]).reshape(len(kept), p, p)
-    covariances.setflags(write=False)
-
-    def frame(rows: list[FloatArray], columns: Sequence[str]) -> pd.DataFrame:
-        return pd.DataFrame(np.array(rows).reshape(len(rows), len(columns)), index=labels, columns=list(columns))
-
-    held = method == "one-step"
     return Influence(
         unit=name,
         method=method,
+        labels=labels,
+        sizes=tuple(rows.size for rows in units),
         full=full,
-        beta=frame([value.beta for value in kept], fit.design.names),
-        par=frame([value.par for value in kept], fit.problem.par_names),
-        components=frame([full.components if held else value.components for value in kept], components.index),
-        sigma=pd.Series([value.sigma for value in kept], index=labels, name="sigma"),
-        covariances=covariances,
-        sizes=pd.Series([rows.size for rows in units], index=labels, name="rows"),
-        failures=MappingProxyType(failures),
-        messages=MappingProxyType({label: notes for label, (_, _, notes) in zip(labels, results) if notes}),
-        full_components=components,
+        without=without,
+        names=tuple(fit.design.names),
+        par_names=tuple(fit.problem.par_names),
+        component_names=tuple(component_names(fit)),
+        _failures=failures,
+        _messages={label: notes for label, (_, _, notes) in zip(labels, results) if notes},
     )

@@ -126,16 +126,19 @@ class SimulatedResiduals:
         Residuals of each of them; row 0 are those of the fit. Read-only.
     predicted : float array, shape (n,)
         Mean without random effects, response scale.
-    residuals : Series
-        Row 0 of ``scaled`` with row labels.
     seed : int or generator state
     """
 
     responses: FloatArray
     scaled: FloatArray
     predicted: FloatArray
-    residuals: pd.Series
     seed: Any
+    _labelled: pd.Series
+
+    @property
+    def residuals(self) -> pd.Series:
+        """Row 0 of ``scaled`` with row labels."""
+        return self._labelled.copy()
 
     @property
     def nsim(self) -> int:
@@ -375,4 +378,4 @@ def simulated_residuals(
     predicted = np.asarray(fit.family.link.inverse(eta))
     for array in (responses, scaled, predicted):
         array.setflags(write=False)
-    return SimulatedResiduals(responses, scaled, predicted, padded(fit, scaled[0], "simulated residuals"), noted)
+    return SimulatedResiduals(responses, scaled, predicted, noted, padded(fit, scaled[0], "simulated residuals"))

@@ -33,6 +33,7 @@ coefficient from generalized linear mixed-effects models revisited and expanded"
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -63,8 +64,6 @@ class VarianceExplained:
     ----------
     fixed : float
         Variance of X beta.
-    random : Series
-        Mean variance of each random-effects term but those in ``overdispersion``.
     overdispersion : float
         Variance of terms with a level for each row.
     distribution : float
@@ -76,11 +75,16 @@ class VarianceExplained:
     """
 
     fixed: float
-    random: pd.Series
     overdispersion: float
     distribution: float
     approximation: str
     mean: float
+    _terms: Mapping[str, float]
+
+    @property
+    def random(self) -> pd.Series:
+        """Mean variance of each random-effects term but those in ``overdispersion``."""
+        return pd.Series(dict(self._terms), name="variance", dtype=float)
 
     @property
     def residual(self) -> float:
@@ -229,4 +233,4 @@ def variance_explained(fit: FittedModel, approximation: str = "auto") -> Varianc
         mean = mean if chosen == "theoretical" else null_mean(fit)
         distribution = distribution_variance(fit, chosen, mean)
     overdispersion = float(random[per_row].sum())
-    return VarianceExplained(fixed, random[~per_row], overdispersion, distribution, chosen, mean)
+    return VarianceExplained(fixed, overdispersion, distribution, chosen, mean, random[~per_row].to_dict())

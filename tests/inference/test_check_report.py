@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from diagnostic_fits import cbpp, crossed, grouseticks, sleepstudy
@@ -82,8 +85,6 @@ def test_a_singular_fit_and_a_failed_one_are_said():
     assert not report["Singular fit"].ok
     assert report["Singular fit"].statistic == 1
     assert "see re_pca()" in repr(report)
-    from dataclasses import replace
-
     certificate = replace(fit.optimum.certificate, converged=False, messages=("the gradient of x is 3",))
     failed = replace(fit, optimum=replace(fit.optimum, certificate=certificate))
     report = failed.check(20, seed=1)
@@ -100,6 +101,16 @@ def test_what_cannot_be_simulated_is_noted():
     assert report.notes[0].startswith("No simulated residuals: cannot draw binomial responses")
     assert report.notes[0] in repr(report)
     assert "Overdispersion" in [r.name for r in report]
+
+
+def test_results_travel_between_processes():
+    fit = cbpp()
+    report = pickle.loads(pickle.dumps(fit.check(20, seed=1)))
+    assert repr(report) == repr(fit.check(20, seed=1))
+    influence = fit.influence("herd", method="one-step")
+    assert repr(pickle.loads(pickle.dumps(influence))) == repr(influence)
+    assert repr(pickle.loads(pickle.dumps(fit.variance_explained()))) == repr(fit.variance_explained())
+    assert repr(pickle.loads(pickle.dumps(fit.re_pca()))) == repr(fit.re_pca())
 
 
 def test_showing_and_asking():

@@ -12,7 +12,7 @@ from diagnostic_fits import CBPP, cbpp, crossed, crossed_data, dense_system, lin
 
 import refglmm as rg
 from refglmm.errors import ArgumentError, DataError, InfluenceWarning, NotAvailableError, SingularFitWarning
-from refglmm.inference.hat import one_step_changes
+from refglmm.inference.influence import component_names, row_changes
 
 SLOPES = "Reaction ~ Days + (Days | Subject)"
 
@@ -76,7 +76,7 @@ def test_weight_zero_is_the_fit_without_the_row():
     result = cbpp().influence(np.where(data.index == 4, "this", np.where(data.index % 2, "odd", "even")))
     alone = rg.glmer(CBPP, data.drop(index=4), "binomial")
     np.testing.assert_allclose(result.beta.loc["this"], alone.fixef, rtol=1e-6)
-    assert dict(result.sizes) == {"even": 27, "odd": 28, "this": 1}
+    assert dict(zip(result.labels, result.sizes)) == {"even": 27, "odd": 28, "this": 1}
 
 
 def dense_without(fit, rows):
@@ -109,8 +109,14 @@ def test_one_step_is_exact_for_a_linear_model_with_theta_held(kind, group):
 @pytest.mark.parametrize("kind", ["linear", "poisson", "gamma"])
 def test_one_step_of_all_rows_at_once_is_that_of_each(kind):
     fit = crossed(kind)
-    changes = fit.influence(method="one-step").dfbeta()
-    np.testing.assert_allclose(one_step_changes(fit), changes, rtol=1e-8, atol=1e-14)
+    n = fit.nobs
+    by_row = fit.influence(method="one-step")
+    # the last two rows as one unit: then all go through the formula for blocks
+    blocks = fit.influence(np.minimum(np.arange(n), n - 2), method="one-step")
+    np.testing.assert_allclose(by_row.beta[: n - 2], blocks.beta[:-1], rtol=1e-9)
+    np.testing.assert_allclose(by_row.covariances[: n - 2], blocks.covariances[:-1], rtol=1e-8)
+    np.testing.assert_allclose(by_row.sigma[: n - 2], blocks.sigma[:-1], rtol=1e-12)
+    np.testing.assert_allclose(row_changes(fit), by_row.dfbeta(), rtol=1e-9, atol=1e-15 * np.abs(fit.beta).max())
 
 
 def test_one_step_comes_close_to_deletion_in_a_glmm():
@@ -151,13 +157,10 @@ def test_covratio_and_changes_are_what_they_say():
 
 
 def test_components_name_correlations_and_shapes():
-    assert list(sleepstudy(SLOPES).influence("Subject", method="one-step").components) == [
-        "sd_(Intercept)|Subject",
-        "sd_Days|Subject",
-        "cor_Days.(Intercept)|Subject",
-        "sigma",
-    ]
-    assert list(crossed("negative binomial").influence("g", method="one-step").components)[-1] == "size"
+    correlated = component_names(sleepstudy(SLOPES))
+    assert sorted(correlated) == ["cor_Days.(Intercept)|Subject", "sd_(Intercept)|Subject", "sd_Days|Subject", "sigma"]
+    assert component_names(crossed("negative binomial")) == ["sd_(Intercept)|g", "size"]
+    assert component_names(crossed("gamma")) == ["sd_(Intercept)|g", "sigma"]
 
 
 def test_units_without_which_coefficients_are_lost_are_listed():
@@ -166,6 +169,16 @@ def test_units_without_which_coefficients_are_lost_are_listed():
     assert result.failures["3"] == "the other rows do not determine period3"
     assert result.beta.isna().all(axis=None)
     assert "no fit without 1" in repr(result)
+
+
+def test_a_row_with_a_coefficient_of_its_own_is_listed():
+    data = crossed_data().assign(alone=lambda d: (d.index == 5).astype(float))
+    fit = rg.lmer("y ~ x + alone + (1 | g)", data)
+    for method in ("deletion", "one-step"):
+        with pytest.warns(InfluenceWarning, match="the first is 5: the other rows do not determine alone"):
+            result = fit.influence(np.where(data.index == 5, 5, data.index % 4), method=method)
+        assert result.beta.loc[5].isna().all()
+        assert result.beta.drop(5).notna().all(axis=None)
 
 
 def test_warnings_of_single_fits_are_kept_by_label_and_not_given():
