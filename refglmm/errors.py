@@ -125,6 +125,10 @@ class FormulaWarning(RefglmmWarning):
     """The formula means something that often surprises (a factor left of ``||``)."""
 
 
+class InfluenceWarning(RefglmmWarning):
+    """There is no fit without some of the rows or levels; the result lists them with the reason."""
+
+
 class VcovWarning(RefglmmWarning):
     """The Hessian could not be used for standard errors, or disagrees with the alternative."""
 

@@ -48,6 +48,12 @@ if TYPE_CHECKING:
     from refglmm.inference.denominator_df import WaldTest
     from refglmm.inference.pb_test import PBTest
     from refglmm.inference.result_table import ResultTable
+    from refglmm.inference.check_report import CheckReport
+    from refglmm.inference.check_result import CheckResult
+    from refglmm.inference.influence import Influence
+    from refglmm.inference.simulated_residuals import SimulatedResiduals
+    from refglmm.inference.singular import RandomEffectsPCA
+    from refglmm.inference.variance_explained import VarianceExplained
     from refglmm.likelihood.problem import Problem
     from refglmm.likelihood.state import Mode
     from refglmm.model import GLMM
@@ -364,7 +370,7 @@ class FittedModel:
         if self.optimum.certificate.singular:  # a zero variance is stationary: begin where every fit begins
             return dict(self.settings)
         start = {"par": np.array(self.optimum.par), "beta": self.beta}
-        if self.optimum.phi.size:
+        if self.optimum.phi.size:  # profiled out of a linear mixed model
             start["phi"] = np.array(self.optimum.phi)
         control = replace(self.settings["control"], initial_step=False)
         return {**self.settings, "control": control, "start": start}
@@ -824,6 +830,110 @@ class FittedModel:
         from refglmm.effects.marginal import marginal_means
 
         return marginal_means(self, specs, **how)
+
+    # -- diagnostics -----------------------------------------------------------------------------------------
+
+    def hat_values(self) -> pd.Series:
+        """Leverage of each row at convergence, in [0, 1]; the sum is the effective number of parameters.
+
+        See :mod:`refglmm.inference.hat`. Working weights in GLMMs, where lme4 puts prior weights.
+        """
+        from refglmm.inference import hat
+
+        return hat.hat_values(self)
+
+    def rstudent(self) -> pd.Series:
+        """Deletion residuals; in a linear mixed model r / (sigma sqrt(1 - h))."""
+        from refglmm.inference import hat
+
+        return hat.rstudent(self)
+
+    def rstandard(self, type: str = "deviance") -> pd.Series:
+        """Standardised residuals "deviance" or "pearson": over sigma sqrt(1 - h)."""
+        from refglmm.inference import hat
+
+        return hat.rstandard(self, type)
+
+    def cooks_distance(self) -> pd.Series:
+        """Cook's distance of each row without a refit; :meth:`influence` gives the exact one."""
+        from refglmm.inference import hat
+
+        return hat.cooks_distance(self)
+
+    def influence(
+        self,
+        group: Any = None,
+        *,
+        method: str = "deletion",
+        executor: Executor | None = None,
+        progress: bool | None = None,
+    ) -> Influence:
+        """Estimates without each row, or each level of a factor; see :func:`refglmm.inference.influence.influence`."""
+        from refglmm.inference import influence
+
+        return influence.influence(self, group, method=method, executor=executor, progress=progress)
+
+    def re_pca(self) -> RandomEffectsPCA:
+        """Principal components of the random effects of each grouping factor."""
+        from refglmm.inference import singular
+
+        return singular.re_pca(self)
+
+    def vif(self) -> pd.DataFrame:
+        """Generalised variance inflation factors, a row for each fixed-effects term."""
+        from refglmm.inference import collinearity
+
+        return collinearity.vif(self)
+
+    def variance_explained(self, approximation: str = "auto") -> VarianceExplained:
+        """Variance components, R2 and ICC; see :mod:`refglmm.inference.variance_explained`."""
+        from refglmm.inference import variance_explained
+
+        return variance_explained.variance_explained(self, approximation)
+
+    def r2(self, approximation: str = "auto") -> pd.Series:
+        """Marginal and conditional R2 of Nakagawa, Johnson and Schielzeth (2017)."""
+        return self.variance_explained(approximation).r2
+
+    def icc(self, approximation: str = "auto") -> pd.Series:
+        """Adjusted and unadjusted intraclass correlation."""
+        return self.variance_explained(approximation).icc
+
+    def overdispersion(self) -> CheckResult:
+        """Pearson's chi-square over its degrees of freedom, with its p-value."""
+        from refglmm.inference import checks
+
+        return checks.overdispersion(self)
+
+    def quasi_table(self) -> pd.DataFrame:
+        """Coefficients with standard errors scaled by the root of the dispersion ratio."""
+        from refglmm.inference import checks
+
+        return checks.quasi_table(self)
+
+    def zero_inflation(self) -> CheckResult:
+        """Zeros observed against zeros expected at the modes."""
+        from refglmm.inference import checks
+
+        return checks.zero_inflation(self)
+
+    def simulated_residuals(self, nsim: int = 250, seed: Any = None, *, use_u: bool = False) -> SimulatedResiduals:
+        """Scaled residuals from simulations; see :mod:`refglmm.inference.simulated_residuals`."""
+        from refglmm.inference import simulated_residuals
+
+        return simulated_residuals.simulated_residuals(self, nsim, seed, use_u=use_u)
+
+    def check(self, nsim: int = 250, seed: Any = None) -> CheckReport:
+        """All checks of this fit in one table, and one figure with ``.plot()``."""
+        from refglmm.inference import check_report
+
+        return check_report.check(self, nsim, seed)
+
+    def fortify(self) -> pd.DataFrame:
+        """The data with columns .fitted, .resid (Pearson) and .scresid (over sigma)."""
+        from refglmm.inference import fortify
+
+        return fortify.fortify(self)
 
     # -- showing ---------------------------------------------------------------------------------------------
 

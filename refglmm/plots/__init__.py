@@ -8,6 +8,8 @@ or saves anything: ``axes[0].figure.savefig`` does.
 Reading order: ``style`` (colours, grids of panels), ``integrands`` (what the Laplace approximation leaves
 out), ``caterpillar`` (random effects with their intervals), ``profile`` (zeta, densities, pairs), ``intervals``
 (methods side by side). No function shows or saves anything:
+out), ``caterpillar`` (random effects with their intervals), ``residuals``, ``simulated`` (quantile residuals),
+``influence``, ``check`` (all of them in one panel). No function shows or saves anything:
 ``axes[0].figure.savefig`` does.
 out), ``caterpillar`` (random effects with their intervals), ``effects`` (means, comparisons, conditional
 effects). No function shows or saves anything: ``axes[0].figure.savefig`` does.
@@ -18,6 +20,8 @@ from __future__ import annotations
 from refglmm.plots.caterpillar import plot_caterpillar
 from refglmm.plots.groups import plot_groups
 from refglmm.plots.effects import plot_conditional_effects, plot_contrasts, plot_lsmeans
+from refglmm.plots.check import plot_check
+from refglmm.plots.influence import plot_influence
 from refglmm.plots.integrands import (
     IntegrandProfile,
     integrand_profile,
@@ -31,6 +35,14 @@ from refglmm.plots.shrinkage import plot_shrinkage
 from refglmm.plots.surface import objective_surface, plot_path
 from refglmm.plots.intervals import plot_intervals
 from refglmm.plots.profile import plot_density, plot_pairs, plot_zeta
+from refglmm.plots.residuals import (
+    plot_binned_residuals,
+    plot_residual_panel,
+    plot_residual_qq,
+    plot_residuals,
+    plot_scale_location,
+)
+from refglmm.plots.simulated import plot_simulated_against, plot_simulated_qq, plot_simulated_residuals
 
 __all__ = [
     "IntegrandProfile",
@@ -42,6 +54,11 @@ __all__ = [
     "plot_contrasts",
     "plot_departures",
     "plot_groups",
+    "plot_binned_residuals",
+    "plot_caterpillar",
+    "plot_check",
+    "plot_departures",
+    "plot_influence",
     "plot_integrands",
     "plot_path",
     "plot_predictions",
@@ -54,4 +71,11 @@ __all__ = [
     "plot_pairs",
     "plot_ratio",
     "plot_zeta",
+    "plot_residual_panel",
+    "plot_residual_qq",
+    "plot_residuals",
+    "plot_scale_location",
+    "plot_simulated_against",
+    "plot_simulated_qq",
+    "plot_simulated_residuals",
 ]
