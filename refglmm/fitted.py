@@ -29,9 +29,9 @@ from refglmm.fit.response import read_response
 from refglmm.fit.rformat import format_numbers, named_numbers
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from concurrent.futures import Executor
 
+    from matplotlib.axes import Axes
     from scipy import sparse
 
     from refglmm.covariance.base import Structure
@@ -42,15 +42,15 @@ if TYPE_CHECKING:
     from refglmm.formula.design import Design
     from refglmm.formula.frame import ModelFrame
     from refglmm.formula.grammar import Formula
-    from refglmm.inference.bootstrap import Bootstrap
-    from refglmm.inference.profile_result import Profile
     from refglmm.inference.all_fit import AllFit
-    from refglmm.inference.denominator_df import WaldTest
-    from refglmm.inference.pb_test import PBTest
-    from refglmm.inference.result_table import ResultTable
+    from refglmm.inference.bootstrap import Bootstrap
     from refglmm.inference.check_report import CheckReport
     from refglmm.inference.check_result import CheckResult
+    from refglmm.inference.denominator_df import WaldTest
     from refglmm.inference.influence import Influence
+    from refglmm.inference.pb_test import PBTest
+    from refglmm.inference.profile_result import Profile
+    from refglmm.inference.result_table import ResultTable
     from refglmm.inference.simulated_residuals import SimulatedResiduals
     from refglmm.inference.singular import RandomEffectsPCA
     from refglmm.inference.variance_explained import VarianceExplained
