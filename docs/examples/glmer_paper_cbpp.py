@@ -10,11 +10,11 @@ from __future__ import annotations
 import sys
 
 import pandas as pd
-from refglmm.inference.confint import interval_table
-from refglmm.inference.reduced import without_random
 from worked import Example, heading, say, show
 
 import refglmm as rg
+from refglmm.inference.confint import interval_table
+from refglmm.inference.reduced import without_random
 
 FORMULA = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
 
@@ -107,7 +107,7 @@ def intervals(example: Example, fit: rg.FittedModel) -> None:
     with_obs = data.assign(obs=pd.Categorical(range(1, len(data) + 1)))
     both = rg.glmer(FORMULA + " + (1 | obs)", with_obs, "binomial")
     models = {"herd": fit, "herd and obs": both, "obs": both.update(". ~ . - (1 | herd)")}
-    table = interval_table(models, nsim=example.nsim, seed=101)
+    table = interval_table(models, methods=("wald", "profile", "boot"), nsim=example.nsim, seed=101)
     spread = table["parameter"].str.startswith("sd_")
     example.picture(rg.plots.plot_intervals(table[~spread]), "figure09_fixed_effects")
     panels = rg.plots.plot_intervals(table[spread])
