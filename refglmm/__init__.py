@@ -30,8 +30,20 @@ _HOME = {
     "lmer": "model",
     "glmer_nb": "model",
     "FittedModel": "fitted",
+    "simulate": "fit.simulate",
     "Control": "optimize.control",
+    "anova": "inference.compare",
+    "compare_models": "inference.compare",
+    "pb_compare": "inference.pb_test",
+    "Reference": "inference.reduced",
+    "without_random": "inference.reduced",
     "gh_rule": "likelihood.quadrature",
+    "lsmeans": "effects.means",
+    "conditional_effects": "effects.conditional",
+    "simple_effects": "effects.conditional",
+    "johnson_neyman": "effects.conditional",
+    "marginal_effects": "effects.marginal",
+    "marginal_means": "effects.marginal",
 }
 _MODULES = ("datasets", "families", "errors", "plots")
 

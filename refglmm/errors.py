@@ -73,6 +73,14 @@ class OptimizationError(RefglmmError):
     """An optimizer could not be started or left the region where the objective is finite."""
 
 
+class ExecutorError(RefglmmError):
+    """The executor that was handed in takes no tasks, or its workers keep dying."""
+
+
+class SimulationError(RefglmmError):
+    """No response can be drawn: a mean lies outside the family's range (``facts`` give the row and the value)."""
+
+
 class NotAvailableError(RefglmmError):
     """The quantity does not exist for this kind of fit; the message says what to use instead."""
 
@@ -117,8 +125,24 @@ class FormulaWarning(RefglmmWarning):
     """The formula means something that often surprises (a factor left of ``||``)."""
 
 
+class InfluenceWarning(RefglmmWarning):
+    """There is no fit without some of the rows or levels; the result lists them with the reason."""
+
+
 class VcovWarning(RefglmmWarning):
     """The Hessian could not be used for standard errors, or disagrees with the alternative."""
+
+
+class ProfileWarning(RefglmmWarning):
+    """A likelihood profile is not monotone: the likelihood has several humps."""
+
+
+class IntervalWarning(RefglmmWarning):
+    """Some intervals that were asked for do not exist, or rest on few replicates."""
+
+
+class SimulationWarning(RefglmmWarning):
+    """Prior weights that have no part in drawing a response."""
 
 
 class EngineWarning(RefglmmWarning):

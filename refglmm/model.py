@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from refglmm.covariance import make_structure
 from refglmm.errors import (
     ArgumentError,
     ConvergenceWarning,
+    DataError,
     FamilyWarning,
     NotAvailableError,
     SeparationWarning,
@@ -28,11 +29,15 @@ from refglmm.errors import (
     WeightsError,
     warn,
 )
-from refglmm.families.registry import get_family
+from refglmm.families.registry import FAMILIES, get_family
+from refglmm.fit.parameters import par_from_theta
+from refglmm.fit.response import raw_with_response
 from refglmm.fitted import FittedModel
+from refglmm.formula.convert import to_table
 from refglmm.formula.design import Checks, build_design
+from refglmm.formula.expressions import names_in, parse_expression
 from refglmm.formula.frame import build_frame
-from refglmm.formula.grammar import parse
+from refglmm.formula.grammar import Formula, parse, update_formula
 from refglmm.likelihood.problem import Problem, build_problem
 from refglmm.likelihood.quadrature import MAX_ORDER
 from refglmm.likelihood.state import Mode
@@ -44,6 +49,9 @@ from refglmm.optimize.records import Optimum
 from refglmm.optimize.rescale import rescaled, restore
 from refglmm.optimize.separation import runaway_deviations, separated_columns
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
+
+if TYPE_CHECKING:
+    from refglmm.inference.coefficients import ClassicFit
 
 MODES = ("exact", "lme4")
 
@@ -74,11 +82,13 @@ class GLMM:
     Attributes
     ----------
     frame, design, problem : the rows used, the matrices, and the arrays the likelihood works on
+    table : the columns of the data that were used, all rows, a copy
+    arguments : the other arguments, as they were given
     """
 
     def __init__(
         self,
-        formula: str,
+        formula: str | Formula,
         data: Any,
         family: Any = "gaussian",
         *,
@@ -101,9 +111,22 @@ class GLMM:
         self.family = get_family(family, link)
         self.is_lmm = self.family.name == "gaussian" and self.family.link.name == "identity"
         self.data_name = data_name or _name_of(data)
+        self.arguments = {
+            "weights": deepcopy(weights),
+            "offset": deepcopy(offset),
+            "subset": deepcopy(subset),
+            "na_action": na_action,
+            "contrasts": deepcopy(contrasts),
+            "env": {name: deepcopy(v) if isinstance(v, np.ndarray) else v for name, v in (env or {}).items()},
+            "double_bar": double_bar,
+            "checks": dict(checks or {}),
+            "mode": mode,
+            "autoscale": autoscale,
+        }
+        table = to_table(data)
         self.frame = build_frame(
             parse(formula, double_bar=double_bar),
-            data,
+            table,
             binomial=self.family.is_binomial,
             weights=weights,
             offset=offset,
@@ -111,6 +134,8 @@ class GLMM:
             na_action=na_action,
             env=env,
         )
+        self.table = table.used()
+        self.other_response = False
         if not np.any(self.frame.weights > 0):
             raise WeightsError("all weights are zero: no observation is left; give some rows a positive weight")
         self.family.check_response(self.frame.y, self.frame.weights)
@@ -149,10 +174,75 @@ class GLMM:
         if np.any(chosen < 0) or not np.any(chosen > 0):
             raise WeightsError("weights must not be negative, and not all of them zero")
         self.family.check_response(values, chosen)
+        trials = self.frame.trials
+        if trials is not None and weights is not None:  # the prior weight of a trial stays
+            before = self.frame.weights
+            trials = np.divide(trials * chosen, before, out=chosen.copy(), where=before > 0)
         other = copy(self)
-        other.frame = replace(self.frame, y=values, weights=chosen)
+        raw = raw_with_response(self.frame, values, trials)
+        other.frame = replace(self.frame, y=values, weights=chosen, trials=trials, raw=raw)
         other.problem = self.problem.with_response(values, chosen)
+        other.other_response = True
         return other
+
+    def updated(self, formula: str | None = None, data: Any = None, **arguments: Any) -> GLMM:
+        """Make the model again with another formula, other data or other arguments.
+
+        Parameters
+        ----------
+        formula : str, optional
+            A change such as ``". ~ . - x"`` (``.`` is the old side) or a whole formula.
+        data : table, optional
+            By default the columns that this model used, as they were then.
+        **arguments
+            Arguments of :class:`GLMM`; the others stay.
+
+        Raises
+        ------
+        DataError
+            A variable that the model did not keep: pass ``data=``.
+        NotAvailableError
+            The model has another response than its data (see :meth:`with_response`) and would use other rows.
+        """
+        old, double_bar = self.frame.formula, arguments.get("double_bar", self.arguments["double_bar"])
+        changed = old if formula is None else update_formula(old, formula, double_bar=double_bar)
+        changed = replace(changed, text=changed.expanded)
+        settings = {"family": self.family, "data_name": self.data_name, **self.arguments}
+        if unknown := [name for name in arguments if name not in (*settings, "link")]:
+            raise ArgumentError(f"a model has no argument {unknown[0]!r}; known are {', '.join(settings)}, link")
+        settings |= arguments
+        known_shape = self.family.fixed_shape.size > 0
+        if "link" in arguments and "family" not in arguments and self.family.name in FAMILIES and not known_shape:
+            settings["family"] = self.family.name
+        if data is None:
+            self._refuse_unkept(changed, settings)
+        else:
+            settings["data_name"] = arguments.get("data_name") or _name_of(data)
+        made = type(self)(changed, self.table if data is None else data, **settings)
+        return made if data is not None or not self.other_response else self._same_response(made)
+
+    def _refuse_unkept(self, formula: Formula, settings: Mapping[str, Any]) -> None:
+        """Raise for variables that are neither among the kept columns nor in env."""
+        texts = [settings[name] for name in ("weights", "offset", "subset") if isinstance(settings[name], str)]
+        names = [*formula.variables, *(name for text in texts for name in names_in(parse_expression(text)))]
+        known = (*self.table.names, *settings["env"], "pi", "T", "F")
+        lost = [name for name in dict.fromkeys(names) if name not in known]
+        if lost:
+            raise DataError(
+                f"a fit keeps the columns that it used ({', '.join(self.table.names)}), not "
+                f"{', '.join(map(repr, lost))}; pass data=",
+                columns=tuple(lost),
+            )
+
+    def _same_response(self, made: GLMM) -> GLMM:
+        """Give an updated model the response of this one, where the rows are the same."""
+        ours, theirs = self.frame, made.frame
+        if ours.formula.response != theirs.formula.response or not np.array_equal(ours.kept, theirs.kept):
+            raise NotAvailableError(
+                "this model was refitted to another response, which its data does not hold, and the update asks for "
+                "other rows; update the original fit and refit that"
+            )
+        return made.with_response(ours.y, ours.weights)
 
     def fit(
         self,
@@ -222,6 +312,22 @@ class GLMM:
         self._warn(optimum, separated)
         return fit
 
+    def classic(self, *, df_method: str | float = "auto", level: float = 0.95, **fit_arguments: Any) -> ClassicFit:
+        """Fit and read as a classical analysis: t tests with denominator degrees of freedom, confidence limits.
+
+        Parameters
+        ----------
+        df_method : {"auto", "satterthwaite", "kenward-roger", "residual", "inf"} or number
+            "auto" is "satterthwaite" for linear mixed models (fitted by REML), "inf" (z tests) for others.
+        level : float
+            Of the confidence limits.
+        **fit_arguments
+            See :meth:`fit`.
+        """
+        from refglmm.inference.coefficients import classic
+
+        return classic(self.fit(**{"reml": self.is_lmm, **fit_arguments}), df_method, level)
+
     def _estimate(self, n_agq: int, reml: bool, control: Control, start: dict[str, Any]) -> tuple[Optimum, Mode, float]:
         """Fit on the columns as they are, or on rescaled ones; returns sigma too."""
         if not self.autoscale:
@@ -257,14 +363,7 @@ class GLMM:
         given = dict(start) if isinstance(start, Mapping) else {"par": start}
         lengths = {"par": self.problem.n_par, "beta": self.problem.p, "phi": self.problem.n_phi}
         if "theta" in given:
-            theta, pieces, first = _numbers("start['theta']", given.pop("theta")), [], 0
-            wanted = sum(structure.n_theta for structure in self.structures)
-            if theta.shape != (wanted,):
-                raise ArgumentError(f"start['theta'] must have length {wanted}, not {theta.size}")
-            for structure in self.structures:
-                pieces.append(structure.par_from_theta(theta[first : first + structure.n_theta]))
-                first += structure.n_theta
-            given["par"] = np.concatenate(pieces)
+            given["par"] = par_from_theta(self.structures, _numbers("start['theta']", given.pop("theta")))
         for name, value in given.items():
             if name not in lengths:
                 raise ArgumentError(f"unknown start component {name!r}; known are par (or theta), beta, phi")

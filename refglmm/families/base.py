@@ -62,6 +62,8 @@ class Family:
         Whether the first shape parameter is a dispersion phi with variance phi V(mu) / a.
     is_binomial, is_canonical, log_concave : bool
         ``log_concave``: the observed information is never negative.
+    weights_repeat : bool
+        Whether the prior weight repeats a row (multiplies the log density) and so has no part in drawing one.
     """
 
     name: ClassVar[str]
@@ -78,6 +80,7 @@ class Family:
     domains: ClassVar[Mapping[str, str]] = {}
     has_scale: ClassVar[bool] = False
     is_binomial: ClassVar[bool] = False
+    weights_repeat: ClassVar[bool] = False
 
     link: Link
     shape_names: tuple[str, ...] = ()

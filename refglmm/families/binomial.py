@@ -299,7 +299,12 @@ class Bernoulli(Binomial):
     """Binomial with one trial a row: y is 0 or 1, and a prior weight repeats the row."""
 
     name = "bernoulli"
+    weights_repeat = True
 
     def check_response(self, y: FloatArray, a: FloatArray) -> None:
         """Y is 0 or 1."""
         self._require((y == 0.0) | (y == 1.0), y, "a Bernoulli response must be 0 or 1")
+
+    def simulate(self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """0 or 1; the weight, which repeats a row, plays no part in drawing it."""
+        return rng.binomial(1, mu).astype(np.float64)

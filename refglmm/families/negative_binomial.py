@@ -204,6 +204,7 @@ class NegativeBinomial(Family):
 
     name = "negative_binomial"
     default_link = "log"
+    weights_repeat = True
     concave_links = frozenset({"log"})
     domains: ClassVar = {"identity": "positive"}
     points: ClassVar = {

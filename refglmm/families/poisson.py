@@ -89,6 +89,7 @@ class Poisson(Family):
     name = "poisson"
     r_name = "poisson"
     default_link = "log"
+    weights_repeat = True
     canonical_link = "log"
     concave_links = frozenset({"log", "sqrt", "identity"})
     domains: ClassVar = {"identity": "positive"}

@@ -57,9 +57,13 @@ def title(fit: FittedModel) -> str:
     return f"Generalized linear mixed model fit by maximum likelihood ({method})"
 
 
+def _wrapped_title(fit: FittedModel) -> list[str]:
+    return textwrap.wrap(title(fit), LINE_WIDTH, subsequent_indent="  ")
+
+
 def header_lines(fit: FittedModel) -> list[str]:
     """Title, family, formula, data, and weights, offset and subset where they were given by name."""
-    lines = textwrap.wrap(title(fit), LINE_WIDTH, subsequent_indent="  ")
+    lines = _wrapped_title(fit)
     if not fit.is_lmm:
         family = conditional_family(fit)
         lines.append(f" Family: {family.r_name}  ( {family.link.name} )")
@@ -131,6 +135,18 @@ def trouble(fit: FittedModel) -> tuple[str, ...]:
             f"largest |gradient| {certificate.gradient_norm:.3g}"
         )
     return tuple(lines + ([fit.covariance.note] if fit.covariance.note else []))
+
+
+@dataclass(frozen=True, eq=False)
+class CoefficientTests:
+    """Small-sample tests for a summary: table with columns df and p, covariance behind it, and a phrase for the title.
+
+    The first two columns are estimate and standard error.
+    """
+
+    coefficients: pd.DataFrame
+    covariance: FloatArray
+    phrase: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,17 +230,19 @@ class Summary:
         """Header and rows of the fixed-effects table as text, stars in the last column."""
         frame = self.coefficients
         estimate, se = format_coefficients(frame.iloc[:, 0], frame.iloc[:, 1])
-        columns = [list(map(str, frame.index)), estimate, se, format_numbers(frame.iloc[:, 2].round(3), 4)]
-        header = ["", *map(str, frame.columns)]
-        if frame.shape[1] == 4:
-            columns += [format_p(frame.iloc[:, 3]), stars(frame.iloc[:, 3])]
-            header.append("")
+        columns, header = [list(map(str, frame.index)), estimate, se], ["", *map(str, frame.columns)]
+        for name in frame.columns[2:]:
+            if str(name).startswith("Pr("):
+                columns += [format_p(frame[name]), stars(frame[name])]
+                header.append("")
+            else:
+                columns.append(format_numbers(frame[name].round(3), 4))
         return header, [list(row) for row in zip(*columns, strict=True)]
 
     def _coefficient_lines(self) -> list[str]:
         header, rows = self.coefficient_cells()
-        has_stars = len(header) == 6
-        left = [True] + [False] * 3 + ([False, True] if has_stars else [])
+        has_stars = header[-1] == ""
+        left = [True] + [False] * (len(header) - 1 - has_stars) + [True] * has_stars
         legend = ["---", STARS_LEGEND] if has_stars and any(row[-1] for row in rows) else []
         return [table(header, rows, left), *legend]
 
@@ -269,19 +287,26 @@ def shown_criteria(fit: FittedModel) -> dict[str, float]:
     return {"REML criterion": criteria.reml_criterion(fit)} if fit.reml else criteria.criteria(fit)
 
 
-def summary(fit: FittedModel, *, correlation_shown: bool | None = None) -> Summary:
+def summary(
+    fit: FittedModel, *, correlation_shown: bool | None = None, tests: CoefficientTests | None = None
+) -> Summary:
     """Collect the numbers; ``correlation_shown`` None: up to 12 coefficients."""
+    names = list(fit.design.names)
+    header = header_lines(fit)
+    if tests is not None:
+        header = [*textwrap.wrap(f"{title(fit)}. {tests.phrase}", LINE_WIDTH), *header[len(_wrapped_title(fit)) :]]
+    covariance = fit.vcov() if tests is None else pd.DataFrame(tests.covariance, index=names, columns=names)
     quantiles = np.quantile(residual_values(fit, "pearson") / fit.sigma, [0.0, 0.25, 0.5, 0.75, 1.0])
     show = len(fit.design.names) <= MAX_CORRELATION if correlation_shown is None else correlation_shown
     return Summary(
-        header=tuple(header_lines(fit)),
+        header=tuple(header),
         criteria=shown_criteria(fit),
         residual_quantiles=pd.Series(quantiles, index=["Min", "1Q", "Median", "3Q", "Max"]),
         varcorr=fit.varcorr,
         size=size_line(fit),
         phi=fit.phi.drop("phi", errors="ignore"),
-        coefficients=coefficient_table(fit),
-        correlation=correlation(fit.vcov()),
+        coefficients=coefficient_table(fit) if tests is None else tests.coefficients,
+        correlation=correlation(covariance),
         notes=trouble(fit),
         show_correlation=show,
     )

@@ -50,6 +50,12 @@ class Table:
             self._cache[name] = to_column(self._getter(name), name, len(self))
         return self._cache[name]
 
+    def used(self) -> Table:
+        """Return a table of the columns asked for so far, cut off from the caller's data."""
+        table = Table(tuple(self._cache), self.index, self._cache.__getitem__)
+        table._cache = dict(self._cache)
+        return table
+
 
 def to_table(data: Any) -> Table:
     """Read any supported table.

@@ -284,13 +284,15 @@ class Design:
         labels = ", ".join(t.label for t in self.terms) or "none"
         raise ArgumentError(f"there is no random term {term!r}; terms are {labels}", term=term)
 
-    def fixed_matrix(self, newdata: Any) -> np.ndarray:
+    def fixed_matrix(self, newdata: Any, *, all_columns: bool = False) -> np.ndarray:
         """Build the kept columns of X for new data.
 
         Parameters
         ----------
         newdata : table
             Any supported kind; never changed.
+        all_columns : bool
+            Also those lost to rank deficiency, in the order of ``all_names``.
 
         Returns
         -------
@@ -304,7 +306,7 @@ class Design:
         """
         table, scope = self._open(newdata, self.matrix.terms.used)
         out = self.matrix.build(scope.column, len(table))
-        return out if len(self.kept_columns) == out.shape[1] else out[:, self.kept_columns]
+        return out if all_columns or len(self.kept_columns) == out.shape[1] else out[:, self.kept_columns]
 
     def random_matrix(self, term: TermDesign | str | int, newdata: Any) -> tuple[np.ndarray, np.ndarray]:
         """Build levels and columns of a random term for new data.
@@ -321,13 +323,17 @@ class Design:
         columns = {atom: scope.column(atom) for atom in term.grouping.atoms}
         return term.grouping.codes(columns), term.matrix.build(scope.column, len(table))
 
-    def new_levels(self, term: TermDesign | str | int, newdata: Any) -> tuple[str, ...]:
-        """Return the levels of a term's grouping factor in new data that the fit did not have."""
+    def group_labels(self, term: TermDesign | str | int, newdata: Any) -> np.ndarray:
+        """Label of a term's grouping factor in each row of new data; None where it is missing."""
         term = self.term(term)
         _, scope = self._open(newdata, term.grouping.atoms)
-        columns = {atom: scope.column(atom) for atom in term.grouping.atoms}
-        unknown = term.grouping.labels(columns)[term.grouping.codes(columns) < 0]
-        return tuple(dict.fromkeys(label for label in unknown.tolist() if label is not None))
+        return term.grouping.labels({atom: scope.column(atom) for atom in term.grouping.atoms})
+
+    def new_levels(self, term: TermDesign | str | int, newdata: Any) -> tuple[str, ...]:
+        """Return the levels of a term's grouping factor in new data that the fit did not have."""
+        known = set(self.term(term).grouping.level_names.tolist())
+        labels = dict.fromkeys(self.group_labels(term, newdata).tolist())
+        return tuple(label for label in labels if label is not None and label not in known)
 
     @np.errstate(all="ignore")
     def offset_values(self, newdata: Any, offset: Any = None) -> np.ndarray:
@@ -357,7 +363,10 @@ class Design:
             column = scope.table.column(argument) if argument in table else scope.value(argument)
             total = total + as_numeric(column, "offset")
         elif argument is not None:
-            values = np.asarray(argument, dtype=np.float64)
+            try:
+                values = np.asarray(argument, dtype=np.float64)
+            except (TypeError, ValueError):
+                raise DataError("offset must be numbers, one for each row of the new data") from None
             if values.shape not in ((), (len(table),)):
                 raise DataError(f"offset has shape {values.shape}, the new data has {len(table)} rows")
             total = total + values

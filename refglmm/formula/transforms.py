@@ -248,6 +248,19 @@ def polynomial_values(x: np.ndarray, alpha: np.ndarray, norms: np.ndarray) -> np
     return np.column_stack(columns)
 
 
+def polynomial_slopes(x: np.ndarray, alpha: np.ndarray, norms: np.ndarray) -> np.ndarray:
+    """Derivatives of :func:`polynomial_values`: p'_{k+1} = p_k + (x - a_{k+1}) p'_k - (n_k / n_{k-1}) p'_{k-1}."""
+    columns = []
+    before, now = np.zeros_like(x), np.ones_like(x)
+    slope_before, slope, ratio = np.zeros_like(x), np.zeros_like(x), 0.0
+    for k, a in enumerate(alpha):
+        slope_before, slope = slope, now + (x - a) * slope - ratio * slope_before
+        before, now = now, (x - a) * now - ratio * before
+        ratio = norms[k + 1] / norms[k]
+        columns.append(slope / np.sqrt(norms[k + 1]))
+    return np.column_stack(columns)
+
+
 def _whole(value: Value, what: str, low: int) -> int:
     number = as_numeric(value, what)
     if isinstance(number, np.ndarray) or not np.isfinite(number) or number != int(number) or number < low:
@@ -268,17 +281,22 @@ def _numbered_matrix(values: np.ndarray) -> Value:
     return Matrix(values, tuple(str(j + 1) for j in range(values.shape[1])))
 
 
-def _poly(state: State, x: Value, degree: Value = 1.0, raw: Value = False) -> tuple[Value, State]:
+# Those below give their derivatives in x instead of their values if ``_slope``; ``effects`` asks for them.
+
+
+def _poly(state: State, x: Value, degree: Value = 1.0, raw: Value = False, _slope: bool = False) -> tuple[Value, State]:
     values = _one_column(x, "poly()")
     d = _whole(degree, "the degree of poly()", 1)
     known = values[np.isfinite(values)]
     if state is None and d >= (distinct := len(np.unique(known))):
         raise DataError(f"poly() of degree {d} needs more than {d} distinct values, found {distinct}", degree=d)
     if raw:
-        return _numbered_matrix(values[:, None] ** np.arange(1, d + 1)), ()
+        powers = np.arange(1, d + 1)
+        raised = powers * values[:, None] ** (powers - 1) if _slope else values[:, None] ** powers
+        return _numbered_matrix(raised), ()
     if state is None:
         _, state = orthogonal_polynomials(known, d)
-    return _numbered_matrix(polynomial_values(values, *state)), state
+    return _numbered_matrix((polynomial_slopes if _slope else polynomial_values)(values, *state)), state
 
 
 def _knots(values: np.ndarray, n_inner: int, knots: Value, boundary: Value) -> tuple[np.ndarray, np.ndarray]:
@@ -322,12 +340,13 @@ def _bs(
     degree: Value = 3.0,
     intercept: Value = False,
     boundary_knots: Value = None,
+    _slope: bool = False,
 ) -> tuple[Value, State]:
     values, d = _one_column(x, "bs()"), _whole(degree, "the degree of bs()", 1)
     if state is None:
         n_inner = _n_inner(df, d + bool(intercept), knots, values, "bs")
         state = _knots(values, n_inner, knots, boundary_knots)
-    basis = _spline_basis(values, state[0], state[1], d)
+    basis = _spline_basis(values, state[0], state[1], d, nu=int(_slope))
     return _numbered_matrix(basis if intercept else basis[:, 1:]), state
 
 
@@ -338,6 +357,7 @@ def _ns(
     knots: Value = None,
     intercept: Value = False,
     boundary_knots: Value = None,
+    _slope: bool = False,
 ) -> tuple[Value, State]:
     """Cubic splines that are linear beyond the boundary: B-splines orthogonal to the end curvatures."""
     values, first = _one_column(x, "ns()"), 0 if intercept else 1
@@ -345,9 +365,9 @@ def _ns(
         state = _knots(values, _n_inner(df, 1 + bool(intercept), knots, values, "ns"), knots, boundary_knots)
     inner, ends = state
     inside = np.clip(values, *ends)
-    basis = _spline_basis(inside, inner, ends, 3) + (values - inside)[:, None] * _spline_basis(
-        inside, inner, ends, 3, nu=1
-    )
+    slopes = basis = _spline_basis(inside, inner, ends, 3, nu=1)
+    if not _slope:
+        basis = _spline_basis(inside, inner, ends, 3) + (values - inside)[:, None] * slopes
     curvature = _spline_basis(ends, inner, ends, 3, nu=2)[:, first:]
     rotation = np.linalg.qr(curvature.T, mode="complete")[0][:, 2:]
     return _numbered_matrix(basis[:, first:] @ rotation), state

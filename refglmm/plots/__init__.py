@@ -1,13 +1,21 @@
-"""Pictures: each function takes a fit and returns matplotlib Axes.
+"""Pictures: each function takes a fit (or a result of one) and returns matplotlib Axes.
 
-Reading order: ``style`` (colours, grids of panels), ``integrands`` (what the Laplace approximation leaves
-out), ``caterpillar`` (random effects with their intervals). No function shows or saves anything:
-``axes[0].figure.savefig`` does.
+Reading order: ``style`` (colours, grids of panels), ``choices`` (factors, variables and labels), ``integrands`` (what
+the Laplace approximation leaves out), ``caterpillar`` (random effects with their intervals), ``groups`` (the data,
+group by group), ``qq`` (random effects against normal quantiles), ``shrinkage`` (no, partial and complete pooling),
+``prediction`` (curves with ribbons), ``surface`` (the optimiser's path on contours of the objective), ``profile``
+(zeta, densities, pairs), ``intervals`` (methods side by side), ``effects`` (means, comparisons, conditional effects),
+``residuals``, ``simulated`` (quantile residuals), ``influence``, ``check`` (all of them in one panel). No function
+shows or saves anything: ``axes[0].figure.savefig`` does.
 """
 
 from __future__ import annotations
 
 from refglmm.plots.caterpillar import plot_caterpillar
+from refglmm.plots.check import plot_check
+from refglmm.plots.effects import plot_conditional_effects, plot_contrasts, plot_lsmeans
+from refglmm.plots.groups import plot_groups
+from refglmm.plots.influence import plot_influence
 from refglmm.plots.integrands import (
     IntegrandProfile,
     integrand_profile,
@@ -15,12 +23,50 @@ from refglmm.plots.integrands import (
     plot_integrands,
     plot_ratio,
 )
+from refglmm.plots.intervals import plot_intervals
+from refglmm.plots.prediction import plot_predictions, prediction_grid
+from refglmm.plots.profile import plot_density, plot_pairs, plot_zeta
+from refglmm.plots.qq import plot_ranef_qq
+from refglmm.plots.residuals import (
+    plot_binned_residuals,
+    plot_residual_panel,
+    plot_residual_qq,
+    plot_residuals,
+    plot_scale_location,
+)
+from refglmm.plots.shrinkage import plot_shrinkage
+from refglmm.plots.simulated import plot_simulated_against, plot_simulated_qq, plot_simulated_residuals
+from refglmm.plots.surface import objective_surface, plot_path
 
 __all__ = [
     "IntegrandProfile",
     "integrand_profile",
+    "objective_surface",
+    "plot_binned_residuals",
     "plot_caterpillar",
+    "plot_check",
+    "plot_conditional_effects",
+    "plot_contrasts",
+    "plot_density",
     "plot_departures",
+    "plot_groups",
+    "plot_influence",
     "plot_integrands",
+    "plot_intervals",
+    "plot_lsmeans",
+    "plot_pairs",
+    "plot_path",
+    "plot_predictions",
+    "plot_ranef_qq",
     "plot_ratio",
+    "plot_residual_panel",
+    "plot_residual_qq",
+    "plot_residuals",
+    "plot_scale_location",
+    "plot_shrinkage",
+    "plot_simulated_against",
+    "plot_simulated_qq",
+    "plot_simulated_residuals",
+    "plot_zeta",
+    "prediction_grid",
 ]

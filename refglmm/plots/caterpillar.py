@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refglmm.errors import ArgumentError
+from refglmm.plots.choices import link_scale, the_group
 from refglmm.plots.style import BLUE, GREY, MEDIUM, SMALL, label_axes, panel_grid, tidy, title_figure
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Standard deviations to each side: 95 % of a normal distribution.
 HALF_WIDTH = 1.96
-#: What one unit of the linear predictor is called, by link.
-SCALES = {"logit": "log-odds", "log": "log scale", "identity": "units of the response"}
 #: With more levels than this their names would overlap and are left out.
 MAX_NAMES = 70
 
@@ -44,15 +42,10 @@ def sorted_modes(fit: FittedModel, group: str) -> pd.DataFrame:
     return frame.assign(rank=frame["level"].map(rank))[["column", "level", "rank", "mode", "sd"]]
 
 
-def _the_group(fit: FittedModel, group: str | None) -> str:
-    known = list(dict.fromkeys(term.group for term in fit.design.terms))
-    if group is None and len(known) == 1:
-        return known[0]
-    if group is None:
-        raise ArgumentError(f"the model has several grouping factors; choose group= among {', '.join(known)}")
-    if group not in known:
-        raise ArgumentError(f"no grouping factor {group!r}; there are: {', '.join(known)}", group=group)
-    return group
+def column_parts(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of :func:`sorted_modes` by column. By position: two terms on one factor may share a column name."""
+    n_levels = frame["level"].nunique()
+    return [frame.iloc[first : first + n_levels] for first in range(0, len(frame), n_levels)]
 
 
 def _draw(ax: Axes, frame: pd.DataFrame) -> None:
@@ -96,11 +89,9 @@ def plot_caterpillar(fit: FittedModel, group: str | None = None, *, ax: Any = No
     array of Axes, shape (columns,)
         All panels list the levels in the order of the first column's modes.
     """
-    group = _the_group(fit, group)
+    group = the_group(fit, group)
     frame = sorted_modes(fit, group)
-    # Two terms on one factor may share a column name: panels go by position, not by name.
-    n_levels = frame["level"].nunique()
-    parts = [frame.iloc[first : first + n_levels] for first in range(0, len(frame), n_levels)]
+    parts, n_levels = column_parts(frame), frame["level"].nunique()
     height = float(np.clip(0.24 * n_levels, 2.2, 8.0))
     width = 5.4 if len(parts) == 1 else 3.4
     # Columns have units of their own: no common horizontal scale.
@@ -108,9 +99,8 @@ def plot_caterpillar(fit: FittedModel, group: str | None = None, *, ax: Any = No
     for panel, part in zip(panels, parts, strict=True):
         _draw(panel, part)
         panel.set_title(part["column"].iloc[0], fontsize=MEDIUM, loc="left", pad=3)
-    link = fit.family.link.name
     names = group if n_levels <= MAX_NAMES else f"{group}: {n_levels} levels"
-    label_axes(panels, figure, SCALES.get(link, f"{link} scale"), names)
+    label_axes(panels, figure, link_scale(fit), names)
     if figure is not None:
         title_figure(figure, f"Random effects of {group}, with 95 % intervals")
     return panels

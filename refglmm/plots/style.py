@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 GREY = "#6E6E6E"
+DARK = "#222222"
+#: Colours, markers and dashes of the levels of a factor, in this order.
+PALETTE = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "os^Dv*"
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)))
 #: The line for "what it would be": drawn over the curve it is compared with.
 REFERENCE: dict[str, Any] = {"color": VERMILION, "linestyle": (0, (5, 2)), "linewidth": 1.3}
 CURVE: dict[str, Any] = {"color": BLUE, "linewidth": 2.0}
@@ -40,15 +45,24 @@ def tidy(ax: Axes) -> None:
     ax.tick_params(labelsize=SMALL, color="#9A9A9A", length=3)
 
 
+def many_colours(n: int) -> list[Any]:
+    """n colours that can be told apart: those of the palette, shades of one map where they do not suffice."""
+    if n <= len(PALETTE):
+        return list(PALETTE[:n])
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](share) for share in np.linspace(0.0, 0.92, n)]
+
+
 def columns_for(n: int) -> int:
     """Columns of a grid of n panels: one row up to four, then a little wider than high."""
     return n if n <= 4 else int(np.ceil(np.sqrt(1.5 * n)))
 
 
 def panel_grid(
-    n: int, ax: Any, *, width: float, height: float, share_x: bool = True
+    n: int, ax: Any, *, width: float, height: float, share_x: bool = True, share_y: bool = True
 ) -> tuple[np.ndarray, Figure | None]:
-    """Axes for n panels: those given, or a new figure with a common vertical scale.
+    """Axes for n panels: those given, or a new figure.
 
     Parameters
     ----------
@@ -57,8 +71,8 @@ def panel_grid(
         Must hold n Axes if given.
     width, height : float
         Size of one panel in inches.
-    share_x : bool
-        Whether the panels of a new figure have the horizontal scale in common as well.
+    share_x, share_y : bool
+        Whether the panels of a new figure have the horizontal, the vertical scale in common.
 
     Returns
     -------
@@ -76,7 +90,7 @@ def panel_grid(
     # A lone row needs room for the title above and the legend below it.
     size = (max(columns * width, 4.8), rows * height + 1.1)
     figure, grid = pyplot.subplots(
-        rows, columns, figsize=size, sharex=share_x, sharey=True, squeeze=False, layout="constrained"
+        rows, columns, figsize=size, sharex=share_x, sharey=share_y, squeeze=False, layout="constrained"
     )
     for empty in grid.ravel()[n:]:
         empty.set_visible(False)

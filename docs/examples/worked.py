@@ -1,0 +1,85 @@
+"""What the worked examples share: sections of text, tables of published figures beside ours, pictures in a folder.
+
+The figures to reach stand in ``published.json`` beside this file (and in the demo's table of the same form), each with
+its source and the difference that counts as reproduced. An example ends with exit status 1 if one is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")  # pictures go to files: no display is needed
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot
+
+from refglmm.demo import Demo, heading, say, small
+
+FOLDER = Path(__file__).parent
+REPOSITORY = FOLDER.parents[1]
+
+__all__ = ["REPOSITORY", "Example", "heading", "say", "show"]
+
+
+def show(result: Any) -> None:
+    """Print a result as it prints itself, with an empty line before."""
+    print(f"\n{result}")
+
+
+class Example(Demo):
+    """A worked example: prints, compares, saves pictures, and knows in the end what was not reproduced."""
+
+    def __init__(self, title: str, arguments: list[str] | None = None) -> None:
+        super().__init__()
+        self.tables |= json.loads((FOLDER / "published.json").read_text(encoding="utf-8"))["tables"]
+        parser = argparse.ArgumentParser(description=title)
+        parser.add_argument("--out", type=Path, default=Path("example_output"), help="folder for the pictures")
+        parser.add_argument("--nsim", type=int, default=200, help="simulations of each bootstrap (default 200)")
+        options = parser.parse_args(arguments)
+        self.out, self.nsim = options.out, options.nsim
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.pictures: list[str] = []
+        print(title)
+
+    def picture(self, axes: Any, name: str) -> None:
+        """Save the figure that one or several Axes belong to."""
+        figure = np.ravel(np.array(axes, dtype=object))[0].figure
+        self.pictures.append(f"{name}.png")
+        figure.savefig(self.out / self.pictures[-1], dpi=150)
+        pyplot.close(figure)
+
+    def compare_numbers(self, table: str, ours: dict[str, float]) -> None:
+        """Compare one table with numbers by quantity."""
+        self.compare(table, ours.__getitem__)
+
+    def compare_intervals(self, source: pd.DataFrame, ours: pd.DataFrame, allowed: float, what: str) -> None:
+        """Compare columns lower and upper of frames with the same rows; print the largest difference."""
+        for end in ("lower", "upper"):
+            known = source[end].notna()
+            difference = (ours.loc[source.index, end] - source[end])[known].abs()
+            self.compared += int(known.sum())
+            worst = difference.idxmax()
+            good = difference <= allowed
+            verdict = "ok" if good.all() else "MISSED"
+            print(
+                f"  {what}, {end} ends: {len(difference)} compared, largest difference {small(difference[worst])} "
+                f"at {worst}, allowed {small(allowed)}  {verdict}"
+            )
+            self.missed += [
+                f"{what}, {end} end of {row}: {source.loc[row, end]:.6g} in the source, {ours.loc[row, end]:.6g} here"
+                for row in difference.index[~good]
+            ]
+
+    def finish(self) -> int:
+        """Say what was reproduced and which pictures were written; 0, or 1 if a figure was missed."""
+        heading(f"{self.compared - len(self.missed)} of {self.compared} figures reproduced")
+        for line in self.missed:
+            print(f"NOT reproduced: {line}")
+        print(f"Pictures: {self.out}/{', '.join(self.pictures)}")
+        return 1 if self.missed else 0

@@ -1,0 +1,242 @@
+r"""Predictions with standard errors and intervals.
+
+Place in the reading order: in ``fit``, after ``simulate``.
+
+.. math:: \hat\eta = o + x'\hat\beta + z'\tilde b, \qquad \hat\mu = g^{-1}(\hat\eta)
+
+Standard errors come from ``variances``: given the covariance parameters, as lme4's, or with their uncertainty
+(``se="unconditional"``), as glmmTMB's. On the scale of the response they are multiplied by :math:`|d\mu/d\eta|`.
+Intervals use whichever standard error was asked for:
+
+``"confidence"``
+    :math:`\hat\eta \pm z\,\mathrm{se}`, computed on the scale of the link and transformed back.
+``"prediction"``
+    for one more observation of the row. Linear mixed model: normal with variance :math:`\mathrm{se}^2 + \sigma^2 / w`.
+    Otherwise quantiles of the mixture of f(y | eta) over :math:`\eta \sim N(\hat\eta, \mathrm{se}^2)`, by
+    :data:`DRAWS` draws with eta at equally likely normal quantiles (half a second for a thousand rows); the generator
+    starts from a fixed seed, so the same question has the same answer. Binomial intervals are for the proportion among
+    w trials.
+
+Source: lme4's help page ``predict.merMod``; Bates et al. (2015), equations 54 to 60.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from refglmm.errors import ArgumentError, MissingValuesError
+from refglmm.fit.parameters import conditional_modes, fit_parameters
+from refglmm.fit.response import padded_frame
+from refglmm.fit.rows import (
+    Rows,
+    chosen_columns,
+    is_used,
+    new_rows,
+    new_weights,
+    own_rows,
+    random_part,
+    refuse_new_levels,
+)
+from refglmm.fit.simulate import draw_known, drawing_weights
+from refglmm.fit.variances import BLOCK, linear_predictor_variance
+
+if TYPE_CHECKING:
+    from refglmm.fitted import FittedModel
+
+FloatArray = NDArray[np.float64]
+TYPES = ("link", "response")
+INTERVALS = (None, "confidence", "prediction")
+SES = (False, True, "unconditional")
+NA_ACTIONS = ("pass", "exclude", "omit", "fail")
+#: Draws behind each prediction interval of a generalized model, and the seed they start from.
+DRAWS, SEED = 4000, 20150708
+
+
+def predict(
+    fit: FittedModel,
+    newdata: Any = None,
+    *,
+    re_form: Any = None,
+    random_only: bool = False,
+    type: str = "link",
+    allow_new_levels: bool = False,
+    se: bool | str = False,
+    interval: str | None = None,
+    level: float = 0.95,
+    offset: Any = None,
+    weights: Any = None,
+    newparams: Mapping[str, Any] | None = None,
+    na_action: str = "pass",
+) -> pd.Series | pd.DataFrame:
+    """Predictions; see :meth:`FittedModel.predict`."""
+    _check(fit, newdata, random_only, type, interval, level, offset, weights, na_action, newparams, se)
+    chosen = chosen_columns(fit, re_form)
+    used = is_used(chosen)
+    if newdata is None:
+        rows = own_rows(fit.design)
+    else:
+        rows = new_rows(fit, newdata, used, offset, fixed=not random_only)
+        if not allow_new_levels:
+            refuse_new_levels(fit, newdata, rows, used)
+    rows = _with_columns(rows, chosen, random_only)
+    eta = _linear_predictor(fit, rows, newparams)
+    columns = {"fit": eta}
+    if se or interval is not None:
+        columns["se"] = np.sqrt(linear_predictor_variance(fit, rows, unconditional=se == "unconditional"))
+    if interval == "prediction":
+        drawn = _drawing_weights(fit, newdata, weights)
+        columns["lower"], columns["upper"] = _prediction_interval(fit, eta, columns["se"], drawn, level)
+    elif interval == "confidence":
+        columns["lower"], columns["upper"] = _normal_interval(eta, columns["se"], level)
+    if type == "response":
+        columns = _on_response_scale(fit, columns, transform_bounds=interval == "confidence")
+    if not se:
+        columns.pop("se", None)
+    table = pd.DataFrame(columns, index=rows.index)
+    if newdata is not None:
+        table = _without_missing(table, na_action)
+    elif fit.frame.na_action == "exclude":
+        table = padded_frame(fit.frame, table)
+    return table if len(columns) > 1 else table["fit"]
+
+
+def _check(
+    fit: FittedModel,
+    newdata: Any,
+    random_only: bool,
+    type: str,
+    interval: str | None,
+    level: float,
+    offset: Any,
+    weights: Any,
+    na_action: str,
+    newparams: Any,
+    se: bool | str,
+) -> None:
+    """Refuse what has no meaning."""
+    for name, value, known in (
+        ("type", type, TYPES),
+        ("interval", interval, INTERVALS),
+        ("na_action", na_action, NA_ACTIONS),
+        ("se", se, SES),
+    ):
+        if value not in known:
+            raise ArgumentError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}")
+    if isinstance(level, bool) or not isinstance(level, int | float | np.number) or not 0.0 < level < 1.0:
+        raise ArgumentError(f"level must lie between 0 and 1, not {level!r}")
+    identity = fit.family.link.name == "identity"
+    if random_only and not identity and (type == "response" or interval == "prediction"):
+        raise ArgumentError("the random effects alone have no place on the scale of the response; use type='link'")
+    if random_only and interval == "prediction":
+        raise ArgumentError("a prediction interval is for an observation; random_only leaves the fixed part out")
+    if interval == "prediction" and type == "link" and not identity:
+        raise ArgumentError("a prediction interval lies on the scale of the response; use type='response'")
+    if newdata is None and offset is not None:
+        raise ArgumentError("offset= belongs to newdata; the rows of the fit have theirs")
+    if weights is not None and (newdata is None or interval != "prediction"):
+        raise ArgumentError("weights= belongs to newdata with interval='prediction'")
+    if newparams is not None and (se or interval is not None):
+        raise ArgumentError("standard errors and intervals belong to the estimates; leave newparams out")
+
+
+def _with_columns(rows: Rows, chosen: list[NDArray[np.bool_]], random_only: bool) -> Rows:
+    """The same rows with the columns that take no part set to zero, missing values in them included."""
+    Z = tuple(np.where(columns, values, 0.0) for values, columns in zip(rows.Z, chosen, strict=True))
+    if not random_only:
+        return replace(rows, Z=Z)
+    return replace(rows, Z=Z, X=np.zeros_like(rows.X), offset=np.zeros_like(rows.offset))
+
+
+def _linear_predictor(fit: FittedModel, rows: Rows, newparams: Mapping[str, Any] | None) -> FloatArray:
+    parameters = fit_parameters(fit, newparams)
+    eta = rows.fixed(parameters.beta)
+    for Z, codes, b in zip(rows.Z, rows.codes, conditional_modes(fit, newparams), strict=True):
+        eta = eta + random_part(Z, codes, b)
+    return eta
+
+
+def _normal_interval(centre: FloatArray, sd: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+    """centre -+ z sd."""
+    from scipy.special import ndtri
+
+    reach = float(ndtri(0.5 + 0.5 * level)) * sd
+    return centre - reach, centre + reach
+
+
+def _on_response_scale(
+    fit: FittedModel, columns: dict[str, FloatArray], transform_bounds: bool
+) -> dict[str, FloatArray]:
+    """mu, se |dmu/deta|, and the bounds of the link scale transformed (a falling link swaps them)."""
+    link, out = fit.family.link, dict(columns)
+    with np.errstate(all="ignore"):  # missing rows, and bounds outside the link's domain, are NaN
+        out["fit"] = np.asarray(link.inverse(columns["fit"]))
+        if "se" in columns:
+            out["se"] = columns["se"] * np.abs(link.mu_eta(columns["fit"]))
+        if transform_bounds:
+            bounds = [
+                np.where(link.valid_eta(columns[b]), link.inverse(columns[b]), np.nan) for b in ("lower", "upper")
+            ]
+            out["lower"], out["upper"] = np.minimum(*bounds), np.maximum(*bounds)
+    return out
+
+
+# --- one more observation ------------------------------------------------------------------------------------
+
+
+def _drawing_weights(fit: FittedModel, newdata: Any, weights: Any) -> FloatArray:
+    return drawing_weights(fit.frame) if newdata is None else new_weights(fit, newdata, weights)
+
+
+def _prediction_interval(
+    fit: FittedModel, eta: FloatArray, se: FloatArray, weights: FloatArray, level: float
+) -> tuple[FloatArray, FloatArray]:
+    if fit.is_lmm:
+        noise = fit.sigma**2 / np.where(weights > 0, weights, 1.0)
+        return _normal_interval(eta, np.sqrt(se**2 + noise), level)
+    lower, upper = np.full(eta.size, np.nan), np.full(eta.size, np.nan)
+    rng, step = np.random.default_rng(SEED), max(1, BLOCK // DRAWS)
+    known = np.flatnonzero(~np.isnan(eta + se + weights))
+    for first in range(0, known.size, step):
+        here = known[first : first + step]
+        lower[here], upper[here] = _mixture_quantiles(fit, eta[here], se[here], weights[here], level, rng)
+    return lower, upper
+
+
+def _mixture_quantiles(
+    fit: FittedModel, eta: FloatArray, se: FloatArray, weights: FloatArray, level: float, rng: np.random.Generator
+) -> FloatArray:
+    """Quantiles of f(y | eta) mixed over the normal distribution of eta, shape (2, m)."""
+    from scipy.special import ndtri
+
+    at = ndtri((np.arange(DRAWS) + 0.5) / DRAWS)
+    y = draw_known(
+        fit.family,
+        (eta[:, None] + se[:, None] * at).ravel(),
+        np.repeat(weights, DRAWS),
+        fit_parameters(fit).phi,
+        rng,
+    )
+    tails = (0.5 - 0.5 * level, 0.5 + 0.5 * level)
+    return np.quantile(y.reshape(eta.size, DRAWS), tails, axis=1, method="inverted_cdf")
+
+
+# --- missing values ------------------------------------------------------------------------------------------
+
+
+def _without_missing(table: pd.DataFrame, na_action: str) -> pd.DataFrame:
+    """Rows of new data without a prediction stay as NaN, are dropped, or are an error."""
+    absent = np.isnan(table["fit"].to_numpy())
+    if not absent.any() or na_action in ("pass", "exclude"):
+        return table
+    if na_action == "fail":
+        row = table.index[int(np.argmax(absent))]
+        raise MissingValuesError(
+            f"missing values in newdata (first at row {row!r}); fill them in or use na_action='pass'", row=row
+        )
+    return table[~absent]

@@ -1,0 +1,174 @@
+r"""Which parameters a likelihood-ratio test puts on their boundary, and the distribution that follows.
+
+Place in the reading order: before :mod:`.compare`. A variance cannot be negative, so where the smaller model says that
+it is zero, T = 2(l_1 - l_0) is not chi-square but a mixture, :math:`P(T > t) = \sum_j w_j P(\chi^2_j > t)`:
+
+* v variances on the boundary, each with its own covariances or none, and b other parameters:
+  :math:`w_{b+j} = \binom{v}{j} 2^{-v}`. For v = 1 this is exact: one variance :math:`\tfrac12\chi^2_0 +
+  \tfrac12\chi^2_1`, a slope with its covariance :math:`\tfrac12\chi^2_1 + \tfrac12\chi^2_2`. For v > 1 it holds where
+  the estimates of the variances are independent.
+* several correlated columns at once: the parameters form a cone of matrices whose weights have no closed form. It lies
+  within a half-space, so :math:`\tfrac12\chi^2_{d-1} + \tfrac12\chi^2_d` gives an upper bound of p.
+
+The smaller model itself must be inside its parameter space.
+
+Sources: Self and Liang (1987); Stram and Lee (1994).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import comb
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from refglmm.fitted import FittedModel
+    from refglmm.formula.design import TermDesign
+
+FloatArray = NDArray[np.float64]
+
+#: Relative residual below which one set of columns counts as spanned by another.
+SPANNED = 1e-8
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """What a comparison tests.
+
+    Attributes
+    ----------
+    nested : bool
+        Whether the smaller model is a case of the larger one.
+    variances : tuple of str
+        Those that are zero in the smaller model (on the boundary).
+    kind : {"interior", "mixture", "bound", "unknown"}
+        "interior": ordinary chi-square. "unknown": nested, but no mixture is known.
+    """
+
+    nested: bool
+    variances: tuple[str, ...] = ()
+    kind: str = "interior"
+
+    def weights(self, df: int) -> dict[int, float]:
+        """Degrees of freedom -> weight of the mixture for a test with ``df`` more parameters."""
+        if self.kind == "mixture":
+            v = len(self.variances)
+            return {df - v + j: comb(v, j) / 2.0**v for j in range(v + 1)}
+        return {df - 1: 0.5, df: 0.5} if self.kind == "bound" else {df: 1.0}
+
+    def p_value(self, statistic: float, df: int) -> float:
+        """P(T > statistic) under the mixture."""
+        return float(sum(w * chi2_tail(statistic, j) for j, w in self.weights(df).items()))
+
+    def describe(self, df: int) -> str:
+        """The mixture in words."""
+        return " + ".join(f"{w:g} chisq({j})" for j, w in self.weights(df).items())
+
+
+def chi2_tail(statistic: float, df: int) -> float:
+    """P(chi-square > statistic); with 0 degrees of freedom all mass is at 0."""
+    from scipy.stats import chi2
+
+    if df == 0:
+        return 1.0 if statistic <= 0.0 else 0.0
+    return float(chi2.sf(statistic, df))
+
+
+def spanned(A: FloatArray, B: FloatArray) -> bool:
+    """Whether every column of A is a combination of those of B."""
+    if not A.shape[1]:
+        return True
+    if not B.shape[1]:
+        return not A.any()
+    size = np.linalg.norm(B, axis=0)
+    B = B / np.where(size > 0.0, size, 1.0)
+    left = A - B @ np.linalg.lstsq(B, A, rcond=None)[0]
+    return bool(np.all(np.linalg.norm(left, axis=0) <= SPANNED * np.maximum(np.linalg.norm(A, axis=0), 1e-300)))
+
+
+def same_groups(a: TermDesign, b: TermDesign) -> bool:
+    """Whether two terms have the same grouping of the rows."""
+    return len(a.codes) == len(b.codes) and bool(np.array_equal(a.codes, b.codes))
+
+
+def compare_structure(small: FittedModel | None, large: FittedModel) -> Boundary:
+    """Find out what separates two fits to the same rows; ``small`` None has no random effects."""
+    if small is not None and not _fixed_nested(small, large):
+        return Boundary(False)
+    pieces = _random_pieces(() if small is None else small.design.terms, large.design.terms)
+    if pieces is None:
+        return Boundary(False)
+    variances, kinds = pieces
+    if small is not None:
+        extra = _family_piece(small, large)
+        if extra is None:
+            return Boundary(False)
+        variances += extra
+    if "unknown" in kinds:
+        return Boundary(True, tuple(variances), "unknown")
+    if not variances:
+        return Boundary(True)
+    return Boundary(True, tuple(variances), "bound" if "bound" in kinds else "mixture")
+
+
+def _fixed_nested(small: FittedModel, large: FittedModel) -> bool:
+    """Same link and offset, and the columns of the smaller model spanned by those of the larger one."""
+    return (
+        small.family.link.name == large.family.link.name
+        and np.allclose(small.problem.offset, large.problem.offset)
+        and spanned(np.asarray(small.design.X), np.asarray(large.design.X))
+    )
+
+
+def _family_piece(small: FittedModel, large: FittedModel) -> list[str] | None:
+    """Poisson within negative binomial: 1 / size is zero. Other families do not nest."""
+    if small.family.name == large.family.name:
+        return []
+    if (small.family.name, large.family.name) == ("poisson", "negative_binomial"):
+        return ["1/size of the negative binomial"]
+    return None
+
+
+def _random_pieces(small: tuple[TermDesign, ...], large: tuple[TermDesign, ...]) -> tuple[list[str], list[str]] | None:
+    """Variances tested, and the kind of each difference; None if the smaller terms are not a case of the larger."""
+    unused, rest, variances, kinds = list(small), [], [], []
+    for term in large:
+        twin = next((s for s in unused if _same_term(s, term)), None)
+        if twin is None:
+            rest.append(term)
+        else:
+            unused.remove(twin)
+    for term in rest:
+        inside = [s for s in unused if same_groups(s, term) and spanned(s.Z, term.Z)]
+        for s in inside:
+            unused.remove(s)
+        new, kind = _one_term(inside, term)
+        variances += [f"{term.label}.{column}" for column in new]
+        kinds.append(kind)
+    return None if unused or "not nested" in kinds else (variances, kinds)
+
+
+def _same_term(a: TermDesign, b: TermDesign) -> bool:
+    same_structure = a.k == b.k and (a.k == 1 or (a.structure == b.structure and a.hom == b.hom))
+    return same_structure and same_groups(a, b) and np.allclose(a.Z, b.Z)
+
+
+def _one_term(inside: list[TermDesign], term: TermDesign) -> tuple[list[str], str]:
+    """New variances of one term over those of the smaller model within it, and what kind of difference that is."""
+    if term.k > 1 and term.structure not in ("us", "diag"):
+        return list(term.columns), "unknown"
+    if term.structure == "diag" and term.hom and not inside:
+        return [term.columns[0]], "mixture"
+    known = [column for s in inside for column in s.columns]
+    if any(column not in term.columns for column in known) or len(set(known)) < len(known):
+        return [], "unknown" if term.structure == "us" else "not nested"
+    new = [column for column in term.columns if column not in known]
+    if any(s.k > 1 and s.structure not in ("us", "diag") for s in inside):
+        return new, "unknown"
+    if term.structure == "diag" and term.k > 1:
+        correlated = any(s.k > 1 and s.structure == "us" for s in inside)
+        return new, "not nested" if correlated else "unknown" if term.hom else "mixture"
+    return new, "bound" if len(new) > 1 else "mixture"

@@ -1,0 +1,91 @@
+"""The worked examples run as anyone runs them, reach the figures they name, and write their pictures.
+
+Each is run by a Python of its own in a folder of its own. The table of figures to reach is checked against the sources
+that it names, so that an example cannot reach figures of its own making.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+EXAMPLES = REPOSITORY / "docs" / "examples"
+SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "worked")
+TABLES = json.loads((EXAMPLES / "published.json").read_text(encoding="utf-8"))["tables"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_an_example_reaches_its_figures_and_writes_its_pictures(name, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "default"}
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), "--out", "pictures", "--nsim", "10"]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    reached, named = map(int, re.search(r"^(\d+) of (\d+) figures reproduced$", run.stdout, re.MULTILINE).groups())
+    assert reached == named > 20
+    assert "NOT reproduced" not in run.stdout
+    listed = re.search(r"^Pictures: pictures/(.*)$", run.stdout, re.MULTILINE).group(1).split(", ")
+    written = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert sorted(listed) == written
+    assert len(written) >= 6
+    for picture in written:
+        pixels = matplotlib.image.imread(tmp_path / "pictures" / picture)[..., :3]
+        assert min(pixels.shape[:2]) > 300
+        assert np.mean(np.any(pixels < 0.9, axis=2)) > 0.01  # something is drawn
+
+
+@pytest.mark.slow
+def test_an_example_fails_where_a_figure_is_missed(tmp_path):
+    text = (EXAMPLES / "published.json").read_text(encoding="utf-8")
+    for source in ("worked.py", "lecture_arabidopsis.py"):
+        (tmp_path / source).write_text((EXAMPLES / source).read_text(encoding="utf-8"), encoding="utf-8")
+    assert text.count('"-1433.772948"') == 1
+    (tmp_path / "published.json").write_text(text.replace('"-1433.772948"', '"-1433.872948"'), encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, str(tmp_path / "lecture_arabidopsis.py"), "--out", "pictures", "--nsim", "0"]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 1
+    assert "NOT reproduced: arabidopsis-shrinkage, logLik: -1433.872948 in the source" in run.stdout
+
+
+# ------------------------------------------------------------------------------- where the figures come from
+@pytest.fixture(scope="module")
+def published():
+    text = (REPOSITORY / "validation" / "published.json").read_text(encoding="utf-8")
+    entries = json.loads(text, parse_float=Decimal, parse_int=Decimal)["entries"]
+    return {entry["id"]: entry for entry in entries}
+
+
+def numbers_in(value):
+    """All numbers of an entry, whatever they are called."""
+    if isinstance(value, dict):
+        return {number for part in value.values() for number in numbers_in(part)}
+    if isinstance(value, list):
+        return {number for part in value for number in numbers_in(part)}
+    return {value} if isinstance(value, Decimal) else set()
+
+
+@pytest.mark.parametrize("table", [name for name, table in TABLES.items() if "entry" in table])
+def test_figures_stand_in_the_entry_that_a_table_names(table, published):
+    known = numbers_in(published[TABLES[table]["entry"]])
+    for row in TABLES[table]["rows"]:
+        digits = Decimal(row["published"])
+        found = any(digits == number or digits == round(number, -digits.as_tuple().exponent) for number in known)
+        assert found, f"{row['quantity']}: {row['published']} does not stand in {TABLES[table]['entry']}"
+
+
+@pytest.mark.parametrize("table", list(TABLES))
+def test_no_difference_is_allowed_that_hides_a_wrong_figure(table):
+    for row in TABLES[table]["rows"]:
+        value = abs(float(row["published"]))
+        assert 0.0 <= row["allowed"] <= max(0.013 * value, 1e-3 if value < 1 else 0.0), row
