@@ -33,6 +33,7 @@ _HOME = {
     "simulate": "fit.simulate",
     "Control": "optimize.control",
     "gh_rule": "likelihood.quadrature",
+    "interval_table": "inference.confint",
 }
 _MODULES = ("datasets", "families", "errors", "plots")
 
