@@ -44,6 +44,7 @@ _HOME = {
     "johnson_neyman": "effects.conditional",
     "marginal_effects": "effects.marginal",
     "marginal_means": "effects.marginal",
+    "interval_table": "inference.confint",
 }
 _MODULES = ("datasets", "families", "errors", "plots")
 

@@ -31,7 +31,7 @@ def plot_intervals(table: pd.DataFrame, *, ax: Any = None) -> np.ndarray:
     ----------
     table : pd.DataFrame
         Columns parameter, method, estimate, lower, upper, and perhaps model, as
-        :func:`refglmm.inference.confint.interval_table` makes it. An interval that does not exist (nan) is left out,
+        :func:`refglmm.interval_table` makes it. An interval that does not exist (nan) is left out,
         its estimate is drawn hollow.
     ax : Axes or array of Axes, optional
         As many as there are models; a new figure by default.
