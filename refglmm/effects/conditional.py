@@ -3,18 +3,14 @@ r"""Conditional effects (curves and points of the mean for up to three variables
 Place in the reading order: in ``effects``, after ``means``. The first variable of ``effect`` is the focal one (the x
 axis), the others are moderators; everything else stands at its baseline (:mod:`.grid`): numbers at their mean,
 factors at their most frequent level. The random effects are zero, integrated out (:mod:`.scales`), or at a level of a
-grouping factor, where the linear predictor is :math:`x'\hat\beta + z'\tilde b` with, given the covariance parameters,
-
-.. math:: \operatorname{Var}(x'\hat\beta + z'\tilde b - z'b) =
-          s^2\{(x - K'\Lambda'z)' V (x - K'\Lambda'z) + z'\Lambda H^{-1} \Lambda'z\}
-
-(the joint covariance of :mod:`refglmm.fit.vcov`, one row at a time). Intervals are made on the link scale.
+grouping factor, where the linear predictor is :math:`x'\hat\beta + z'\tilde b`, with the variance given the covariance
+parameters of :mod:`refglmm.fit.variances`. Intervals are made on the link scale.
 
 A simple slope is the exact derivative of the linear predictor in the focal variable, :math:`d'\beta`, at a value m of
 the moderator. The Johnson-Neyman region is where :math:`(d(m)'\hat\beta)^2 > c^2\, d(m)'V d(m)`.
 
 Source: Aiken and West (1991), *Multiple regression: testing and interpreting interactions* (mean and one standard
-deviation to each side); Johnson and Neyman (1936); Bates et al. (2015), equations 54 to 60.
+deviation to each side); Johnson and Neyman (1936).
 """
 
 from __future__ import annotations
@@ -58,8 +54,9 @@ from refglmm.effects.scales import (
     slopes,
 )
 from refglmm.errors import ArgumentError
-from refglmm.fit.ranef import posterior_scale
-from refglmm.fit.varcorr import term_factors
+from refglmm.fit.parameters import conditional_modes
+from refglmm.fit.rows import Rows as PlacedRows
+from refglmm.fit.variances import linear_predictor_variance
 from refglmm.inference.denominator_df import resolve_method
 
 if TYPE_CHECKING:
@@ -166,20 +163,16 @@ def _check_re(fit: FittedModel, re: Any) -> dict[str, str]:
 
 def at_level(fit: FittedModel, rows: Rows, levels: Mapping[str, str]) -> tuple[FloatArray, FloatArray]:
     """Linear predictor at some levels of the grouping factors (others zero), and its standard errors."""
-    q = sum(term.q for term in fit.design.terms)
-    selected, first = np.zeros((q, len(rows.offset))), 0  # Lambda'z of each row
-    for term, Z, T in zip(fit.design.terms, rows.Z, term_factors(fit), strict=True):
-        if term.group in levels:
-            place = first + term.k * list(term.levels.astype(str)).index(levels[term.group])
-            selected[place : place + term.k] = T.T @ Z.T
-        first += term.q
-    mode = fit.conditional
-    eta = linear_predictor(fit, rows) + selected.T @ np.asarray(mode.u)
-    inverse = np.linalg.inv(mode.rx)
-    half = np.asarray(mode.factor.solve_L(np.ascontiguousarray(selected)))  # L^-1 Lambda'z
-    left = (rows.L - half.T @ np.asarray(mode.rzx)) @ inverse
-    variance = posterior_scale(fit) * (np.sum(left**2, axis=1) + np.sum(half**2, axis=0))
-    return eta, np.sqrt(variance)
+    m = len(rows.offset)
+    Z, codes, eta = [], [], linear_predictor(fit, rows)
+    for term, values, modes in zip(fit.design.terms, rows.Z, conditional_modes(fit), strict=True):
+        chosen = term.group in levels
+        code = list(term.levels.astype(str)).index(levels[term.group]) if chosen else 0
+        Z.append(values if chosen else np.zeros_like(values))
+        codes.append(np.full(m, code))
+        eta = eta + Z[-1] @ modes[code]
+    placed = PlacedRows(pd.RangeIndex(m), rows.L, rows.offset, tuple(Z), tuple(codes))
+    return eta, np.sqrt(linear_predictor_variance(fit, placed))
 
 
 # --- conditional effects ------------------------------------------------------------------------------------

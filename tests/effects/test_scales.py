@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import integrate, stats
 
 from refglmm.effects import tables
 from refglmm.effects.scales import back_transformed, check_integrable, integrated, mean_interval, whole_line
@@ -13,13 +14,16 @@ from refglmm.families.links import LINKS, get_link
 from refglmm.families.registry import get_family
 
 
-@pytest.mark.parametrize(("s", "error"), [(0.5, 1e-13), (2.0, 2e-13), (4.0, 3e-7), (10.0, 5e-4)])
+@pytest.mark.parametrize(("s", "error"), [(0.5, 1e-13), (2.0, 1e-13), (4.0, 1e-13), (10.0, 4e-9)])
 def test_accuracy_of_a_logit_mean(s, error):
     inverse = get_link("logit").inverse
-    z = np.linspace(-10, 10, 20_001)
-    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
     for eta in (-3.0, 0.4, 6.0):
-        exact = np.sum(inverse(eta + s * z) * density) * (z[1] - z[0])
+
+        def integrand(z, eta=eta):
+            return stats.norm.pdf(z) * inverse(np.array(eta + s * z))
+
+        # The integrand is steep at -eta / s.
+        exact, _ = integrate.quad(integrand, -12, 12, points=[-eta / s], epsabs=1e-13, epsrel=1e-13, limit=200)
         assert integrated(inverse, np.array([eta]), np.array([s]))[0] == pytest.approx(exact, abs=error)
 
 
