@@ -167,6 +167,8 @@ def row_distances(fit: FittedModel) -> pd.Series:
 def influence_check(fit: FittedModel) -> CheckResult:
     """The largest distance by which one row moves the fixed effects."""
     distance = row_distances(fit).to_numpy()
+    if not np.any(np.isfinite(distance)):
+        raise NotAvailableError("every row is fitted by parameters of its own")
     beyond = int(np.sum(distance > influence_bound(fit)))
     largest = int(np.nanargmax(distance))
     verdict = "No row moves the fixed effects much."
