@@ -8,7 +8,7 @@ row                      bound
 =======================  ========================================================================================
 Convergence              the certificate of the optimum
 Singular fit             no parameter on its boundary
-Uniformity, ...          simulated residuals, p >= 0.05
+Uniformity, ...          simulated residuals, p >= 0.05 (the quick tests; ``calibrated_tests`` are sharper)
 Overdispersion           Pearson's chi-square, p >= 0.05 (families without a scale)
 Collinearity             squared GVIF^(1/(2 Df)) below 5
 Influence                one-step Cook's distance of each row below the median of F(p, n - p)
