@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from refglmm.inference.influence import Influence
     from refglmm.inference.pb_test import PBTest
     from refglmm.inference.profile_result import Profile
+    from refglmm.inference.residual_calibration import CalibratedTests
     from refglmm.inference.result_table import ResultTable
     from refglmm.inference.simulated_residuals import SimulatedResiduals
     from refglmm.inference.singular import RandomEffectsPCA
@@ -370,7 +371,7 @@ class FittedModel:
         if self.optimum.certificate.singular:  # a zero variance is stationary: begin where every fit begins
             return dict(self.settings)
         start = {"par": np.array(self.optimum.par), "beta": self.beta}
-        if self.optimum.phi.size:  # profiled out of a linear mixed model
+        if self.optimum.phi.size:
             start["phi"] = np.array(self.optimum.phi)
         control = replace(self.settings["control"], initial_step=False)
         return {**self.settings, "control": control, "start": start}
@@ -922,6 +923,26 @@ class FittedModel:
         from refglmm.inference import simulated_residuals
 
         return simulated_residuals.simulated_residuals(self, nsim, seed, use_u=use_u)
+
+    def calibrated_tests(
+        self,
+        nboot: int = 199,
+        nsim: int = 99,
+        seed: int | None = None,
+        *,
+        use_u: bool = False,
+        executor: Executor | None = None,
+        progress: bool | None = None,
+    ) -> CalibratedTests:
+        """Tests of simulated residuals with p-values that allow for the estimation of the parameters.
+
+        See :func:`refglmm.inference.residual_calibration.calibrated_tests`.
+        """
+        from refglmm.inference import residual_calibration
+
+        return residual_calibration.calibrated_tests(
+            self, nboot, nsim, seed, use_u=use_u, executor=executor, progress=progress
+        )
 
     def check(self, nsim: int = 250, seed: Any = None) -> CheckReport:
         """All checks of this fit in one table, and one figure with ``.plot()``."""

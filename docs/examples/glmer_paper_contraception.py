@@ -10,11 +10,11 @@ import sys
 
 import numpy as np
 import pandas as pd
-from refglmm.inference.confint import interval_table
 from worked import REPOSITORY, Example, heading, say, show
 
 import refglmm as rg
 from refglmm.demo import CONTRACEPTION, comparison_of_models, load_contraception
+from refglmm.inference.confint import interval_table
 
 #: Names of the models in the paper's stored intervals.
 STORED = {

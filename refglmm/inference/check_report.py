@@ -8,7 +8,7 @@ row                      bound
 =======================  ========================================================================================
 Convergence              the certificate of the optimum
 Singular fit             no parameter on its boundary
-Uniformity, ...          simulated residuals, p >= 0.05
+Uniformity, ...          simulated residuals, p >= 0.05 (the quick tests; ``calibrated_tests`` are sharper)
 Overdispersion           Pearson's chi-square, p >= 0.05 (families without a scale)
 Collinearity             squared GVIF^(1/(2 Df)) below 5
 Influence                one-step Cook's distance of each row below the median of F(p, n - p)
@@ -167,6 +167,8 @@ def row_distances(fit: FittedModel) -> pd.Series:
 def influence_check(fit: FittedModel) -> CheckResult:
     """The largest distance by which one row moves the fixed effects."""
     distance = row_distances(fit).to_numpy()
+    if not np.any(np.isfinite(distance)):
+        raise NotAvailableError("every row is fitted by parameters of its own")
     beyond = int(np.sum(distance > influence_bound(fit)))
     largest = int(np.nanargmax(distance))
     verdict = "No row moves the fixed effects much."

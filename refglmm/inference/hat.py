@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from refglmm.errors import ArgumentError, NotAvailableError
+from refglmm.errors import ArgumentError, NotAvailableError, PirlsError
 from refglmm.fit.residuals import padded, residual_values
 from refglmm.likelihood import layout as rows
 from refglmm.likelihood.pirls import Pirls
@@ -73,7 +73,13 @@ def weighted_mode(fit: FittedModel) -> Mode:
         return fit.conditional
     phi = fit.kernel_phi if fit.kernel_phi.size else np.ones(fit.family.n_shape)  # lme4 leaves the dispersion out of W
     pirls = Pirls(fit.problem)
-    pirls.place(np.array(fit.optimum.par), fit.beta, phi, np.array(fit.conditional.u), "expected")
+    try:
+        pirls.place(np.array(fit.optimum.par), fit.beta, phi, np.array(fit.conditional.u), "expected")
+    except PirlsError as error:  # lme4's walk may end there
+        raise NotAvailableError(
+            f"some linear predictors of this fit are outside the domain of the {fit.family.link.name} link, where "
+            "there are no working weights; fit with mode='exact'"
+        ) from error
     return pirls.mode()
 
 

@@ -129,6 +129,14 @@ def test_nothing_handed_out_leads_back_into_the_fit():
     pd.testing.assert_series_equal(fit.hat_values(), before)
 
 
+def test_a_fit_outside_the_domain_of_its_link_has_no_weights():
+    # lme4 lets the linear predictor of a square-root link become negative
+    fit = rg.glmer("count ~ x + (1 | g)", crossed_data(), "poisson", link="sqrt", mode="lme4")
+    with pytest.raises(NotAvailableError, match="outside the domain of the sqrt link"):
+        fit.hat_values()
+    assert "Influence" not in [r.name for r in fit.check(10, seed=1)]
+
+
 def test_unknown_type_and_missing_fixed_effects_are_named():
     with pytest.raises(ArgumentError, match="unknown residual type 'working'; standardised are"):
         crossed("poisson").rstandard("working")
