@@ -489,7 +489,7 @@ def simple_effects(
     head = {"moderator": [name] * len(values), "value": typed, "term": repeated}
     held = held_text(setting.variables, {**setting.held, **_focal_place(setting)})
     linear = type == "link" or fit.family.link.name == "identity"
-    scale = "the response" if not linear or fit.family.link.name == "identity" else f"the {scale_name(fit.family.link)}"
+    scale = scale_name(fit.family.link) if linear else f"response (random effects {_re_text(re)})"
     region = johnson_neyman(fit, effect, prob=prob, at=at, ddf=ddf) if linear and _has_region(setting) else None
     return SimpleSlopes(
         fit=fit,
@@ -502,7 +502,7 @@ def simple_effects(
         notes=(
             f"moderator values: {setting.moderator_texts[name]}",
             f"held at {held}" if held else "",
-            f"scale: {scale}",
+            "" if fit.family.link.name == "identity" else f"scale: {scale}",
         ),
         _table=pd.DataFrame({**head, **numbers}),
     )

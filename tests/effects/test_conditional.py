@@ -93,16 +93,18 @@ def test_intervals_stay_inside_the_range_of_the_mean():
 
 
 @pytest.mark.filterwarnings("ignore::refglmm.errors.SingularFitWarning")
-@pytest.mark.parametrize("link", ["inverse", "identity", "log"])
-def test_links_with_and_without_an_edge(made, link):
-    fit = rg.glmer("s ~ c + (1 | g)", made, "gamma", link=link)
+@pytest.mark.parametrize(
+    ("family", "link"), [("gamma", "inverse"), ("gamma", "identity"), ("gamma", "log"), ("poisson", "sqrt")]
+)
+def test_links_with_and_without_an_edge(made, family, link):
+    fit = rg.glmer(f"{'s' if family == 'gamma' else 'k'} ~ c + (1 | g)", made, family, link=link)
     eta, mean = (conditional_effects(fit, "c", type=type).table for type in ("link", "response"))
-    inverse = {"inverse": lambda e: 1 / e, "identity": lambda e: e, "log": np.exp}[link]
+    inverse = {"inverse": lambda e: 1 / e, "identity": lambda e: e, "log": np.exp, "sqrt": np.square}[link]
     np.testing.assert_allclose(mean["estimate"], inverse(eta["estimate"]), rtol=1e-12)
     ends = np.sort(inverse(eta[["lower", "upper"]].to_numpy()), axis=1)
     np.testing.assert_allclose(mean[["lower", "upper"]], ends, rtol=1e-12)
-    if link == "inverse":
-        with pytest.raises(NotAvailableError, match="cannot be integrated out under the inverse link"):
+    if link in ("inverse", "sqrt"):
+        with pytest.raises(NotAvailableError, match=f"cannot be integrated out under the {link} link"):
             conditional_effects(fit, "c", re="integrate")
 
 
