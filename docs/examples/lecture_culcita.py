@@ -67,11 +67,10 @@ def tests(example: Example, data: pd.DataFrame, fit: rg.FittedModel) -> None:
     show(means.contrasts("pairwise", adjust="tukey"))
     say("""Three questions that were asked before: do symbionts help, are crabs and shrimp alike, are both better than
         one?""")
-    third = 1.0 / 3.0
     planned = {
-        "any - none": [-1, third, third, third],
-        "crabs - shrimp": [0, 1, -1, 0],
-        "both - one": [0, -0.5, -0.5, 1],
+        "any - none": [-1.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0],
+        "crabs - shrimp": [0.0, 1.0, -1.0, 0.0],
+        "both - one": [0.0, -0.5, -0.5, 1.0],
     }
     show(means.contrasts(planned, adjust="holm"))
     say("""The variance between blocks is tested on its boundary: half the p-value of chi-square with one df.""")
