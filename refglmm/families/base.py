@@ -34,6 +34,7 @@ Point = Callable[..., Any]
 
 #: A count is whole if it is this close to an integer (R's tolerance for binomial counts; ours for all).
 WHOLE = 1e-3
+LARGEST_COUNT = 2.0**53
 TINY = float(np.finfo(np.float64).tiny)
 
 # One kernel object for each point function, for the life of the process: numba compiles an object once.
@@ -220,6 +221,13 @@ class Family:
             value=float(y[row]),
             count=int((~ok).sum()),
         )
+
+    def _require_counts(self, y: FloatArray, family: str) -> None:
+        """Counts are not negative, and no larger than the integers that a float64 can tell apart."""
+        self._require((y >= 0.0) & (y < np.inf), y, f"negative values are not allowed for the {family} family")
+        rule = "counts beyond 2^53 are not exact as float64; count in larger units, or use a gamma model"
+        self._require(y <= LARGEST_COUNT, y, rule)
+        self._warn_not_whole(y, "counts")
 
     def _warn_not_whole(self, counts: FloatArray, what: str) -> None:
         """One NonIntegerWarning with the number of counts that are not whole."""

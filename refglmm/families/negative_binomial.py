@@ -281,10 +281,8 @@ class NegativeBinomial(Family):
         return np.array([np.clip(square / excess, 0.05, 1e3) if excess > 0.0 else 1e3])
 
     def check_response(self, y: FloatArray, a: FloatArray) -> None:
-        """Y >= 0, and should be whole."""
-        ok = (y >= 0.0) & (y < np.inf)
-        self._require(ok, y, "negative values are not allowed for the negative binomial family")
-        self._warn_not_whole(y, "counts")
+        """0 <= y <= 2^53, and should be whole."""
+        self._require_counts(y, "negative binomial")
 
     def minus_two_log_density(self, y: FloatArray, mu: FloatArray, a: FloatArray, deviance: float) -> float:
         """-2 sum a log NB(y; mu, size), the weight on every term (lme4's compiled family forgets some)."""

@@ -113,9 +113,8 @@ class Poisson(Family):
         return y + 0.1
 
     def check_response(self, y: FloatArray, a: FloatArray) -> None:
-        """Y >= 0, and should be whole."""
-        self._require((y >= 0.0) & (y < np.inf), y, "negative values are not allowed for the Poisson family")
-        self._warn_not_whole(y, "counts")
+        """0 <= y <= 2^53, and should be whole."""
+        self._require_counts(y, "Poisson")
 
     def minus_two_log_density(self, y: FloatArray, mu: FloatArray, a: FloatArray, deviance: float) -> float:
         """-2 sum a log Pois(y; mu)."""

@@ -154,6 +154,15 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
                 group_sums(index, shape[L_PHI], scores)
                 self._mean_phi[j] += m * scores
 
+    def _to_difference(self, psi: FloatArray) -> FloatArray:
+        """The whole gradient, with new node sums."""
+        self._sum_nodes()
+        return self._gradient(psi)
+
+    def exact_curvature(self, psi: FloatArray, basis: FloatArray) -> FloatArray:
+        """What differences of :meth:`gradient_nearby` leave out of the Hessian: nothing."""
+        return np.zeros((psi.size, psi.size))
+
     def _gradient(self, psi: FloatArray) -> FloatArray:
         """dD/dpsi from the state of PIRLS and the node sums."""
         problem, pirls = self.problem, self.pirls

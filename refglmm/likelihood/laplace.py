@@ -42,6 +42,15 @@ FloatArray = NDArray[np.float64]
 
 #: Newton decrement up to which a point counts as being on the curve of the modes, and the steps taken back to it.
 CLOSE, MAX_CORRECTIONS = 1e-12, 5
+#: Step of differences in correlations and logarithms of shapes.
+DIFFERENCE = 1e-4
+
+
+def differences(gradient: Callable[[FloatArray], FloatArray], x: FloatArray) -> FloatArray:
+    """Jacobian of a cheap and smooth gradient in coordinates of order one, by central differences, symmetrised."""
+    columns = [(gradient(x + step) - gradient(x - step)) / (2.0 * DIFFERENCE) for step in DIFFERENCE * np.eye(x.size)]
+    jacobian = np.array(columns).reshape(x.size, x.size)
+    return 0.5 * (jacobian + jacobian.T)
 
 
 class _LaplaceBase:
@@ -140,18 +149,19 @@ class _LaplaceBase:
         return v, tv, 2.0 * A, c
 
     def _chain(
-        self, a: FloatArray, fixed: FloatArray | None, tv: FloatArray, d_T: FloatArray
+        self, a: FloatArray, fixed: FloatArray, s: FloatArray, tv: FloatArray, d_T: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """M a, r, and dD/dT: the trace part given, plus sum (Z'r) u' + (Z's) a' over levels.
 
-        ``fixed`` is added to M a (the part of X that moves with psi in n_agq = 0).
+        ``fixed`` is added to M a (the part of X that moves with psi in n_agq = 0). ``s`` stands in r: the score, or
+        zeros for the gradient of log|H| alone.
         """
         pirls, problem, lay = self.pirls, self.problem, self.problem.layout
         Ma, r = np.empty(problem.n), np.empty(problem.n)
         rows.total_derivatives(
             a,
-            problem.zeros if fixed is None else fixed,
-            pirls.out[S],
+            fixed,
+            s,
             pirls.out[H],
             tv,
             pirls.u,
@@ -170,15 +180,15 @@ class _LaplaceBase:
         )
         return Ma, r, d_T
 
-    def _chain_phi(self, phi: FloatArray, v: FloatArray, Ma: FloatArray) -> FloatArray:
-        """dD/dlog phi, one shape parameter after the other."""
+    def _chain_phi(self, phi: FloatArray, v: FloatArray, Ma: FloatArray, direct: float = 1.0) -> FloatArray:
+        """dD/dlog phi, one shape parameter after the other; with ``direct`` zero that of log|H| alone."""
         problem, pirls = self.problem, self.pirls
         weight_row = W_PHI if self.curvature == "expected" else H_PHI
         gradient = np.empty(problem.n_phi)
         out = np.empty((4, problem.n))
         for j in range(problem.n_phi):
             problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, out)
-            slope = -2.0 * out[L_PHI].sum() + v @ out[weight_row] + Ma @ out[S_PHI]
+            slope = -2.0 * direct * out[L_PHI].sum() + v @ out[weight_row] + Ma @ out[S_PHI]
             gradient[j] = phi[j] * slope
         return gradient
 
@@ -230,18 +240,24 @@ class LaplaceObjective(_LaplaceBase):
 
     def _gradient(self, psi: FloatArray) -> FloatArray:
         """dD/dpsi from the state of PIRLS."""
+        return self._gradient_of(psi, self.pirls.out[S], 1.0)
+
+    def _gradient_of(self, psi: FloatArray, s: FloatArray, direct: float) -> FloatArray:
+        """dD/dpsi; with zeros for the score and ``direct`` the gradient of log|H| alone."""
         problem = self.problem
         par, _, phi = problem.split(psi)
         v, tv, d_T, c = self._logdet_pieces()
+        c -= (2.0 * direct) * self.pirls.gradient
         a = self._observed_factor().solve_rows(c[None])[0]
-        Ma, r, d_T = self._chain(a, None, tv, d_T)
-        return np.concatenate([problem.chain_to_par(par, d_T), problem.X.T @ r, self._chain_phi(phi, v, Ma)])
+        Ma, r, d_T = self._chain(a, problem.zeros, s, tv, d_T)
+        return np.concatenate([problem.chain_to_par(par, d_T), problem.X.T @ r, self._chain_phi(phi, v, Ma, direct)])
 
-    def _sum_nodes(self) -> None:
-        """Quadrature nodes, where there are more than the one of Laplace."""
+    def _to_difference(self, psi: FloatArray) -> FloatArray:
+        """Gradient, from the state of PIRLS, of what :meth:`exact_curvature` leaves out: log|H|."""
+        return self._gradient_of(psi, self.problem.zeros, 0.0)
 
     def gradient_nearby(self, psi: FloatArray) -> Callable[[FloatArray], FloatArray]:
-        r"""The gradient as a function that may be differenced at ``psi``, without a search for modes.
+        r"""The gradient of log|H| as a function that may be differenced at ``psi``, without a search for modes.
 
         Its formulas hold at the mode; taken at :math:`\tilde u + (d\tilde u/d\psi)\,\delta` instead, they have the
         same derivative in delta = 0, because that curve touches the true one. (Where the integrand is so narrow that
@@ -259,12 +275,60 @@ class LaplaceObjective(_LaplaceBase):
                     if decrement < CLOSE:
                         break
                     here = here + step
-                self._sum_nodes()
-                return self._gradient(x)
+                return self._to_difference(x)
             except (PirlsError, NotPositiveDefiniteError):
                 return np.full(x.size, np.nan)
 
         return gradient
+
+    def exact_curvature(self, psi: FloatArray, basis: FloatArray) -> FloatArray:
+        r"""B'CB with C the Hessian of :math:`-2g(\tilde u(\psi), \psi)` at the last evaluation, exact.
+
+        .. math:: C = -2\,(g_{\psi\psi} + g_{\psi u}\,d\tilde u/d\psi)
+
+        With A the derivative of eta in (theta, beta), :math:`[e, X]`, :math:`g_{\psi\psi}` is :math:`-A'hA`, plus
+        :math:`s'Z\,d^2\Lambda_{kl}\tilde u` for theta and what moves with phi. The former and :math:`d^2l/d\phi^2` are
+        differences of their first derivatives. The columns of B (``basis``) enter before anything is squared, so that
+        collinear columns of X do not cost digits twice.
+        """
+        problem, pirls, p, n_par = self.problem, self.pirls, self.problem.p, self.problem.n_par
+        par, _, phi = problem.split(psi)
+        sides, e = self._slope_sides(psi)
+        A, sides = e.T @ basis[:n_par] + problem.X @ basis[n_par : n_par + p], basis.T @ sides
+        curvature = sides @ self._observed_factor().solve_rows(sides).T - (A.T * pirls.out[H]) @ A
+        shape = np.empty((4, problem.n))
+        for j, row in enumerate(basis[n_par + p :]):
+            problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, shape)
+            mixed = np.outer(row, phi[j] * shape[S_PHI] @ A)
+            curvature += mixed + mixed.T
+        for part, own in (
+            (basis[:n_par], self._factor_curvature(par)),
+            (basis[n_par + p :], self._shape_curvature(psi[n_par + p :])),
+        ):
+            curvature += part.T @ own @ part
+        return -2.0 * curvature
+
+    def _factor_curvature(self, par: FloatArray) -> FloatArray:
+        r""":math:`s'Z\,d^2\Lambda_{kl}\tilde u`: zero where Lambda is linear in par."""
+        problem, lay, pirls = self.problem, self.problem.layout, self.pirls
+        if problem.constant_slopes is not None:
+            return np.zeros((par.size, par.size))
+        G = np.zeros(lay.T_size)
+        rows.level_outer(lay.k, lay.T_start, lay.levels, pirls.zts, pirls.u, G)
+        return differences(lambda x: problem.chain_to_par(x, G), par)
+
+    def _shape_curvature(self, log_phi: FloatArray) -> FloatArray:
+        """Second derivatives of the summed log densities in log phi, at the linear predictor of the mode."""
+        problem, shape = self.problem, np.empty((4, self.problem.n))
+
+        def slopes(x: FloatArray) -> FloatArray:
+            phi, out = problem.shape_from(x), np.empty(x.size)
+            for j in range(x.size):
+                problem.family.observe_shape(problem.y, self.pirls.eta, problem.weights, phi, j, shape)
+                out[j] = phi[j] * shape[L_PHI].sum()
+            return out
+
+        return differences(slopes, log_phi)
 
     def mode_slope(self, psi: FloatArray) -> FloatArray:
         r"""How the mode moves with psi: du/dpsi, shape (q, number of parameters), at the last evaluation.
@@ -359,12 +423,16 @@ class ProfiledObjective(_LaplaceBase):
         par, phi = self._split(psi)
         v, tv, d_T, c = self._logdet_pieces()
         a, a_beta = self._solve_observed(c, problem.X.T @ tv)
-        Ma, _, d_T = self._chain(a, problem.X @ a_beta, tv, d_T)
+        Ma, _, d_T = self._chain(a, problem.X @ a_beta, self.pirls.out[S], tv, d_T)
         return np.concatenate([problem.chain_to_par(par, d_T), self._chain_phi(phi, v, Ma)])
 
     def gradient_nearby(self, psi: FloatArray) -> Callable[[FloatArray], FloatArray]:
         """The gradient as a function that may be differenced at ``psi``: here simply the gradient."""
         return lambda x: self.value_and_gradient(x)[1]
+
+    def exact_curvature(self, psi: FloatArray, basis: FloatArray) -> FloatArray:
+        """What differences of :meth:`gradient_nearby` leave out of the Hessian: nothing."""
+        return np.zeros((psi.size, psi.size))
 
     def _solve_observed(self, c: FloatArray, c_beta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(a, a_beta) from the joint observed Hessian of (u, beta)."""

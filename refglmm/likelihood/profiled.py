@@ -252,6 +252,10 @@ class ProfiledLinear:
         """The gradient as a function that may be differenced at ``psi``: here simply the gradient."""
         return lambda x: self.value_and_gradient(x)[1]
 
+    def exact_curvature(self, psi: FloatArray, basis: FloatArray) -> FloatArray:
+        """What differences of :meth:`gradient_nearby` leave out of the Hessian: nothing."""
+        return np.zeros((psi.size, psi.size))
+
     def value_and_gradient(self, par: FloatArray) -> tuple[float, FloatArray]:
         """D(par) and dD/dpar."""
         value = self.value(par)

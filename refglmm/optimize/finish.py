@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from refglmm.likelihood.problem import Problem
 from refglmm.optimize.certificate import FLAT, certify, unit_diagonal
-from refglmm.optimize.newton import cholesky_step, difference_hessian
+from refglmm.optimize.newton import cholesky_step, objective_hessian
 from refglmm.optimize.records import Certificate
 from refglmm.optimize.stage import Stage
 
@@ -97,12 +97,11 @@ def _lowest_again(stage: Stage, point: Endpoint) -> Endpoint:
 
 
 def _hessian(stage: Stage, point: Endpoint) -> FloatArray:
-    """Differences with steps that are a small share of a standard error."""
+    """Hessian by differences with steps that are a small share of a standard error."""
     with np.errstate(divide="ignore"):
         se = np.sqrt(2.0 / np.maximum(np.diag(stage.basis.T @ stage.hessian @ stage.basis), 0.0))
     steps = stage.basis * (HESSIAN_STEP * np.minimum(se, 1.0))
-    gradient = stage.objective.gradient_nearby(point.x)
-    return difference_hessian(gradient, point.x, steps, stage.free_lower, stage.upper)
+    return objective_hessian(stage.objective, point.x, steps, stage.free_lower, stage.upper)
 
 
 def held(stage: Stage, par: FloatArray) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ Source: Nocedal and Wright (2006), algorithms 6.1, 18.2 (damping).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,17 +87,23 @@ def newton_direction(B: FloatArray, gradient: FloatArray, free: NDArray[np.bool_
     """
     step, well_posed = cholesky_step(B, gradient, free)
     if not well_posed:
-        block, slope = B[np.ix_(free, free)], gradient[free]
-        scale = 1.0 / np.sqrt(np.maximum(block.diagonal(), TINY))
         with np.errstate(over="ignore", invalid="ignore"):
-            scaled = block * np.outer(scale, scale)
-        if not np.all(np.isfinite(scaled)):  # the model has run away: steepest descent, the caller cuts it
+            step = _eigenvalue_step(B, gradient, free)
+        if not np.all(np.isfinite(step)):  # the model has run away: steepest descent, the caller cuts it
             return np.where(free, -gradient, 0.0), np.inf
-        values, vectors = np.linalg.eigh(scaled)
-        component = ((scale * slope) @ vectors) / np.maximum(values, WORN_OUT)
-        step = np.zeros(gradient.size)
-        step[free] = -scale * (vectors @ component)
     return step, -0.5 * float(step @ gradient)
+
+
+def _eigenvalue_step(B: FloatArray, gradient: FloatArray, free: NDArray[np.bool_]) -> FloatArray:
+    """The same step with small and negative eigenvalues of the scaled model raised; not finite where it is not."""
+    block, step = B[np.ix_(free, free)], np.zeros(gradient.size)
+    scale = 1.0 / np.sqrt(np.maximum(block.diagonal(), TINY))
+    scaled = block * np.outer(scale, scale)
+    if not np.all(np.isfinite(scaled)):
+        return np.full(gradient.size, np.nan)
+    values, vectors = np.linalg.eigh(scaled)
+    step[free] = -scale * (vectors @ (((scale * gradient[free]) @ vectors) / np.maximum(values, WORN_OUT)))
+    return step
 
 
 @kernel
@@ -240,7 +247,12 @@ def _rescale(B: FloatArray, step: FloatArray, change: FloatArray) -> FloatArray:
 
 
 def difference_hessian(
-    gradient: Callable[[FloatArray], FloatArray], x: FloatArray, basis: FloatArray, lower: FloatArray, upper: FloatArray
+    gradient: Callable[[FloatArray], FloatArray],
+    x: FloatArray,
+    basis: FloatArray,
+    lower: FloatArray,
+    upper: FloatArray,
+    known: FloatArray | float = 0.0,
 ) -> FloatArray:
     """Hessian by central differences of the exact gradient (one-sided at a bound), symmetrised in ``basis``.
 
@@ -251,6 +263,8 @@ def difference_hessian(
     basis : float array, shape (d, d)
         Its columns are the steps; about 1e-3 standard errors keeps both errors near 1e-7 relative. Steps along the
         columns of the inverse of RX make the result independent of how the fixed effects are parametrised.
+    known : float array, shape (d, d)
+        Part of basis' H basis that ``gradient`` leaves out, because it needs no differences.
     """
     d = x.size
     product = np.empty((d, d))  # H basis
@@ -265,4 +279,15 @@ def difference_hessian(
         return np.full((d, d), np.nan)
     middle = basis.T @ product
     back = np.linalg.inv(basis)
-    return back.T @ (0.5 * (middle + middle.T)) @ back
+    return back.T @ (known + 0.5 * (middle + middle.T)) @ back
+
+
+def objective_hessian(
+    objective: Any, x: FloatArray, basis: FloatArray, lower: FloatArray, upper: FloatArray
+) -> FloatArray:
+    """Hessian of an objective at the point of its last evaluation: what it knows exactly, and differences of the rest.
+
+    ``basis`` as in :func:`difference_hessian`.
+    """
+    gradient, known = objective.gradient_nearby(x), objective.exact_curvature(x, basis)
+    return difference_hessian(gradient, x, basis, lower, upper, known)

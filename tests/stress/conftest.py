@@ -11,4 +11,4 @@ def pytest_collection_modifyitems(items):
         known = OPEN.get(getattr(item, "originalname", ""), {})
         case = item.name.partition("[")[2].rstrip("]")
         if case in known:
-            item.add_marker(pytest.mark.xfail(reason=known[case], strict=False))
+            item.add_marker(pytest.mark.xfail(reason=known[case], strict=True))
