@@ -28,8 +28,8 @@ from refglmm.likelihood.laplace import LaplaceObjective
 from refglmm.likelihood.lme4_walk import Lme4Walk
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.problem import Problem
-from refglmm.optimize.newton import difference_hessian
-from refglmm.optimize.starts import natural_unit, par_scale
+from refglmm.optimize.newton import objective_hessian
+from refglmm.optimize.starts import par_scale
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -152,8 +152,8 @@ def _hessian(fit: FittedModel, found: Criterion) -> FloatArray:
     with blas_threads(found.threads):
         objective = found.objective()
         objective.value(found.estimate)
-        gradient, steps = objective.gradient_nearby(found.estimate), np.diag(DIFFERENCE * found.scale)
-        return difference_hessian(gradient, found.estimate, steps, found.lower, found.upper)
+        steps = np.diag(DIFFERENCE * found.scale)
+        return objective_hessian(objective, found.estimate, steps, found.lower, found.upper)
 
 
 def _walk_start(fit: FittedModel) -> FloatArray:

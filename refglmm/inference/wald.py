@@ -32,7 +32,7 @@ from refglmm.fit.vcov import free_parameters, invert_scaled
 from refglmm.inference.parameters import Parameter, full_vector, parameters, percent_names, select, tail_shares
 from refglmm.likelihood.profiled import ProfiledLinear
 from refglmm.optimize.newton import difference_hessian
-from refglmm.optimize.starts import natural_unit, par_scale
+from refglmm.optimize.starts import par_scale
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
