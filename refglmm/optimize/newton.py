@@ -15,6 +15,7 @@ Source: Nocedal and Wright (2006), algorithms 6.1, 18.2 (damping).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,8 @@ ENORMOUS = 1e100
 #: A step covers at most this share of the way to a bound, unless the bound is closer than ``AT_BOUND``.
 TOWARDS_BOUND = 0.9
 AT_BOUND = 1e-6
+#: So many steps that together lower the objective by less than this (in its units) lead nowhere.
+CREEPING, PROGRESS = 20, 1e-8
 
 
 @kernel
@@ -193,6 +196,7 @@ def minimize_newton(
     if not np.isfinite(value):
         return Minimum(x, value, 1, 1, "the objective is not finite at the start", False), B
     message, success = "maximum number of evaluations reached", False
+    recent = deque([np.inf], maxlen=CREEPING)
     while evaluations < max_evaluations:
         free = free_coordinates(x, gradient, lower, upper)
         step, decrease = newton_direction(B, gradient, free)
@@ -212,6 +216,10 @@ def minimize_newton(
             B = update_bfgs(_rescale(B, moved, change) if first else B, moved, change)
         first = False
         x, value, gradient = new_x, new_value, new_gradient
+        if recent[0] - value < PROGRESS and len(recent) == CREEPING:
+            message = f"{CREEPING} steps brought less than {PROGRESS:g} (predicted {decrease:.2e})"
+            break
+        recent.append(value)
     return Minimum(x, value, evaluations, evaluations, message, success), B
 
 

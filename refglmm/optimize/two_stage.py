@@ -49,6 +49,8 @@ ROUGH = 1e-2
 SHRINK, MAX_SHRINKAGES = 0.3, 8
 #: Evaluations that stage 1 may take to find a start for stage 2.
 PATIENCE = 40
+#: A linear predictor below this share of the largest lies on the edge of a domain that ends at zero.
+AT_EDGE = 1e-6
 #: The fixed-point steps of a linear mixed model end when one brings less than this (deviance units), or after so many.
 APPROACHED, MAX_APPROACHES = 1.0, 10
 
@@ -194,6 +196,9 @@ def _conclude(problem: Problem, stages: list[Stage], point: Endpoint) -> tuple[O
     objective.resume(point.start)
     mode = objective.mode(point.x)
     par, beta, phi = objective.parameters(point.x)
+    certificate = judge(stages[-1], point, mode.residual)
+    if not certificate.converged and (note := at_the_edge(problem, mode)):
+        certificate = replace(certificate, messages=(note, *certificate.messages))
     optimum = Optimum(
         names=objective.names,
         par=par,
@@ -202,11 +207,24 @@ def _conclude(problem: Problem, stages: list[Stage], point: Endpoint) -> tuple[O
         value=point.value,
         hessian=point.known_hessian,
         gradient=point.gradient,
-        certificate=judge(stages[-1], point, mode.residual),
+        certificate=certificate,
         stages=tuple(report for stage in stages for report in stage.reports),
         trace=tuple(evaluation for stage in stages for evaluation in stage.recorder.evaluations),
     )
     return optimum, mode
+
+
+def at_the_edge(problem: Problem, mode: Mode) -> str:
+    """What to say where the mode lies on the wall of the link's domain (rows without events have no barrier there)."""
+    link, used = problem.family.link, problem.weights > 0
+    inside = np.abs(mode.eta) > AT_EDGE * np.max(np.abs(mode.eta), initial=0.0)
+    if not np.any(used & ~inside) or np.all(link.valid_eta(np.zeros(1))):
+        return ""
+    row = int(np.argmax(used & ~inside))
+    return (
+        f"the mode of the random effects lies on the edge of the {link.name} link's domain (row {row} counted from 0: "
+        f"linear predictor {mode.eta[row]:.2g}), where the Laplace approximation does not hold; use a log link"
+    )
 
 
 def approach(objective: ProfiledLinear, stage: Stage) -> FloatArray:

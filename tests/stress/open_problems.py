@@ -5,16 +5,11 @@ A test listed here is expected to fail. Everything else in the stress set must p
 
 from __future__ import annotations
 
-EDGE = "rows with a count of zero have no barrier at eta = 0 under identity and sqrt links: the mode lies on the wall"
 BASIN = "a better optimum exists in another basin than the one the default start leads to"
 
 OPEN = {
     "test_no_better_point_is_found_by_brute_force": {
         "gamma_observation_level": BASIN,
         "ig_dispersed": BASIN,
-    },
-    "test_problem_ends_as_it_may": {
-        "negative_binomial_identity": EDGE,
-        "poisson_sqrt_at_zero": EDGE,
     },
 }

@@ -916,9 +916,9 @@ def poisson_identity_at_the_edge(rng):
     return {"y": rng.poisson(np.maximum(0.5 + 0.48 * x + b, 0.02)).astype(float), "x": x, "g": labels(g)}
 
 
-@nasty("y ~ x + (1 | g)", "poisson", OPTIMUM, SINGULAR, link="sqrt")
+@nasty("y ~ x + (1 | g)", "poisson", OPTIMUM, SINGULAR, UNDETERMINED, link="sqrt")
 def poisson_sqrt_at_zero(rng):
-    """eta crosses zero, where the mean turns round."""
+    """eta crosses zero, where the mean turns round: rows without events have no barrier there, the mode is a corner."""
     g, x, b = grouped(rng, 25, 8, 0.2)
     return {"y": rng.poisson((0.6 + 0.6 * x + b) ** 2).astype(float), "x": x, "g": labels(g)}
 
@@ -1045,9 +1045,9 @@ def negative_binomial_size_twentieth(rng):
     return {"y": rng.poisson(gamma_draw(rng, np.exp(2 + x + b), 0.05)).astype(float), "x": x, "g": labels(g)}
 
 
-@nasty("y ~ x + (1 | g)", "negative_binomial", OPTIMUM, SINGULAR, link="identity")
+@nasty("y ~ x + (1 | g)", "negative_binomial", OPTIMUM, SINGULAR, UNDETERMINED, link="identity")
 def negative_binomial_identity(rng):
-    """Means down to 0.3."""
+    """Means down to 0.3: rows without events draw the mode to a mean of zero, into a corner."""
     g, x, b = grouped(rng, 25, 8, 0.2)
     mu = np.maximum(1.5 + x + b, 0.3)
     return {"y": rng.poisson(gamma_draw(rng, mu, 3.0)).astype(float), "x": x, "g": labels(g)}
