@@ -53,6 +53,9 @@ PATIENCE = 40
 AT_EDGE = 1e-6
 #: The fixed-point steps of a linear mixed model end when one brings less than this (deviance units), or after so many.
 APPROACHED, MAX_APPROACHES = 1.0, 10
+#: From so many random effects on, an evaluation of a linear mixed model costs more than a fresh average information:
+#: two fixed-point steps then do, and each step of "newton" has a model of its own.
+COSTLY, FEW_APPROACHES = 1000, 2
 
 
 class GlmmStart:
@@ -227,10 +230,10 @@ def at_the_edge(problem: Problem, mode: Mode) -> str:
     )
 
 
-def approach(objective: ProfiledLinear, stage: Stage) -> FloatArray:
+def approach(objective: ProfiledLinear, stage: Stage, at_most: int) -> FloatArray:
     """Where fixed-point steps lead from the start of the stage, as long as they bring much."""
     began, par, trial, value, decrease = time.perf_counter(), stage.start, stage.start, np.inf, np.inf
-    for _ in range(MAX_APPROACHES):
+    for _ in range(at_most):
         new_value, _ = stage.recorder.value_and_gradient(trial)
         if not (np.isfinite(new_value) and new_value < value):
             break
@@ -250,15 +253,17 @@ def fit_linear(
 ) -> tuple[Optimum, Mode, float]:
     """Fit a linear mixed model by ML or REML; returns sigma too."""
     objective = ProfiledLinear(problem, reml, control.engine)
-    default = scaled_start(problem, 1.0)
+    default, costly = scaled_start(problem, 1.0), problem.q >= COSTLY
     par = np.asarray((start or {}).get("par", default), dtype=float)
     stages: list[Stage] = []
     if control.optimizer[1] == "newton" and "par" not in (start or {}):
         stages.append(Stage("start", objective, problem, par, np.ones(par.size), control))
-        par = approach(objective, stages[0])
+        par = approach(objective, stages[0], FEW_APPROACHES if costly else MAX_APPROACHES)
     scale = par_scale(problem, par, default)
     stage = Stage(objective.name, objective, problem, par, scale, control)
     stage.hessian = information_model(objective, par, scale)
+    if costly:
+        stage.model = lambda x: information_model(objective, x, scale)
     stages.append(stage)
     point = finish(stage, stage.run(control.optimizer[1]), control.optimizer[1])
     optimum, mode = _conclude(problem, stages, point)
