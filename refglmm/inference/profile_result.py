@@ -22,8 +22,8 @@ Source: Bates and Watts (1988), appendix 6.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,9 @@ from refglmm.errors import ArgumentError, ProfileWarning, warn
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.rformat import format_numbers, table
 from refglmm.inference.parameters import Parameter, percent_names, select, tail_shares
+
+if TYPE_CHECKING:
+    from refglmm.fitted import FittedModel
 
 FloatArray = NDArray[np.float64]
 
@@ -190,6 +193,8 @@ class Profile:
         What to know about it.
     scale : {"sd", "log", "variance"}
         How standard deviations are shown; see :meth:`on_scale`.
+    better_fit : FittedModel, optional
+        The fit that this is the profile of, if a lower -2 log L was found than that of the fit asked about.
     """
 
     curves: tuple[Curve, ...]
@@ -197,7 +202,8 @@ class Profile:
     estimate: FloatArray
     cutoff: float
     notes: tuple[str, ...] = ()
-    scale: str = field(default="sd")
+    scale: str = "sd"
+    better_fit: FittedModel | None = None
 
     def __post_init__(self) -> None:
         self.estimate.setflags(write=False)

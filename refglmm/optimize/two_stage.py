@@ -54,9 +54,15 @@ APPROACHED, MAX_APPROACHES = 1.0, 10
 
 
 class GlmmStart:
-    """Starting values of a GLMM fit: the caller's where given, safe ones elsewhere."""
+    """Starting values of a GLMM fit: the caller's where given, safe ones elsewhere.
+
+    ``incomplete`` says whether something was left open that stage 1 should find. A start that says everything is
+    where stage 2 begins: stage 1 would leave it for the minimum of its own, rougher, surface.
+    """
 
     def __init__(self, problem: Problem, start: dict[str, FloatArray]) -> None:
+        wanted = {"par", "beta", "phi"} if problem.n_phi else {"par", "beta"}
+        self.incomplete = not wanted <= start.keys()
         if "beta" in start:
             self.beta = start["beta"]
             eta = problem.offset + problem.X @ self.beta
@@ -94,7 +100,7 @@ def fit_glmm(
         stage.model = None  # close to the optimum BFGS is faster
         stages.append(stage)
         return _conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
-    if control.initial_step:
+    if first.incomplete if control.initial_step is None else control.initial_step:
         exact, pirls.tolerance = pirls.tolerance, ROUGH
         try:
             stage = _first_stage(profiled, outer, scale, "par" not in (start or {}), control)
