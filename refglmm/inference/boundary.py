@@ -230,7 +230,11 @@ def _one_term(inside: list[TermDesign], term: TermDesign) -> tuple[list[str], st
 
 def _over_finer_groups(inside: list[TermDesign], term: TermDesign) -> tuple[list[str], str]:
     """The same where some of the smaller model's terms have finer groups: a boundary if Sigma is singular."""
-    Sigma = sum((contribution(s, term) for s in inside), start=np.zeros((term.k, term.k)))
+    Sigma = np.zeros((term.k, term.k))
+    for s in inside:
+        part = contribution(s, term)
+        assert part is not None
+        Sigma += part
     smallest = np.linalg.eigvalsh(Sigma)[0]
     if smallest < -SPANNED:
         return [], "not nested"

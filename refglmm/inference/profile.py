@@ -122,19 +122,17 @@ def profile(
     """
     if not isinstance(alpha, float) or not 0.0 < alpha < 1.0:
         raise ArgumentError(f"alpha must lie between 0 and 1, not {alpha!r}")
-    notes = (REFITTED,) if fit.reml else ()
+    notes: tuple[str, ...] = (REFITTED,) if fit.reml else ()
     fit, better = fit.refit_ml(), None
     for _ in range(RESTARTS):
         try:
             return _profiles(fit, which, alpha, executor, progress, notes, better)
         except OptimizationError as lower:
             fit = better = _fit_from(fit, lower)
-            notes = (
-                *notes,
-                f"{lower.facts['found']}; these are profiles of the fit from there, -2 log L = "
-                f"{fit.minus_two_loglik:.8f} (better_fit)",
-            )
-            warn(ProfileWarning(notes[-1], better_fit=fit))
+            value = f"-2 log L = {fit.minus_two_loglik:.8f}"
+            note = f"{lower.facts['found']}; these are profiles of the fit from there, {value} (better_fit)"
+        notes = (*notes, note)
+        warn(ProfileWarning(note, better_fit=fit))
     return _profiles(fit, which, alpha, executor, progress, notes, better)
 
 

@@ -33,6 +33,7 @@ from refglmm.errors import ArgumentError, ProfileWarning, warn
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.rformat import format_numbers, table
 from refglmm.inference.parameters import Parameter, percent_names, select, tail_shares
+from refglmm.inference.picture import Pictured
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -176,7 +177,7 @@ def hermite(t: FloatArray, y0: FloatArray, y1: FloatArray, d0: FloatArray, d1: F
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Profile:
+class Profile(Pictured):
     """Profiles of some or all parameters of a fit.
 
     Attributes
@@ -196,6 +197,8 @@ class Profile:
     better_fit : FittedModel, optional
         The fit that this is the profile of, if a lower -2 log L was found than that of the fit asked about.
     """
+
+    picture = "profile.plot_zeta"
 
     curves: tuple[Curve, ...]
     parameters: tuple[Parameter, ...]

@@ -241,7 +241,7 @@ def fit_linear(
     default = scaled_start(problem, 1.0)
     par = np.asarray((start or {}).get("par", default), dtype=float)
     stages: list[Stage] = []
-    if control.optimizer[1] == "newton" and "par" not in (start or {}):
+    if control.optimizer[1] == "newton" and "par" not in (start or {}) and problem.n_par:
         stages.append(Stage("start", objective, problem, par, np.ones(par.size), control))
         par = approach(objective, stages[0])
     scale = par_scale(problem, par, default)
