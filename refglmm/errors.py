@@ -134,7 +134,7 @@ class VcovWarning(RefglmmWarning):
 
 
 class ProfileWarning(RefglmmWarning):
-    """A likelihood profile is not monotone: the likelihood has several humps."""
+    """A likelihood profile is not monotone (the likelihood has several humps), or belongs to a better fit."""
 
 
 class IntervalWarning(RefglmmWarning):

@@ -410,7 +410,8 @@ class FittedModel:
             Levels of a grouping factor that the fit did not have, and missing ones, contribute 0 (and z' Sigma z to
             the variance) instead of being an error.
         se : bool or "unconditional"
-            Add standard errors, given the covariance parameters; "unconditional" adds the uncertainty of those. For
+            Add standard errors, given the covariance parameters; "unconditional" adds the uncertainty of those. With
+            ``re_form=False`` they are those of x'beta by :attr:`covariance`, as in ``summary`` and ``lsmeans``. For
             "response" |dmu/deta| times those of the link.
         interval : {None, "confidence", "prediction"}
             Add ``lower`` and ``upper``: for the mean, or for one more observation (see :mod:`refglmm.fit.predict`).

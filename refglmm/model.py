@@ -266,7 +266,9 @@ class GLMM:
         optimizer : str or pair, optional
             "newton", "bobyqa" or "nelder_mead" for (first, second) stage.
         start : array or mapping, optional
-            Covariance parameters, or a mapping with any of "par" (or "theta"), "beta", "phi".
+            Covariance parameters, or a mapping with any of "par" (or "theta"), "beta", "phi". A GLMM whose start
+            gives all of them is optimised from just there: the first stage (n_agq = 0), which would leave it, does not
+            run. In lme4 mode it runs, as in lme4, unless ``control={"initial_step": False}``.
         etastart, mustart : array of shape (n,), optional
             Linear predictor, or mean, to start from (GLMMs).
         control : Control or mapping, optional

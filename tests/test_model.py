@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import warnings
 
 import numpy as np
@@ -193,3 +194,41 @@ def test_nothing_but_our_own_errors_escapes(arguments):
         with contextlib.suppress(RefglmmError):
             rg.glmer(FORMULA, data, "binomial", **arguments)
     pd.testing.assert_frame_equal(data, before)
+
+
+# -- no random effects -------------------------------------------------------------------------------------------------
+
+BARE = {"no_random_effects": "ignore"}
+
+
+@pytest.mark.parametrize("mode", ["exact", "lme4"])
+@pytest.mark.parametrize("reml", [True, False])
+def test_a_linear_model_without_random_effects_is_least_squares(mode, reml):
+    """Closed form; logLik of R's lm: -950.1465282, with REML=TRUE -946.8318317."""
+    data = rg.datasets.load("sleepstudy")
+    fit = rg.lmer("Reaction ~ Days", data, reml=reml, mode=mode, checks=BARE)
+    X, y = np.column_stack([np.ones(180), data["Days"]]), data["Reaction"].to_numpy()
+    beta, (rss,) = np.linalg.lstsq(X, y, rcond=None)[:2]
+    np.testing.assert_allclose(fit.beta, beta, rtol=1e-10)
+    assert fit.sigma == pytest.approx(np.sqrt(rss / (178 if reml else 180)), rel=1e-10)
+    np.testing.assert_allclose(fit.vcov(), fit.sigma**2 * np.linalg.inv(X.T @ X), rtol=1e-9)
+    assert fit.loglik == pytest.approx(-946.8318317 if reml else -950.1465282, abs=1e-7)
+    assert fit.convergence.converged
+    assert not fit.convergence.singular
+
+
+def test_what_follows_a_fit_without_random_effects():
+    fit = rg.lmer("Reaction ~ Days", rg.datasets.load("sleepstudy"), checks=BARE)
+    assert fit.df == 3
+    assert list(fit.ranef().as_frame().columns) == ["grp", "term", "level", "condval"]
+    assert fit.ranef().as_frame().empty
+    assert fit.refit(fit.frame.y + 1.0).beta[0] == pytest.approx(fit.beta[0] + 1.0)
+    np.testing.assert_allclose(fit.summary(ddf="satterthwaite").coefficients["df"], 178.0)
+    assert json.loads(fit.to_json())
+    assert np.all(np.isfinite(fit.confint()))
+    assert fit.predict(se=True)["se"].min() > 0.0
+
+
+def test_a_linear_model_without_random_effects_is_refused_unless_asked_for():
+    with pytest.raises(rg.errors.FormulaError, match="random"):
+        rg.lmer("Reaction ~ Days", rg.datasets.load("sleepstudy"))

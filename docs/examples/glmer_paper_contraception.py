@@ -108,9 +108,7 @@ def intervals(example: Example, data: pd.DataFrame) -> None:
     spread = table["parameter"].str.startswith(("sd_", "cor_"))
     fixed = table[~spread & (table["parameter"] != "(Intercept)")]
     example.picture(rg.plots.plot_intervals(fixed), "figure12_fixed_effects")
-    panels = rg.plots.plot_intervals(table[spread])
-    panels[0].set_xlim(-0.5, 1.2)  # the Wald interval of a standard deviation near zero has no useful upper end
-    example.picture(panels, "figure12_random_effects")
+    example.picture(rg.plots.plot_intervals(table[spread]), "figure12_random_effects")
 
 
 def structures(example: Example, data: pd.DataFrame) -> None:

@@ -87,12 +87,13 @@ def separation(example: Example, data: pd.DataFrame) -> None:
     fit = example.fit(FORMULA, fewer, "culcita without row 20")
     example.compare_fit("culcita-x20-laplace", fit)
     example.picture(fit.plot_path(others="profiled", reach=4.5, points=27), "two_minima")
-    try:
-        fit.profile()
-    except rg.errors.OptimizationError as found:
-        print(f"\nOptimizationError: {found}")
-        second = fit.model.fit(start=found.facts["start"], control={"initial_step": False})
-        print(f"Fitted again from there: -2 log L {second.minus_two_loglik:.4f}, SD {second.theta.iloc[0]:.2f}")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        profile = fit.profile()
+    for warning in caught:
+        print(f"\n{warning.category.__name__}: {warning.message}")
+    second = profile.better_fit
+    print(f"Fitted again from there: -2 log L {second.minus_two_loglik:.4f}, SD {second.theta.iloc[0]:.2f}")
     say("""Adaptive quadrature, first with the ten nodes of lme4's figures, then with fifty; the profile of that fit
         comes across no other minimum.""")
     ten = example.fit(FORMULA, fewer, "culcita without row 20", n_agq=10)

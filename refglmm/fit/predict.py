@@ -5,8 +5,10 @@ Place in the reading order: in ``fit``, after ``simulate``.
 .. math:: \hat\eta = o + x'\hat\beta + z'\tilde b, \qquad \hat\mu = g^{-1}(\hat\eta)
 
 Standard errors come from ``variances``: given the covariance parameters, as lme4's, or with their uncertainty
-(``se="unconditional"``), as glmmTMB's. On the scale of the response they are multiplied by :math:`|d\mu/d\eta|`.
-Intervals use whichever standard error was asked for:
+(``se="unconditional"``), as glmmTMB's. Where no random effects take part (``re_form=False``) they are those of
+:math:`x'\hat\beta` by the covariance matrix that ``summary`` and ``lsmeans`` use (``fit.covariance``: for GLMMs from
+the Hessian, so that the uncertainty of theta is in them already). On the scale of the response they are multiplied by
+:math:`|d\mu/d\eta|`. Intervals use whichever standard error was asked for:
 
 ``"confidence"``
     :math:`\hat\eta \pm z\,\mathrm{se}`, computed on the scale of the link and transformed back.
@@ -88,7 +90,7 @@ def predict(
     eta = _linear_predictor(fit, rows, newparams)
     columns = {"fit": eta}
     if se or interval is not None:
-        columns["se"] = np.sqrt(linear_predictor_variance(fit, rows, unconditional=se == "unconditional"))
+        columns["se"] = np.sqrt(_variance(fit, rows, any(used), se == "unconditional"))
     if interval == "prediction":
         drawn = _drawing_weights(fit, newdata, weights)
         columns["lower"], columns["upper"] = _prediction_interval(fit, eta, columns["se"], drawn, level)
@@ -159,6 +161,13 @@ def _linear_predictor(fit: FittedModel, rows: Rows, newparams: Mapping[str, Any]
     for Z, codes, b in zip(rows.Z, rows.codes, conditional_modes(fit, newparams), strict=True):
         eta = eta + random_part(Z, codes, b)
     return eta
+
+
+def _variance(fit: FittedModel, rows: Rows, random: bool, unconditional: bool) -> FloatArray:
+    """Variance of each row's linear predictor; without random effects that of x'beta, as ``summary`` shows it."""
+    if random or unconditional:
+        return linear_predictor_variance(fit, rows, unconditional=unconditional)
+    return np.einsum("ip,pr,ir->i", rows.X, fit.covariance.matrix, rows.X)
 
 
 def _normal_interval(centre: FloatArray, sd: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:

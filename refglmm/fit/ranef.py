@@ -170,7 +170,8 @@ def _long(fit: FittedModel, modes: list[FloatArray], cond_var: Mapping[str, Floa
         if cond_var:
             part["condsd"] = np.sqrt(np.diagonal(cond_var[term.label], axis1=1, axis2=2)).T.ravel()
         parts.append(pd.DataFrame(part))
-    return pd.concat(parts, ignore_index=True)
+    no_terms = pd.DataFrame(columns=["grp", "term", "level", "condval"])
+    return pd.concat(parts, ignore_index=True) if parts else no_terms
 
 
 def ranef(fit: FittedModel, *, cond_var: bool = True) -> RandomEffects:

@@ -149,11 +149,11 @@ def read_response(frame: ModelFrame, y: Any, weights: Any = None) -> tuple[Float
         row = frame.index[int(np.argmax((success < 0) | (failure < 0)))]
         raise ResponseError(f"negative count in y at row {row!r}; the second column is failures, not totals", row=row)
     trials = success + failure
-    prior = _prior_weights(frame) if weights is None else np.asarray(weights, dtype=np.float64)
+    prior = prior_weights(frame) if weights is None else np.asarray(weights, dtype=np.float64)
     return np.divide(success, trials, out=np.zeros_like(trials), where=trials > 0), prior * trials
 
 
-def _prior_weights(frame: ModelFrame) -> FloatArray:
+def prior_weights(frame: ModelFrame) -> FloatArray:
     """Weights of a ``cbind`` fit without the numbers of trials in them."""
     assert frame.trials is not None
     return np.divide(frame.weights, frame.trials, out=np.ones(frame.n), where=frame.trials > 0)

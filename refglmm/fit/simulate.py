@@ -11,6 +11,7 @@ gaussian, linear mixed model      Var y = sigma^2 / w
 gamma                             shape w / phi
 inverse gaussian                  shape w / phi
 binomial                          w trials (whole numbers, or an error)
+cbind(s, f)                       s + f trials; w repeats a row; said once
 poisson, negative binomial        not at all: w repeats a row; said once
 ================================  ==========================================
 
@@ -40,7 +41,7 @@ from refglmm.fit.parameters import (
     given_phi,
     join_parameters,
 )
-from refglmm.fit.response import cbind_names, padded_frame, response_frame
+from refglmm.fit.response import cbind_names, padded_frame, prior_weights, response_frame
 from refglmm.fit.rows import (
     Rows,
     new_rows,
@@ -187,7 +188,10 @@ def make_source(
 
 
 def drawing_weights(frame: ModelFrame) -> FloatArray:
-    """Weights as the families draw with them: one trial for a factor, which has no room for more."""
+    """Weights as the families draw with them: of ``cbind`` the trials of the row, one trial for a factor."""
+    if frame.response_kind == "cbind":
+        assert frame.trials is not None
+        return frame.trials
     return np.ones(frame.n) if frame.response_kind == "factor" else frame.weights
 
 
@@ -285,9 +289,14 @@ def check_nsim(nsim: Any) -> int:
     return int(nsim)
 
 
+def ignored_weights(fit: FittedModel) -> FloatArray:
+    """Prior weights of a fit as :func:`warn_of_weights` judges them: those of ``cbind`` without the trials."""
+    return prior_weights(fit.frame) if fit.frame.response_kind == "cbind" else fit.frame.weights
+
+
 def warn_of_weights(family: Family, weights: FloatArray, kind: str) -> None:
-    """Say once that weights of counts (or of a factor) have no part in drawing."""
-    ignored = family.weights_repeat or kind == "factor"
+    """Say once that weights of counts (of ``cbind``, too, or of a factor) have no part in drawing."""
+    ignored = family.weights_repeat or kind in ("factor", "cbind")
     if ignored and np.any((weights != 1.0) & (weights != 0.0)):
         warn(
             SimulationWarning(
@@ -317,12 +326,12 @@ def simulate_fit(
             raise ArgumentError("offset= and weights= belong to newdata; the rows of the fit have theirs")
         source = fit_source(fit, use_u=use_u, re_form=re_form, newparams=newparams)
         index, trials = fit.frame.index, fit.frame.trials
-        ignored = fit.frame.weights
+        ignored = ignored_weights(fit)
     else:
         kept = kept_terms(fit, use_u, re_form)
         source = new_source(fit, newdata, kept, newparams, allow_new_levels, offset, weights)
         index, trials = to_table(newdata).index, source.weights
-        ignored = source.weights
+        ignored = np.ones(0) if fit.frame.response_kind == "cbind" else source.weights  # those are trials
     warn_of_weights(fit.family, ignored, fit.frame.response_kind)
     out = draw_frame(source, fit.frame, index, trials, nsim, seed, cond_sim)
     if newdata is None and fit.frame.na_action == "exclude":

@@ -241,6 +241,8 @@ def _parse(text: str, double_bar: str) -> Formula:
 def update_formula(old: Formula, text: str, *, double_bar: str = "split") -> Formula:
     """Change a formula: ``.`` stands for the old side, as in R's ``update``.
 
+    The fixed part is written out anew as the terms that are left, in their order: ``a * b - a:b`` becomes ``a + b``.
+
     Parameters
     ----------
     old : Formula
@@ -277,8 +279,18 @@ def update_formula(old: Formula, text: str, *, double_bar: str = "split") -> For
         else:
             parts.collect(_replace_inside(piece, Paren(fixed)), sign)
     left = "" if response is None else response
-    joined = _join(parts.fixed or [(1, Number(1.0))])
+    joined = _simplified(_join(parts.fixed or [(1, Number(1.0))]))
     return _formula(joined, f"{left} ~ {deparse(joined)}", response, tuple(parts.random), tuple(parts.offsets))
+
+
+def _simplified(fixed: Node) -> Node:
+    """The terms that a fixed part stands for, as their sum; as it is while a ``.`` stands for unknown columns."""
+    if "." in names_in(fixed):
+        return fixed
+    terms = expand_terms(deparse(fixed))
+    if not terms.labels:
+        return Number(float(terms.intercept))
+    return parse_expression(" + ".join(terms.labels) + ("" if terms.intercept else " - 1"))
 
 
 def _updated_response(node: Node, old: str | None) -> str:

@@ -46,6 +46,7 @@ from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.rformat import format_numbers, table
 from refglmm.fit.simulate import simulated_responses
 from refglmm.inference.parameters import estimates, percent_names, tail_shares
+from refglmm.inference.picture import Pictured
 from refglmm.inference.tasks import Outcome, run_tasks, seeds
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ _NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Bootstrap:
+class Bootstrap(Pictured):
     """Replicates of a statistic, and what went wrong with some of them.
 
     Attributes
@@ -79,6 +80,8 @@ class Bootstrap:
     warning_counts : dict of str to int
         How many replicates gave each warning (numbers in it replaced by #).
     """
+
+    picture = "bootstrap.plot_bootstrap"
 
     original: pd.Series
     type: str

@@ -12,6 +12,9 @@ it is zero, T = 2(l_1 - l_0) is not chi-square but a mixture, :math:`P(T > t) = 
 
 The smaller model itself must be inside its parameter space.
 
+Random effects are compared by the covariances of the rows that they stand for, not by their labels: ``(1 | g:f)`` and
+``(1 | f:g)`` are one term, and ``(1 | g/f)`` is the case of ``(1 + f | g)`` with equal variances and covariances.
+
 Sources: Self and Liang (1987); Stram and Lee (1994).
 """
 
@@ -32,6 +35,8 @@ FloatArray = NDArray[np.float64]
 
 #: Relative residual below which one set of columns counts as spanned by another.
 SPANNED = 1e-8
+#: Pairs of rows that are looked at to find out whether a term with finer groups is a case of another one.
+MOST_PAIRS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,55 @@ def spanned(A: FloatArray, B: FloatArray) -> bool:
 
 
 def same_groups(a: TermDesign, b: TermDesign) -> bool:
-    """Whether two terms have the same grouping of the rows."""
-    return len(a.codes) == len(b.codes) and bool(np.array_equal(a.codes, b.codes))
+    """Whether two terms part the rows alike, whatever the names and the order of their levels."""
+    if len(a.codes) != len(b.codes):
+        return False
+    parts = len(np.unique(np.column_stack([a.codes, b.codes]), axis=0))
+    return parts == len(np.unique(a.codes)) == len(np.unique(b.codes))
+
+
+def contribution(small: TermDesign, large: TermDesign) -> FloatArray | None:
+    """A of shape (k, k): what unit variances of one term add to Sigma of another one; None if they fit no Sigma."""
+    if same_groups(small, large):
+        if not spanned(small.Z, large.Z):
+            return None
+        B = np.linalg.lstsq(large.Z, small.Z, rcond=None)[0]
+        return np.asarray(B @ B.T)
+    if small.k > 1 or large.structure != "us":
+        return None
+    return _of_finer_groups(small, large)
+
+
+def _of_finer_groups(small: TermDesign, large: TermDesign) -> FloatArray | None:
+    """A for a term of one column whose levels lie within those of the larger one.
+
+    Rows i, j of one level of the larger term have covariance :math:`[g_i = g_j] s_i s_j` from the smaller one, and must
+    have z_i' A z_j. Rows of a level with the same z count once, so this needs few different z: factors.
+    """
+    levels, level = np.unique(large.codes, return_inverse=True)
+    different, kind = np.unique(large.Z, axis=0, return_inverse=True)
+    m = len(different)
+    if len(levels) * m * m > MOST_PAIRS:
+        return None
+    group, s = np.full((len(levels), m), -1), np.zeros((len(levels), m))
+    group[level, kind], s[level, kind] = small.codes, small.Z[:, 0]
+    if np.any(group[level, kind] != small.codes) or np.any(s[level, kind] != small.Z[:, 0]):
+        return None
+    inside = np.unique(np.column_stack([small.codes, level]), axis=0)
+    if len(inside) > len(np.unique(small.codes)):
+        return None
+    together = (group[:, :, None] >= 0) & (group[:, None, :] >= 0)
+    covariance = np.where(group[:, :, None] == group[:, None, :], s[:, :, None] * s[:, None, :], 0.0)
+    low, high = np.where(together, covariance, np.inf).min(axis=0), np.where(together, covariance, -np.inf).max(axis=0)
+    seen = together.any(axis=0)
+    if np.any(low[seen] != high[seen]):
+        return None
+    pairs = np.einsum("ai,bj->abij", different, different)[seen].reshape(-1, large.k**2)
+    A = np.linalg.lstsq(pairs, low[seen], rcond=None)[0]
+    if not np.allclose(pairs @ A, low[seen], atol=SPANNED):
+        return None
+    A = A.reshape(large.k, large.k)
+    return 0.5 * (A + A.T)
 
 
 def compare_structure(small: FittedModel | None, large: FittedModel) -> Boundary:
@@ -142,7 +194,7 @@ def _random_pieces(small: tuple[TermDesign, ...], large: tuple[TermDesign, ...])
         else:
             unused.remove(twin)
     for term in rest:
-        inside = [s for s in unused if same_groups(s, term) and spanned(s.Z, term.Z)]
+        inside = [s for s in unused if contribution(s, term) is not None]
         for s in inside:
             unused.remove(s)
         new, kind = _one_term(inside, term)
@@ -158,6 +210,8 @@ def _same_term(a: TermDesign, b: TermDesign) -> bool:
 
 def _one_term(inside: list[TermDesign], term: TermDesign) -> tuple[list[str], str]:
     """New variances of one term over those of the smaller model within it, and what kind of difference that is."""
+    if not all(same_groups(s, term) for s in inside):
+        return _over_finer_groups(inside, term)
     if term.k > 1 and term.structure not in ("us", "diag"):
         return list(term.columns), "unknown"
     if term.structure == "diag" and term.hom and not inside:
@@ -172,3 +226,16 @@ def _one_term(inside: list[TermDesign], term: TermDesign) -> tuple[list[str], st
         correlated = any(s.k > 1 and s.structure == "us" for s in inside)
         return new, "not nested" if correlated else "unknown" if term.hom else "mixture"
     return new, "bound" if len(new) > 1 else "mixture"
+
+
+def _over_finer_groups(inside: list[TermDesign], term: TermDesign) -> tuple[list[str], str]:
+    """The same where some of the smaller model's terms have finer groups: a boundary if Sigma is singular."""
+    Sigma = np.zeros((term.k, term.k))
+    for s in inside:
+        part = contribution(s, term)
+        assert part is not None
+        Sigma += part
+    smallest = np.linalg.eigvalsh(Sigma)[0]
+    if smallest < -SPANNED:
+        return [], "not nested"
+    return ([], "mixture") if smallest > SPANNED else (list(term.columns), "unknown")

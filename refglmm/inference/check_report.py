@@ -35,7 +35,7 @@ from refglmm.inference.check_result import LEVEL, CheckResult
 from refglmm.inference.checks import overdispersion
 from refglmm.inference.collinearity import COLUMNS, vif
 from refglmm.inference.influence import row_changes
-from refglmm.inference.picture import draw
+from refglmm.inference.picture import Pictured
 from refglmm.inference.simulated_residuals import SimulatedResiduals, simulated_residuals
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ SHAPIRO_LIMIT = 5000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CheckReport:
+class CheckReport(Pictured):
     """Checks by name; iterates over :class:`CheckResult`.
 
     Attributes
@@ -64,6 +64,8 @@ class CheckReport:
         Checks that could not be made, and why.
     fit : FittedModel
     """
+
+    picture = "check.plot_check"
 
     results: tuple[CheckResult, ...]
     problems: tuple[str, ...]
@@ -98,10 +100,6 @@ class CheckReport:
             (r.name, next(iter(r.numbers)), r.statistic, r.p_value, self.status(r), r.verdict) for r in self.results
         ]
         return pd.DataFrame(rows, columns=["check", "statistic", "value", "p", "status", "verdict"]).set_index("check")
-
-    def plot(self, *, ax: Any = None) -> Any:
-        """The panel of pictures; see :func:`refglmm.plots.check.plot_check`."""
-        return draw("check", "plot_check", self, ax=ax)
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the printed table."""
@@ -214,6 +212,7 @@ def check(fit: FittedModel, nsim: int = 250, seed: Any = None) -> CheckReport:
     for single in (overdispersion, collinearity_check, influence_check):
         try:
             results.append(single(fit))
-        except NotAvailableError:
-            continue
+        except NotAvailableError as error:
+            if single is influence_check:  # the others have nothing to say of some models
+                notes.append(f"No influence: {error}")
     return CheckReport(tuple(results + normality_checks(fit)), ("Convergence",), simulated, tuple(notes), fit)

@@ -45,7 +45,7 @@ from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.ranef import posterior_scale
 from refglmm.fit.rformat import format_numbers, table
 from refglmm.inference.hat import NO_FREEDOM, WeightedSystem, weighted_system
-from refglmm.inference.picture import draw
+from refglmm.inference.picture import Pictured
 from refglmm.inference.tasks import run_tasks
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Estimates:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Influence:
+class Influence(Pictured):
     """Estimates without each unit.
 
     Attributes
@@ -91,6 +91,8 @@ class Influence:
         Without each unit; NaN where there is no fit.
     names, par_names, component_names : tuple of str
     """
+
+    picture = "influence.plot_influence"
 
     unit: str
     method: str
@@ -190,10 +192,6 @@ class Influence:
             columns["cook"] = self.cooks_distance()
         frame = pd.DataFrame(columns | {"covratio": self.covratio(), "sigma": self.sigma})
         return frame.join(self.dfbetas().add_prefix("dfbetas_"))
-
-    def plot(self, *, ax: Any = None, **options: Any) -> Any:
-        """Cook's distances by unit; see :func:`refglmm.plots.influence.plot_influence`."""
-        return draw("influence", "plot_influence", self, ax=ax, **options)
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         """The units of largest influence."""

@@ -53,9 +53,10 @@ class MarginalAlgebra:
 
     def level_products(self, matrices: list[FloatArray], B: FloatArray) -> FloatArray:
         """(I kron M_t) B, one k x k matrix M_t a term."""
-        return np.vstack(
-            [np.einsum("ij,ljc->lic", M, self.blocks(B, t)).reshape(-1, B.shape[1]) for t, M in enumerate(matrices)]
-        )
+        out = np.empty(B.shape)
+        for t, M in enumerate(matrices):
+            self.blocks(out, t)[...] = np.einsum("ij,ljc->lic", M, self.blocks(B, t))
+        return out
 
     def Lambda_times(self, B: FloatArray) -> FloatArray:
         """Lambda B."""

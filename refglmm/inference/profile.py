@@ -11,7 +11,8 @@ which is linear where the likelihood is quadratic. -2 log L is that of the ML pr
 parameters})}`, a bound, or ``MAX_POINTS``. Steps aim at equal distances in zeta (a twelfth of the cutoff). At each
 point the others are found by Newton-type steps on the exact gradient (``optimize.newton``), from where the last three
 points extrapolate to, with a model of the Hessian that begins as the fit's and learns along the walk: two or three
-evaluations a point. A value below the fit's minimum ends it: there is a better optimum.
+evaluations a point. A value below the fit's minimum ends it: there is a better optimum. The model is fitted from
+there, and the profiles start over at the better fit, which the result holds and a warning tells of.
 
 **Interpolation.** At a constrained minimum the gradient is :math:`\lambda\,\nabla\psi`, so that the slope
 :math:`\zeta' = \lambda / 2\zeta` is known exactly, as is that at the estimate (one over the standard error). Between
@@ -23,7 +24,7 @@ Source: Bates and Watts (1988), chapter 6 and appendix 6; Bates et al. (2015), s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm._threads import blas_threads
-from refglmm.errors import ArgumentError, OptimizationError, RefglmmError
+from refglmm.errors import ArgumentError, OptimizationError, ProfileWarning, RefglmmError, warn
 from refglmm.inference.criterion import Criterion, criterion, positive
 from refglmm.inference.held import Held, hold, slope_in_x
 from refglmm.inference.parameters import Parameter, absolute_scale, parameters, select, values_at
@@ -48,6 +49,8 @@ FloatArray = NDArray[np.float64]
 
 REFITTED = "profile of the likelihood: the REML fit was refitted by maximum likelihood"
 MAX_POINTS = 100
+#: Better fits that may be profiled in place of the one handed in, each found by the profiles of the one before.
+RESTARTS = 5
 #: Steps to the cutoff, largest growth of a step, and the multiple of the aim that zeta may gain in one.
 STEPS, GROWTH, TOO_FAR = 12, 10.0, 2.5
 #: First step where there is no standard error (on a boundary), in units of the criterion's scale.
@@ -107,30 +110,70 @@ def profile(
     Raises
     ------
     OptimizationError
-        If a lower -2 log L than the fit's is found; ``facts["start"]`` leads there.
+        If a lower -2 log L than the fit's is found that a fit from there does not reach, or once more after
+        ``RESTARTS`` better fits; ``facts["start"]`` leads there.
     NotAvailableError
         For n_agq = 0, and for families with a scale in lme4 mode.
-    """
-    from scipy.stats import chi2
 
+    Warns
+    -----
+    ProfileWarning
+        If a lower -2 log L was found: the profiles are those of another fit, ``Profile.better_fit``.
+    """
     if not isinstance(alpha, float) or not 0.0 < alpha < 1.0:
         raise ArgumentError(f"alpha must lie between 0 and 1, not {alpha!r}")
-    notes = (REFITTED,) if fit.reml else ()
-    fit = fit.refit_ml()
+    notes: tuple[str, ...] = (REFITTED,) if fit.reml else ()
+    fit, better = fit.refit_ml(), None
+    for _ in range(RESTARTS):
+        try:
+            return _profiles(fit, which, alpha, executor, progress, notes, better)
+        except OptimizationError as lower:
+            fit = better = _fit_from(fit, lower)
+            value = f"-2 log L = {fit.minus_two_loglik:.8f}"
+            note = f"{lower.facts['found']}; these are profiles of the fit from there, {value} (better_fit)"
+        notes = (*notes, note)
+        warn(ProfileWarning(note, better_fit=fit))
+    return _profiles(fit, which, alpha, executor, progress, notes, better)
+
+
+def _fit_from(fit: FittedModel, lower: OptimizationError) -> FittedModel:
+    """The fit that starts where a walk came below this one; the error itself if it gets no lower, or is another."""
+    if "start" not in lower.facts:
+        raise lower
+    control = replace(fit.settings["control"], initial_step=False)
+    other = fit.model.fit(**{**fit.settings, "control": control, "start": lower.facts["start"]})
+    if not other.minus_two_loglik <= lower.facts["value"] + LOWER_WALK:
+        raise lower
+    return replace(other, settings=dict(fit.settings))
+
+
+def _profiles(
+    fit: FittedModel,
+    which: Any,
+    alpha: float,
+    executor: Executor | None,
+    progress: bool | None,
+    notes: tuple[str, ...],
+    better: FittedModel | None,
+) -> Profile:
+    """The profiles of an ML fit; of several values below its minimum the lowest is raised."""
+    from scipy.stats import chi2
+
     known = parameters(fit)
     chosen = select(known, which)
     found = criterion(fit)
     cutoff = float(np.sqrt(chi2.ppf(1.0 - alpha, max(len(known), 1))))
     run = partial(_profile_one, found, known, cutoff)
     outcomes = run_tasks(run, chosen, executor=executor, progress=progress, label="profile")
-    curves = []
     for parameter, outcome in zip(chosen, outcomes, strict=True):
         if outcome.error is not None:
             raise OptimizationError(f"profile of {parameter.name}: {outcome.error}", parameter=parameter.name)
-        if isinstance(outcome.value, RefglmmError):
-            raise outcome.value
-        curves.append(outcome.value)
-    return Profile(tuple(curves), known, values_at(fit.problem, known, found.estimate), cutoff, notes)
+    curves = [outcome.value for outcome in outcomes]
+    errors = [curve for curve in curves if isinstance(curve, RefglmmError)]
+    if errors:
+        raise min(errors, key=lambda error: error.facts.get("value", -np.inf))
+    estimate = values_at(fit.problem, known, found.estimate)
+    return Profile(tuple(curves), known, estimate, cutoff, notes, better_fit=better)
 
 
 def _profile_one(
@@ -316,11 +359,15 @@ class _Walk:
         start = {"par": par.copy(), "beta": beta.copy(), "phi": phi[: problem.n_phi].copy()}
         if self.found.linear:  # the optimiser of a linear mixed model sees Sigma relative to sigma^2
             start["par"] /= absolute_scale(problem, float(np.sqrt(phi[0])))
+        said = (
+            f"the profile of {self.parameter.name} found -2 log L = {value:.8f}, which is {self.minimum - value:.3g} "
+            "lower than at the fit: the fit is not at the minimum"
+        )
+        stay = "" if self.walk is None else ", control={'initial_step': False}"
         return OptimizationError(
-            f"the profile of {self.parameter.name} found -2 log L = {value:.8f}, which is "
-            f"{self.minimum - value:.3g} lower than at the fit: the fit is not at the minimum. Fit again from "
-            "there: fit.model.fit(start=error.facts['start'])",
+            f"{said}. Fit again from there: fit.update(start=error.facts['start']{stay})",
             parameter=self.parameter.name,
+            found=said,
             start=start,
             value=value,
         )

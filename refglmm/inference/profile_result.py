@@ -22,8 +22,8 @@ Source: Bates and Watts (1988), appendix 6.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,10 @@ from refglmm.errors import ArgumentError, ProfileWarning, warn
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.rformat import format_numbers, table
 from refglmm.inference.parameters import Parameter, percent_names, select, tail_shares
+from refglmm.inference.picture import Pictured
+
+if TYPE_CHECKING:
+    from refglmm.fitted import FittedModel
 
 FloatArray = NDArray[np.float64]
 
@@ -173,7 +177,7 @@ def hermite(t: FloatArray, y0: FloatArray, y1: FloatArray, d0: FloatArray, d1: F
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Profile:
+class Profile(Pictured):
     """Profiles of some or all parameters of a fit.
 
     Attributes
@@ -190,14 +194,19 @@ class Profile:
         What to know about it.
     scale : {"sd", "log", "variance"}
         How standard deviations are shown; see :meth:`on_scale`.
+    better_fit : FittedModel, optional
+        The fit that this is the profile of, if a lower -2 log L was found than that of the fit asked about.
     """
+
+    picture = "profile.plot_zeta"
 
     curves: tuple[Curve, ...]
     parameters: tuple[Parameter, ...]
     estimate: FloatArray
     cutoff: float
     notes: tuple[str, ...] = ()
-    scale: str = field(default="sd")
+    scale: str = "sd"
+    better_fit: FittedModel | None = None
 
     def __post_init__(self) -> None:
         self.estimate.setflags(write=False)

@@ -35,9 +35,9 @@ from refglmm.errors import ArgumentError, DataError
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.residuals import padded
 from refglmm.fit.rformat import format_p, table
-from refglmm.fit.simulate import check_nsim, generator, simulated_responses, warn_of_weights
+from refglmm.fit.simulate import check_nsim, generator, ignored_weights, simulated_responses, warn_of_weights
 from refglmm.inference.check_result import LEVEL, CheckResult
-from refglmm.inference.picture import draw
+from refglmm.inference.picture import Pictured
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -116,7 +116,7 @@ def morans_i(r: FloatArray, W: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SimulatedResiduals:
+class SimulatedResiduals(Pictured):
     """Scaled residuals, and tests made of them.
 
     Attributes
@@ -129,6 +129,8 @@ class SimulatedResiduals:
         Mean without random effects, response scale.
     seed : int or generator state
     """
+
+    picture = "simulated.plot_simulated_residuals"
 
     responses: FloatArray
     scaled: FloatArray
@@ -280,10 +282,6 @@ class SimulatedResiduals:
         results = [self.uniformity(), self.dispersion(), self.outliers(), self.quantiles()]
         return results + ([self.zero_inflation()] if np.any(self.responses == 0.0) else [])
 
-    def plot(self, *, ax: Any = None) -> Any:
-        """Uniform QQ plot and residuals against predictions."""
-        return draw("simulated", "plot_simulated_residuals", self, ax=ax)
-
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         results = self.tests()
         rows = [
@@ -371,7 +369,7 @@ def simulated_residuals(
     if check_nsim(nsim) < 2:
         raise ArgumentError(f"nsim must be at least 2, not {nsim}", nsim=nsim)
     rng, noted = generator(seed)
-    warn_of_weights(fit.family, fit.frame.weights, fit.frame.response_kind)
+    warn_of_weights(fit.family, ignored_weights(fit), fit.frame.response_kind)
     responses = np.empty((nsim + 1, fit.nobs))
     responses[0] = fit.frame.y
     for j in range(1, nsim + 1):

@@ -26,8 +26,10 @@ class Control:
         Predicted decrease in deviance units at which "newton" stops.
     max_evaluations : int
         Per stage.
-    initial_step : bool
-        Run the n_agq = 0 stage first; off: beta starts at zero.
+    initial_step : bool, optional
+        Run the n_agq = 0 stage first; off: beta starts where ``start`` says, else at zero. By default it runs unless
+        ``start`` gives covariance parameters, beta and all shapes, and so leaves nothing to be found; in lme4 mode it
+        always runs, as lme4's does.
     derivatives : {"auto", True, False}
         Hessian (and, in lme4 mode, gradient) at the optimum. "auto" in lme4 mode follows lme4's gate: n below
         ``derivatives_max_n``, fewer than 20 parameters (linear: 10), not singular. In exact mode "auto" is True.
@@ -49,7 +51,7 @@ class Control:
     optimizer: tuple[str, str] = ("newton", "newton")
     tolerance: float = 1e-12
     max_evaluations: int = 10_000
-    initial_step: bool = True
+    initial_step: bool | None = None
     derivatives: bool | str = "auto"
     derivatives_max_n: int = 10_000
     curvature: str = "observed"
@@ -65,6 +67,8 @@ class Control:
                 raise ArgumentError(f"unknown optimizer {name!r}; choose from {', '.join(OPTIMIZERS)}")
         if self.curvature not in ("observed", "expected"):
             raise ArgumentError(f"curvature must be 'observed' or 'expected', not {self.curvature!r}")
+        if self.initial_step not in (True, False, None):
+            raise ArgumentError(f"initial_step must be True, False or None, not {self.initial_step!r}")
         if self.derivatives not in (True, False, "auto"):
             raise ArgumentError(f"derivatives must be True, False or 'auto', not {self.derivatives!r}")
         if not self.tolerance > 0 or not self.max_evaluations > 0 or not self.threads > 0:

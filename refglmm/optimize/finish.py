@@ -54,8 +54,8 @@ class Endpoint:
 
     @property
     def known_hessian(self) -> FloatArray | None:
-        """The Hessian, or None where it was not computed."""
-        return self.hessian if self.hessian.size else None
+        """The Hessian, or None where it was not computed (that of no parameters is empty)."""
+        return self.hessian if self.hessian.size or not self.x.size else None
 
 
 def finish(stage: Stage, x: FloatArray, optimizer: str) -> Endpoint:

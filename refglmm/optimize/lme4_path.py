@@ -142,7 +142,7 @@ def fit_glmm_lme4(
         fit.walk.eta_start = given["eta"]
     par = np.asarray(given.get("par", problem.par_start), dtype=float)
     beta = np.asarray(given.get("beta", np.zeros(problem.p)), dtype=float)
-    if control.initial_step or n_agq == 0:
+    if control.initial_step is not False or n_agq == 0:
         par = fit.run_stage_one(par, control.optimizer[0])
         if n_agq:
             beta = beta if "beta" in given else fit.walk.beta

@@ -59,9 +59,15 @@ COSTLY, FEW_APPROACHES = 1000, 2
 
 
 class GlmmStart:
-    """Starting values of a GLMM fit: the caller's where given, safe ones elsewhere."""
+    """Starting values of a GLMM fit: the caller's where given, safe ones elsewhere.
+
+    ``incomplete`` says whether something was left open that stage 1 should find. A start that says everything is
+    where stage 2 begins: stage 1 would leave it for the minimum of its own, rougher, surface.
+    """
 
     def __init__(self, problem: Problem, start: dict[str, FloatArray]) -> None:
+        wanted = {"par", "beta", "phi"} if problem.n_phi else {"par", "beta"}
+        self.incomplete = not wanted <= start.keys()
         if "beta" in start:
             self.beta = start["beta"]
             eta = problem.offset + problem.X @ self.beta
@@ -99,7 +105,7 @@ def fit_glmm(
         stage.model = None  # close to the optimum BFGS is faster
         stages.append(stage)
         return _conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
-    if control.initial_step:
+    if first.incomplete if control.initial_step is None else control.initial_step:
         exact, pirls.tolerance = pirls.tolerance, ROUGH
         try:
             stage = _first_stage(profiled, outer, scale, "par" not in (start or {}), control)
@@ -256,7 +262,7 @@ def fit_linear(
     default, costly = scaled_start(problem, 1.0), problem.q >= COSTLY
     par = np.asarray((start or {}).get("par", default), dtype=float)
     stages: list[Stage] = []
-    if control.optimizer[1] == "newton" and "par" not in (start or {}):
+    if control.optimizer[1] == "newton" and "par" not in (start or {}) and problem.n_par:
         stages.append(Stage("start", objective, problem, par, np.ones(par.size), control))
         par = approach(objective, stages[0], FEW_APPROACHES if costly else MAX_APPROACHES)
     scale = par_scale(problem, par, default)

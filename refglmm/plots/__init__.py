@@ -4,13 +4,14 @@ Reading order: ``style`` (colours, grids of panels), ``choices`` (factors, varia
 the Laplace approximation leaves out), ``caterpillar`` (random effects with their intervals), ``groups`` (the data,
 group by group), ``qq`` (random effects against normal quantiles), ``shrinkage`` (no, partial and complete pooling),
 ``prediction`` (curves with ribbons), ``surface`` (the optimiser's path on contours of the objective), ``profile``
-(zeta, densities, pairs), ``intervals`` (methods side by side), ``effects`` (means, comparisons, conditional effects),
-``residuals``, ``simulated`` (quantile residuals), ``influence``, ``check`` (all of them in one panel). No function
-shows or saves anything: ``axes[0].figure.savefig`` does.
+(zeta, densities, pairs), ``bootstrap`` (replicates), ``intervals`` (methods side by side), ``effects`` (means,
+comparisons, conditional effects), ``residuals``, ``simulated`` (quantile residuals), ``influence``, ``check`` (all of
+them in one panel). No function shows or saves anything: ``axes[0].figure.savefig`` does.
 """
 
 from __future__ import annotations
 
+from refglmm.plots.bootstrap import plot_bootstrap
 from refglmm.plots.caterpillar import plot_caterpillar
 from refglmm.plots.check import plot_check
 from refglmm.plots.effects import plot_conditional_effects, plot_contrasts, plot_lsmeans
@@ -43,6 +44,7 @@ __all__ = [
     "integrand_profile",
     "objective_surface",
     "plot_binned_residuals",
+    "plot_bootstrap",
     "plot_caterpillar",
     "plot_check",
     "plot_conditional_effects",

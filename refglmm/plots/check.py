@@ -2,7 +2,8 @@
 
 Place in the reading order: last of the pictures of diagnostics. One panel for each question:
 
-* posterior predictive check: the response and 50 simulated ones;
+* posterior predictive check: the response and 50 simulated ones; of zeros and ones, which have one density only, the
+  proportion of ones among rows of like predicted mean;
 * linearity (residuals against fitted means), or for binomial models binned residuals;
 * homogeneity of variance (scale and location);
 * influence: one-step Cook's distance of each row, with its bound;
@@ -21,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm.errors import ArgumentError
+from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit.ranef import mode_blocks
 from refglmm.inference.check_report import INFLATED, influence_bound, row_distances
 from refglmm.inference.checks import COUNTS
 from refglmm.inference.collinearity import COLUMNS, vif
+from refglmm.inference.hat import hat_values
 from refglmm.plots.influence import stems
 from refglmm.plots.residuals import (
     draw_normal_qq,
@@ -50,6 +52,8 @@ FloatArray = NDArray[np.float64]
 DRAWN = 50
 #: Integer responses with up to this many values are drawn as frequencies.
 MAX_VALUES = 25
+#: Groups of rows of a binary response.
+MAX_GROUPS = 12
 
 
 def _densities(values: FloatArray, grid: FloatArray) -> FloatArray:
@@ -92,7 +96,35 @@ def draw_predictive(ax: Axes, result: SimulatedResiduals) -> None:
         line.set_alpha(1.0)
 
 
+def grouped_shares(responses: FloatArray, predicted: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean prediction, shape (g,), and share of ones of every response, (g, m): equal groups along the prediction.
+
+    Rows of equal prediction are in one group.
+    """
+    from scipy.stats import rankdata
+
+    share = (rankdata(predicted) - 0.5) / predicted.size
+    _, group = np.unique(np.floor(MAX_GROUPS * share), return_inverse=True)
+    size = np.bincount(group)
+    shares = np.array([np.bincount(group, response) / size for response in responses])
+    return np.bincount(group, predicted) / size, shares.T
+
+
+def _binary(result: SimulatedResiduals, ax: Axes) -> None:
+    """Share of ones in the data of each group, and the 95 % range of the simulated shares."""
+    place, shares = grouped_shares(result.responses, result.predicted)
+    low, high = np.quantile(shares[:, 1:], [0.025, 0.975], axis=1)
+    ax.vlines(place, low, high, color=BLUE, linewidth=3.0, alpha=0.35, label="simulated, 95 %")
+    ax.plot(place, np.median(shares[:, 1:], axis=1), "_", color=BLUE, markersize=8.0, label="their median")
+    ax.plot(place, shares[:, 0], "o", color=VERMILION, markersize=4.2, label="data")
+    ax.legend(fontsize=SMALL, frameon=False)
+    finish(ax, "Posterior predictive check", "predicted mean, random effects at zero", "proportion of ones")
+
+
 def _predictive(fit: FittedModel, result: SimulatedResiduals, ax: Axes) -> None:
+    if fit.family.is_binomial and bool(np.isin(result.responses[0], (0.0, 1.0)).all()):
+        _binary(result, ax)
+        return
     draw_predictive(ax, result)
     name = "proportion" if fit.family.is_binomial else "response"
     finish(ax, "Posterior predictive check", name, "share" if ax.collections else "density")
@@ -148,6 +180,14 @@ def _random_panels(fit: FittedModel) -> list[Callable[[Axes], Any]]:
     return panels
 
 
+def _has_hat_values(fit: FittedModel) -> bool:
+    try:
+        hat_values(fit)
+    except NotAvailableError:
+        return False
+    return True
+
+
 def panels_of(report: CheckReport) -> list[Callable[[Axes], Any]]:
     """What is drawn for this model, in order; each function takes the Axes."""
     fit, result = report.fit, report.simulated
@@ -155,10 +195,12 @@ def panels_of(report: CheckReport) -> list[Callable[[Axes], Any]]:
     if result is not None:
         panels.append(lambda ax: _predictive(fit, result, ax))
     against_means = plot_binned_residuals if fit.family.is_binomial else plot_residuals
-    panels += [lambda ax: against_means(fit, ax=ax), lambda ax: plot_scale_location(fit, ax=ax)]
+    panels.append(lambda ax: against_means(fit, ax=ax))
+    if _has_hat_values(fit):
+        panels.append(lambda ax: plot_scale_location(fit, ax=ax))
     if fit.family.name in COUNTS and not fit.family.is_binomial and result is not None:
         panels.append(lambda ax: _zeros(result, ax))
-    if fit.problem.p:
+    if any(check.name == "Influence" for check in report):
         panels.append(lambda ax: _influence(fit, ax))
     if len(set(fit.design.assign) - {0}) > 1:
         panels.append(lambda ax: _collinearity(fit, ax))

@@ -230,7 +230,7 @@ def test_standard_errors_are_those_of_the_dense_joint_covariance(which, request)
     np.testing.assert_allclose(fit.predict(data, se=True)["se"], wanted, rtol=1e-9)
     np.testing.assert_allclose(
         fit.predict(data, se=True, re_form=False)["se"],
-        np.sqrt(np.einsum("ij,jk,ik->i", A[:, :p], V[:p, :p], A[:, :p])),
+        np.sqrt(np.einsum("ij,jk,ik->i", A[:, :p], fit.vcov(), A[:, :p])),
         rtol=1e-9,
     )
     np.testing.assert_allclose(
@@ -344,6 +344,20 @@ def test_unconditional_standard_errors_need_a_hessian():
         fit = rg.glmer(CBPP, data, "binomial", **how)
         with pytest.raises(NotAvailableError, match="needs their Hessian"):
             fit.predict(se="unconditional")
+
+
+def test_predictions_without_random_effects_agree_with_summary_and_lsmeans(cbpp):
+    new = pd.DataFrame({"period": ["1", "2", "3", "4"]})
+    found, means = cbpp.predict(new, re_form=False, se=True), cbpp.lsmeans("period").frame
+    np.testing.assert_allclose(found["se"], means["SE"], rtol=1e-12)
+    assert found["se"].iloc[0] == pytest.approx(cbpp.se.iloc[0], rel=1e-13)
+    interval = cbpp.predict(new, re_form=False, interval="confidence")
+    np.testing.assert_allclose(interval[["lower", "upper"]], means[["asymp.LCL", "asymp.UCL"]], rtol=1e-12)
+    unconditional = cbpp.predict(new, re_form=False, se="unconditional")
+    np.testing.assert_allclose(found["se"], unconditional["se"], rtol=1e-12)
+    by_rx = cbpp.update(se="rx").predict(new, re_form=False, se=True)["se"]
+    assert by_rx.iloc[0] == pytest.approx(np.sqrt(cbpp.vcov(full=True).iloc[0, 0]), rel=1e-6)
+    assert abs(by_rx.iloc[0] / found["se"].iloc[0] - 1) > 1e-3
 
 
 def test_standard_errors_on_the_scale_of_the_response(cbpp):

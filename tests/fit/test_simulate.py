@@ -281,6 +281,26 @@ def test_rows_without_a_group_or_a_predictor(sleep):
     assert abs(np.corrcoef(y.loc[0], y.loc[1])[0, 1]) < 5 / np.sqrt(500)  # each a level of its own
 
 
+def test_counts_are_drawn_with_the_trials_of_the_row_whatever_its_prior_weight(cbpp):
+    """A weight of 3 makes three like rows of one, not three times its trials."""
+    data = rg.datasets.load("cbpp").assign(w=np.tile([1.0, 2.0, 3.0, 0.0], 14))
+    fit = rg.glmer(CBPP, data, "binomial", weights="w")
+    with pytest.warns(SimulationWarning, match="prior weights repeat rows of the binomial likelihood") as caught:
+        drawn = fit.simulate(3, seed=1)
+    assert len(caught) == 1
+    for name in ("sim_1", "sim_2", "sim_3"):
+        counts = drawn[name]
+        np.testing.assert_array_equal(counts, np.round(counts))
+        np.testing.assert_array_equal(counts.sum(axis=1), data["size"])
+    y = simulated_responses(fit, np.random.default_rng(1))
+    np.testing.assert_array_equal(fit.refit(y).frame.weights, fit.frame.weights)
+    np.testing.assert_array_equal(y * data["size"], drawn["sim_1"]["incidence"])
+    assert fit.refit(drawn["sim_1"]).loglik == pytest.approx(fit.refit(y).loglik, abs=1e-9)
+    many = np.array([simulated_responses(fit, np.random.default_rng(s), use_u=True) for s in range(800)])
+    wanted = fit.fitted * (1 - fit.fitted) / data["size"]  # the variance of a proportion of the row's trials
+    np.testing.assert_allclose(np.mean(many.var(axis=0) / wanted), 1.0, atol=0.03)
+
+
 def test_trials_and_weights_of_new_data(cbpp):
     data = rg.datasets.load("cbpp").head(5)
     given = cbpp.simulate(seed=1, newdata=data[["period", "herd"]], weights=[100] * 5)

@@ -202,6 +202,7 @@ def test_update_fits_the_changed_formula(sleep, change, formula):
     same_fit(found, wanted)
     assert found.call["formula"].replace(" 1 +", "").split("~")[0] == formula.split("~")[0]
     assert "Subject" in found.call["formula"]
+    assert found.formula.expanded == formula
     assert found.data_name == sleep.data_name
 
 

@@ -132,11 +132,18 @@ def test_explosions_are_refused():
 @pytest.mark.parametrize(
     ("change", "expanded"),
     [
-        (". ~ . + w", "log(y) ~ a * b + w + offset(t) + (x | g) + (1 | h)"),
-        ("~ . - a:b - (1 | h)", "log(y) ~ a * b - a:b + offset(t) + (x | g)"),
-        ("sqrt(.) ~ . - offset(t)", "sqrt(log(y)) ~ a * b + (x | g) + (1 | h)"),
+        # the fixed parts are those of R's update(log(y) ~ a * b, ...), its "1 - 1" being our "0"
+        (". ~ . + w", "log(y) ~ a + b + w + a:b + offset(t) + (x | g) + (1 | h)"),
+        ("~ . - a:b - (1 | h)", "log(y) ~ a + b + offset(t) + (x | g)"),
+        ("~ . - a - b - a:b - offset(t) - (x | g)", "log(y) ~ 1 + (1 | h)"),
+        ("~ . - a", "log(y) ~ b + a:b + offset(t) + (x | g) + (1 | h)"),
+        ("~ . - 1 - offset(t)", "log(y) ~ a + b + a:b - 1 + (x | g) + (1 | h)"),
+        ("~ . - a - b - a:b - 1", "log(y) ~ 0 + offset(t) + (x | g) + (1 | h)"),
+        ("~ . - nothing", "log(y) ~ a + b + a:b + offset(t) + (x | g) + (1 | h)"),
+        ("~ . + I(a - b) - log(a + 1)", "log(y) ~ a + b + I(a - b) + a:b + offset(t) + (x | g) + (1 | h)"),
+        ("sqrt(.) ~ . - offset(t)", "sqrt(log(y)) ~ a + b + a:b + (x | g) + (1 | h)"),
         ("z ~ 1 + (1 | g)", "z ~ 1 + (1 | g)"),
-        (". ~ .^2 + (1 | k/h)", "log(y) ~ (a * b)^2 + (1 | h:k) + (1 | k)"),
+        (". ~ .^2 + (1 | k/h)", "log(y) ~ a + b + a:b + (1 | h:k) + (1 | k)"),
     ],
 )
 def test_update(change, expanded):

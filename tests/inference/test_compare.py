@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import stats
 
 import refglmm as rg
 from refglmm.errors import ArgumentError, DataError, NotAvailableError, SingularFitWarning
-from refglmm.inference.boundary import Boundary, chi2_tail, compare_structure, spanned
+from refglmm.inference.boundary import Boundary, _one_term, chi2_tail, compare_structure, contribution, spanned
 from refglmm.inference.reduced import Reference, without_fixed_term, without_random
 
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
@@ -228,6 +229,70 @@ def test_what_is_tested_is_recognised(sleep):
     halves = d.assign(half=pd.Categorical(np.where(d.Days < 5, "early", "late")))
     wide = rg.lmer("Reaction ~ Days + (0 + half | Subject)", halves)
     assert kind(rg.lmer("Reaction ~ Days + (1 | Subject)", halves), wide) == (True, "unknown", ())
+
+
+@pytest.fixture(scope="module")
+def halves():
+    """Fits to sleepstudy with each subject's days in two parts, by their random effects."""
+    d = rg.datasets.load("sleepstudy")
+    d["half"] = pd.Categorical(np.where(d.Days < 5, "early", "late"))
+    d["third"] = pd.Categorical(np.array(["a", "b", "c"])[d.Days // 4])
+
+    def fit(random):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SingularFitWarning)
+            return rg.lmer(f"Reaction ~ Days + {random}", d, reml=False)
+
+    return fit
+
+
+def test_groups_are_known_by_their_rows_not_by_their_names(halves):
+    one, other = halves("(1 | Subject:half)"), halves("(1 | half:Subject)")
+    assert one.design.terms[0].label != other.design.terms[0].label
+    assert kind(one, other) == (True, "interior", ())
+    nested = halves("(1 | Subject/half)")
+    assert kind(one, nested) == (True, "mixture", ("Subject.(Intercept)",))
+    assert kind(other, nested) == (True, "mixture", ("Subject.(Intercept)",))
+    assert not compare_structure(halves("(1 | Subject)"), one).nested
+
+
+@pytest.mark.parametrize("wide", ["(half | Subject)", "(0 + half | Subject)"])
+def test_finer_groups_are_a_case_of_correlated_columns(halves, wide):
+    large = halves(wide)
+    assert kind(halves("(1 | half:Subject)"), large) == (True, "interior", ())
+    assert kind(halves("(1 | Subject/half)"), large) == (True, "interior", ())
+    for other in (
+        "(1 | Subject:third)",
+        "(1 | Subject/third)",
+        "(Days | Subject:half)",
+        "(1 | half:Subject) + (1|half)",
+    ):
+        assert not compare_structure(halves(other), large).nested
+    assert not compare_structure(halves("(1 | Subject:half)"), halves("(Days | Subject)")).nested
+    assert not compare_structure(halves("(1 | Subject:half)"), halves("diag(half | Subject)")).nested
+
+
+def test_what_finer_groups_contribute_is_their_covariance():
+    rng = np.random.default_rng(4)
+    group, level = rng.integers(0, 6, 40), rng.integers(0, 3, 40)
+    z = np.array([1.0, -2.0, 0.5])[level]
+    large = SimpleNamespace(codes=group, Z=np.eye(3)[level] @ rng.normal(size=(3, 3)), k=3, structure="us")
+    small = SimpleNamespace(codes=rng.permutation(18)[3 * group + level], Z=z[:, None], k=1, structure="us")
+    A = contribution(small, large)
+    covariance = np.where(small.codes[:, None] == small.codes, np.outer(z, z), 0.0)
+    np.testing.assert_allclose(np.where(group[:, None] == group, large.Z @ A @ large.Z.T, 0.0), covariance, atol=1e-9)
+    one_row = SimpleNamespace(codes=small.codes, Z=small.Z + np.eye(1, 40).T, k=1, structure="us")
+    assert contribution(one_row, large) is None
+    across = SimpleNamespace(codes=level, Z=small.Z, k=1, structure="us")
+    assert contribution(across, large) is None
+
+
+def test_finer_groups_alone_may_leave_a_variance_on_its_boundary():
+    """(0 + dummy | g:f) is a case of (0 + f | g) whose Sigma has one entry that is not zero."""
+    g, f = np.divmod(np.arange(40), 2)
+    large = SimpleNamespace(codes=g, Z=np.eye(2)[f], k=2, structure="us", columns=("a", "b"), label="g")
+    small = SimpleNamespace(codes=np.arange(40), Z=(f == 0.0)[:, None] * 1.0, k=1, structure="us", columns=("d",))
+    assert _one_term([small], large) == (["a", "b"], "unknown")
 
 
 def test_poisson_in_negative_binomial():

@@ -134,7 +134,11 @@ def test_a_fit_outside_the_domain_of_its_link_has_no_weights():
     fit = rg.glmer("count ~ x + (1 | g)", crossed_data(), "poisson", link="sqrt", mode="lme4")
     with pytest.raises(NotAvailableError, match="outside the domain of the sqrt link"):
         fit.hat_values()
-    assert "Influence" not in [r.name for r in fit.check(10, seed=1)]
+    report = fit.check(10, seed=1)
+    assert "Influence" not in [r.name for r in report]
+    assert [note for note in report.notes if note.startswith("No influence: some linear predictors")]
+    assert "No influence" in repr(report)
+    assert not [ax for ax in report.plot() if ax.get_title(loc="left").startswith("Influence")]
 
 
 def test_unknown_type_and_missing_fixed_effects_are_named():

@@ -280,21 +280,53 @@ def test_a_correlation_with_a_zero_variance_may_be_anything(three_columns):
     np.testing.assert_array_equal(frame.loc[["sd_(Intercept)|g", "sd_x|g"], "2.5 %"], [0.0, 0.0])
 
 
-def test_a_lower_value_than_the_fits_is_an_error_that_leads_there(cbpp):
+FOUND_LOWER = r"profile of .* found -2 log L = .* lower than at the fit: the fit is not at the minimum"
+
+
+def test_a_lower_value_than_the_fits_leads_to_profiles_of_the_better_fit(cbpp):
     moved = replace(cbpp, optimum=replace(cbpp.optimum, beta=cbpp.beta + [0.3, 0, 0, 0]))
-    with pytest.raises(OptimizationError, match=r"profile of .* found -2 log L = .* lower than at the fit") as caught:
-        moved.profile("period2")
-    again = cbpp.model.fit(start=caught.value.facts["start"])
-    assert again.loglik == pytest.approx(cbpp.loglik, abs=1e-8)
+    with pytest.warns(ProfileWarning, match=FOUND_LOWER) as caught:
+        profile = moved.profile("period2")
+    assert profile.better_fit is caught[0].message.facts["better_fit"]
+    assert profile.better_fit.loglik == pytest.approx(cbpp.loglik, abs=1e-8)
+    assert profile.better_fit.settings == moved.settings
+    assert profile.notes == (str(caught[0].message),)
+    assert cbpp.profile("period2").better_fit is None
+    np.testing.assert_allclose(profile.confint(), cbpp.profile("period2").confint(), rtol=1e-6)
 
 
 def test_a_linear_start_is_relative_to_sigma(dyestuff):
-    beta = dyestuff.beta + 30.0
-    moved = replace(dyestuff, optimum=replace(dyestuff.optimum, beta=beta))
-    with pytest.raises(OptimizationError, match="lower than at the fit") as caught:
-        moved.profile("sigma")
-    par = caught.value.facts["start"]["par"]
-    assert dyestuff.model.fit(reml=False, start={"par": par}).loglik == pytest.approx(dyestuff.loglik, abs=1e-8)
+    moved = replace(dyestuff, optimum=replace(dyestuff.optimum, beta=dyestuff.beta + 30.0))
+    with pytest.warns(ProfileWarning, match=FOUND_LOWER):
+        profile = moved.profile("sigma")
+    assert profile.better_fit.loglik == pytest.approx(dyestuff.loglik, abs=1e-8)
+    np.testing.assert_allclose(profile.confint(), dyestuff.profile("sigma").confint(), rtol=1e-6)
+
+
+def test_the_error_about_a_lower_value_leads_to_it_where_no_restart_is_left(cbpp, monkeypatch):
+    monkeypatch.setattr("refglmm.inference.profile.RESTARTS", 0)
+    moved = replace(cbpp, optimum=replace(cbpp.optimum, beta=cbpp.beta + [0.3, 0, 0, 0]))
+    with pytest.raises(OptimizationError, match=rf"{FOUND_LOWER}. Fit again from there: fit.update") as caught:
+        moved.profile("period2")
+    assert moved.update(start=caught.value.facts["start"]).loglik == pytest.approx(cbpp.loglik, abs=1e-8)
+
+
+def test_the_second_minimum_of_culcita_without_a_row(monkeypatch):
+    """Two minima of the Laplace surface; the first, which lme4 2.1-0 reports too, is not the lower one."""
+    fit = rg.glmer("predation ~ ttt + (1 | block)", rg.datasets.load("culcita").drop(index=19), "binomial")
+    assert fit.minus_two_loglik == pytest.approx(40.19677, abs=1e-5)
+    with pytest.warns(ProfileWarning, match=FOUND_LOWER):
+        profile = fit.profile("theta_")
+    better = profile.better_fit
+    assert better.minus_two_loglik < fit.minus_two_loglik - 0.5
+    assert better.convergence.converged
+    low, high = profile.confint().iloc[0]
+    assert low < better.theta.iloc[0] < high
+    monkeypatch.setattr("refglmm.inference.profile.RESTARTS", 0)
+    with pytest.raises(OptimizationError, match=FOUND_LOWER) as caught:
+        fit.profile("theta_")
+    again = fit.update(start=caught.value.facts["start"])
+    assert again.minus_two_loglik == pytest.approx(better.minus_two_loglik, abs=1e-8)
 
 
 def test_what_has_no_profile():

@@ -343,6 +343,24 @@ def test_without_the_first_stage(cbpp):
     assert optimum.value == pytest.approx(184.052563743, abs=1e-7)
 
 
+@pytest.mark.parametrize("par", [0.9, 0.0])
+def test_a_start_that_leaves_nothing_open_skips_the_first_stage(cbpp, par):
+    start = {"par": np.array([par]), "beta": np.array([-1.0, -1.0, -1.0, -1.0])}
+    for initial_step, stages in ((None, ["Laplace"]), (False, ["Laplace"]), (True, ["n_agq=0", "Laplace"])):
+        optimum, _ = fit_glmm(cbpp, 1, Control(initial_step=initial_step), start)
+        assert list(dict.fromkeys(report.name for report in optimum.stages)) == stages
+        assert optimum.value == pytest.approx(184.052563743, abs=1e-7)
+    del start["par"]
+    assert len(fit_glmm(cbpp, 1, Control(), start)[0].stages) == 2
+
+
+def test_a_start_is_not_complete_without_its_shapes():
+    problem, psi, _ = intercepts(BY_NAME["gamma-log"])
+    start = {"par": psi[:1], "beta": psi[1:3]}
+    assert len(fit_glmm(problem, 1, NEWTON, start)[0].stages) == 2
+    assert len(fit_glmm(problem, 1, NEWTON, {**start, "phi": np.array([0.1])})[0].stages) == 1
+
+
 @pytest.mark.parametrize("design", ["crossed-us2+us1", "hom-diag3", "cs3"])
 @pytest.mark.parametrize("name", ["binomial-log", "negative_binomial-identity", "inverse_gaussian-identity"])
 def test_bounded_links_find_a_start_of_their_own(name, design):

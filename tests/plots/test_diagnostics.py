@@ -7,8 +7,9 @@ import pytest
 from diagnostic_fits import cbpp, crossed, grouseticks, sleepstudy
 from matplotlib import pyplot
 
+import refglmm as rg
 from refglmm.errors import ArgumentError
-from refglmm.plots.check import columns_of
+from refglmm.plots.check import columns_of, grouped_shares
 from refglmm.plots.influence import plot_influence
 from refglmm.plots.simulated import local_quantiles, plot_simulated_against, plot_simulated_qq, uniform_envelope
 
@@ -94,6 +95,28 @@ def test_check_panel_of_counts_and_of_a_linear_model():
     linear = sleepstudy("Reaction ~ Days + (Days | Subject)").check(60, seed=1).plot()
     assert titles(linear)[1] == "Residuals against fitted means"
     assert titles(linear)[-3:] == ["Residuals", "Random effects", "Random effects"]
+
+
+def test_a_binary_response_is_compared_in_groups_of_like_prediction():
+    data = rg.datasets.load("culcita")
+    report = rg.glmer("predation ~ ttt + (1 | block)", data, "binomial").check(60, seed=1)
+    ax = report.plot()[0]
+    assert ax.get_ylabel() == "proportion of ones"
+    wanted = data.groupby("ttt")["predation"].mean()  # rows of one treatment have one prediction
+    drawn = next(line for line in ax.lines if line.get_label() == "data").get_xydata()
+    np.testing.assert_allclose(np.sort(drawn[:, 1]), np.sort(wanted), rtol=1e-12)
+    np.testing.assert_allclose(drawn[:, 0], np.unique(report.simulated.predicted), rtol=1e-12)
+
+
+def test_groups_of_a_binary_response_partition_the_rows():
+    rng = np.random.default_rng(3)
+    responses, predicted = rng.integers(0, 2, (5, 600)).astype(float), rng.uniform(size=600)
+    place, shares = grouped_shares(responses, predicted)
+    assert shares.shape == (12, 5)
+    np.testing.assert_allclose(shares.mean(axis=0), responses.mean(axis=1), rtol=1e-12)  # groups of fifty
+    lowest = np.argsort(predicted)[:50]
+    assert place[0] == pytest.approx(predicted[lowest].mean())
+    np.testing.assert_allclose(shares[0], responses[:, lowest].mean(axis=1))
 
 
 def test_few_values_are_drawn_as_frequencies():
