@@ -227,7 +227,8 @@ class ConditionalEffects:
         step = -(-len(self._table) // MOST_ROWS)
         if step <= 1:
             return self._table, self.notes
-        return self._table.iloc[::step], (f"{len(self._table)} rows, shown is one in {step}; .table has all", *self.notes)
+        note = f"{len(self._table)} rows, shown is one in {step}; .table has all"
+        return self._table.iloc[::step], (note, *self.notes)
 
     def __str__(self) -> str:
         return tables.text(self._header, *self._shown())

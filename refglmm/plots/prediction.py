@@ -216,9 +216,7 @@ def _predicted(
     fit: FittedModel, grid: pd.DataFrame, x: str, colour: str | None, panels: str | None, type: str, level: float
 ) -> pd.DataFrame:
     """Population curves with their limits: fit, lower, upper, position, colour, panel."""
-    table = fit.predict(
-        grid, re_form=False, type=type, interval="confidence", level=level, offset=_offset(fit, grid)
-    )
+    table = fit.predict(grid, re_form=False, type=type, interval="confidence", level=level, offset=_offset(fit, grid))
     return _placed(table[["fit", "lower", "upper"]].reset_index(drop=True), grid, x, colour, panels)
 
 
