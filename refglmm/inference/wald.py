@@ -100,7 +100,8 @@ def _transformed(fit: FittedModel, p: Parameter, covariance: FloatArray | None, 
         if p.kind == "cor":
             middle = np.arctanh(value)
             half = half / (1.0 - value**2)
-            return float(np.tanh(middle - half)), float(np.tanh(middle + half))
+            ends = np.tanh([middle - half, middle + half])
+            return float(max(ends[0], p.lower)), float(min(ends[1], p.upper))
         half = half / value
         return float(value * np.exp(-half)), float(value * np.exp(half))
 

@@ -451,3 +451,11 @@ def test_a_separated_level_has_a_ratio_without_an_upper_limit(made):
         fit = rg.glmer("hit ~ a + (1 | g)", data, "binomial")
     table = rg.lsmeans(fit, "a", type="response").contrasts("pairwise").table
     assert np.isinf(table["upper.CL"]).any()
+
+
+def test_names_in_backticks_may_hold_spaces():
+    data = rg.datasets.load("cbpp").rename(columns={"period": "silly period"})
+    fit = rg.glmer("cbind(incidence, size - incidence) ~ `silly period` + (1 | herd)", data, "binomial")
+    plain = rg.lsmeans(fit, "silly period").table
+    for specs in ("`silly period`", "~ `silly period`", ["silly period"]):
+        assert rg.lsmeans(fit, specs).table.equals(plain)

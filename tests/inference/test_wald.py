@@ -176,3 +176,14 @@ def test_a_dispersion_found_by_moments_has_an_estimate_and_no_interval():
     half = Z * np.sqrt(2.0 * np.linalg.inv(fit.optimum.hessian)[0, 0]) / sd
     np.testing.assert_allclose(frame.loc["sd_(Intercept)|g"], sd * np.exp([-half, half]), rtol=1e-8)
     assert fit.bootstrap(nsim=2, seed=1).original["sigma"] == pytest.approx(fit.sigma, rel=1e-12)
+
+
+def test_a_correlation_stays_above_the_bound_of_its_structure():
+    """Compound symmetry of three columns: rho > -1/2."""
+    rng = np.random.default_rng(10)
+    g, f = np.repeat(np.arange(8), 6), np.tile(["a", "b", "c"], 16)
+    y = rng.normal(size=48) + 0.5 * rng.normal(size=8)[g] + 0.5 * rng.normal(size=(8, 3))[g, np.tile([0, 1, 2], 16)]
+    fit = rg.lmer("y ~ 1 + cs(0 + f | g, hom=TRUE)", {"y": y, "f": f, "g": g.astype(str)})
+    low, high = fit.confint("rho|g", method="wald").to_numpy()[0]
+    assert low == -0.5
+    assert low < float(fit.varcorr["g"].corr[0, 1]) < high <= 1.0
