@@ -602,7 +602,7 @@ class FittedModel:
         stat: Callable[[FittedModel], Any] | None = None,
         *,
         nsim: int = 500,
-        seed: int | np.random.SeedSequence | None = None,
+        seed: int | np.random.SeedSequence | np.random.Generator | None = None,
         use_u: bool = False,
         re_form: Any = False,
         type: str = "parametric",
@@ -617,7 +617,7 @@ class FittedModel:
             Of a fit; returns a number, an array, a Series or a mapping of numbers. By default all standard
             deviations, correlations, sigma (or shape) and coefficients.
         nsim : int
-        seed : int or SeedSequence, optional
+        seed : int, SeedSequence or Generator, optional
             The same seed gives the same numbers for any number of workers.
         use_u : bool
             Keep the modes of the random effects instead of drawing new ones.
@@ -751,6 +751,8 @@ class FittedModel:
 
         In the units of the columns, like lme4's ``isSingular``; ``convergence.singular`` does not depend on them.
         """
+        if isinstance(tol, bool) or not isinstance(tol, int | float | np.number) or not tol >= 0.0:
+            raise ArgumentError(f"tol must be a number >= 0, not {tol!r}", tol=tol)
         parts = varcorr_module.split_par(self)
         return any(s.is_singular(par, tol) for s, par in zip(self.structures, parts, strict=True))
 

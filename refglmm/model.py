@@ -24,6 +24,7 @@ from refglmm.errors import (
     DataError,
     FamilyWarning,
     NotAvailableError,
+    ResponseError,
     SeparationWarning,
     SingularFitWarning,
     WeightsError,
@@ -164,7 +165,7 @@ class GLMM:
         Raises
         ------
         ArgumentError, ResponseError, WeightsError
-            Wrong length, outside the family's support, negative or not finite.
+            Wrong length, outside the family's support, negative or not finite; in a linear model also constant.
         """
         values = _numbers("y", y)
         chosen = self.frame.weights if weights is None else _numbers("weights", weights)
@@ -174,6 +175,8 @@ class GLMM:
         if np.any(chosen < 0) or not np.any(chosen > 0):
             raise WeightsError("weights must not be negative, and not all of them zero")
         self.family.check_response(values, chosen)
+        if self.is_lmm and np.ptp(values - self.frame.offset) == 0.0:
+            raise ResponseError(f"the response is constant (row 0 is {values[0]:g}): there is no variance to model")
         trials = self.frame.trials
         if trials is not None and weights is not None:  # the prior weight of a trial stays
             before = self.frame.weights

@@ -66,6 +66,8 @@ FloatArray = NDArray[np.float64]
 
 #: A number with at least this many distinct values is sliced at mean - SD, mean, mean + SD as a moderator.
 MANY_VALUES = 6
+#: Rows of a table that are printed.
+MOST_ROWS = 20
 #: Places at which the Johnson-Neyman search looks for a change of sign first.
 SCAN = 401
 
@@ -220,15 +222,22 @@ class ConditionalEffects:
     def __len__(self) -> int:
         return len(self._table)
 
+    def _shown(self) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """The rows that are printed, all or every so many, and the notes."""
+        step = -(-len(self._table) // MOST_ROWS)
+        if step <= 1:
+            return self._table, self.notes
+        note = f"{len(self._table)} rows, shown is one in {step}; .table has all"
+        return self._table.iloc[::step], (note, *self.notes)
+
     def __str__(self) -> str:
-        return "\n".join((*self._header, *(note for note in self.notes if note)))
+        return tables.text(self._header, *self._shown())
 
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
-        few = self._table if len(self._table) <= 20 else self._table.iloc[:: -(-len(self._table) // 20)]
-        return tables.html(self._header, few, self.notes)
+        return tables.html(self._header, *self._shown())
 
 
 def conditional_effects(

@@ -403,7 +403,8 @@ def _contrast_frame(
     lower, upper = found.estimate - critical * found.se, found.estimate + critical * found.se
     shown, se = found.estimate, found.se
     if ratio:
-        shown, lower, upper = np.exp(shown), np.exp(lower), np.exp(upper)
+        with np.errstate(over="ignore"):  # separation: a ratio without an upper limit
+            shown, lower, upper = np.exp(shown), np.exp(lower), np.exp(upper)
         se = shown * se
     columns: dict[str, Any] = {"contrast": [name for part in parts for name in part.names]}
     columns |= {name: [part.key[j] for part in parts for _ in part.names] for j, name in enumerate(by)}

@@ -199,6 +199,10 @@ def find_variable(variables: Mapping[str, Variable], name: str, argument: str) -
     )
 
 
+#: A name in backticks, which may hold anything, or one that ends at a separator.
+_NAME = re.compile(r"`([^`]+)`|([^\s:*+,`]+)")
+
+
 def parse_names(text: Any, argument: str) -> tuple[list[str], list[str]]:
     """Read ``"a"``, ``"a:b"``, ``"~ a * b | c"`` or a list of names: those asked for, and those behind the bar."""
     if not isinstance(text, str):
@@ -206,7 +210,7 @@ def parse_names(text: Any, argument: str) -> tuple[list[str], list[str]]:
             raise ArgumentError(f"{argument} must be a name, 'a:b' or a list of names, not {text!r}")
         return list(dict.fromkeys(text)), []
     asked, _, behind = text.strip().removeprefix("~").partition("|")
-    parts = [[p for p in re.split(r"[\s:*+,]+", side.strip()) if p] for side in (asked, behind)]
+    parts = [[quoted or bare for quoted, bare in _NAME.findall(side)] for side in (asked, behind)]
     if not parts[0]:
         raise ArgumentError(f"{argument} names no variable: {text!r}")
     return list(dict.fromkeys(parts[0])), list(dict.fromkeys(parts[1]))

@@ -235,6 +235,10 @@ def marginal_effects(
             for contrast, value, jacobian in _effects_of(sample, sample.variables[name], values, type, re):
                 head = {"variable": name, "contrast": contrast, **values}
                 pieces += _averages(head, by_names, groups, value, jacobian)
+    if not names:
+        raise NotAvailableError(
+            "no variable has a part in the fixed effects, so there is no effect; marginal_means gives the average mean"
+        )
     if not pieces:
         raise ArgumentError("variables: every one of them is held by at=; nothing is left to change")
     return _result(fit, "Average marginal effects", pieces, type, re, level, ddf, tested=True)

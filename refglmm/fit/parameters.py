@@ -168,10 +168,12 @@ def given_phi(given: Mapping[str, Any], family: Family, default: FloatArray | No
         return family.fixed_shape if default is None else default
     if not family.n_shape:
         raise ArgumentError(f"the {family.name} family here has no shape parameter to give; leave phi out")
-    phi = _vector(given["sigma"], "sigma", None) ** 2 if "sigma" in given else _vector(given["phi"], "phi", None)
-    if phi.shape != (family.n_shape,) or np.any(phi <= 0):
-        raise ArgumentError(f"{', '.join(family.shape_names)} must be {family.n_shape} positive number(s), not {phi}")
-    return phi
+    by_sigma = "sigma" in given
+    values = _vector(given["sigma"], "sigma", None) if by_sigma else _vector(given["phi"], "phi", None)
+    if values.shape != (family.n_shape,) or np.any(values <= 0):
+        names = "sigma" if by_sigma else ", ".join(family.shape_names)
+        raise ArgumentError(f"{names} must be {family.n_shape} positive number(s), not {values}")
+    return values**2 if by_sigma else values
 
 
 def _vector(value: Any, what: str, names: Sequence[str] | None) -> FloatArray:

@@ -82,7 +82,7 @@ def new_rows(fit: FittedModel, newdata: Any, used: Sequence[bool], offset: Any =
     Raises
     ------
     DataError
-        Missing columns, unseen levels of a fixed factor, an offset array that was not given again.
+        Missing columns, unseen levels of a fixed factor, infinite values, an offset array that was not given again.
     """
     design, table = fit.design, to_table(newdata)
     m = len(table)
@@ -95,7 +95,19 @@ def new_rows(fit: FittedModel, newdata: Any, used: Sequence[bool], offset: Any =
         X, total = design.fixed_matrix(table), design.offset_values(table, offset)
     else:
         X, total = np.zeros((m, len(design.names))), np.zeros(m)
+    named = [(design.names, X), (("the offset",), total[:, None])]
+    named += [(term.columns, values) for term, values, wanted in zip(design.terms, Z, used, strict=True) if wanted]
+    for names, values in named:
+        _refuse_infinite(names, values, table.index)
     return Rows(table.index, X, total, tuple(Z), tuple(codes))
+
+
+def _refuse_infinite(names: Sequence[str], values: FloatArray, index: pd.Index) -> None:
+    """An error naming the first infinite value of new data (a missing one is no error: its prediction is missing)."""
+    where = np.argwhere(np.isinf(values))
+    if len(where):
+        row, column = index[where[0, 0]], names[where[0, 1]]
+        raise DataError(f"newdata is infinite in {column} at row {row!r}; correct or drop it", row=row, column=column)
 
 
 def new_weights(fit: FittedModel, newdata: Any, weights: Any = None) -> FloatArray:

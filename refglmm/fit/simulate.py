@@ -132,10 +132,11 @@ def checked_mean(family: Family, eta: FloatArray) -> FloatArray:
     outside = ~np.asarray(family.link.valid_eta(eta)) & ~np.isnan(eta)
     if outside.any():
         row = int(np.argmax(outside))
+        advice = "A logit link" if family.is_binomial else "A log link"
         raise SimulationError(
             f"{int(outside.sum())} of {eta.size} simulated linear predictors leave the domain of the "
             f"{family.link.name} link (first: row {row} counted from 0, {eta[row]:g}); the model allows means that the "
-            f"{family.name} family does not have. A log link has no such bound",
+            f"{family.name} family does not have. {advice} has no such bound",
             row=row,
             value=float(eta[row]),
             count=int(outside.sum()),

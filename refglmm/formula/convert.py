@@ -122,6 +122,9 @@ def _from_narwhals(data: Any) -> Table:
 
 def _native_column(series: Any, nw: Any) -> Any:
     """Hand over one narwhals column as something :func:`to_column` knows."""
+    if series.dtype == nw.Categorical and series.implementation.is_polars():
+        # polars numbers all categories of a process as they turn up: an order without meaning, so this is text
+        return np.array(series.cast(nw.String).to_list(), dtype=object)
     if series.dtype in (nw.Categorical, nw.Enum):
         levels = series.cat.get_categories().to_list()
         return pd.Categorical(series.cast(nw.String).to_list(), categories=levels)

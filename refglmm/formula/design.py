@@ -360,8 +360,11 @@ class Design:
         for text in texts:
             total = total + as_numeric(scope.column(text), f"offset({text})")
         if isinstance(argument, str):
-            column = scope.table.column(argument) if argument in table else scope.value(argument)
-            total = total + as_numeric(column, "offset")
+            try:
+                column = scope.table.column(argument) if argument in table else scope.value(argument)
+                total = total + as_numeric(column, "offset")
+            except DataError as error:
+                raise DataError(f"offset of the new data ({argument}): {error}; pass offset= for it") from None
         elif argument is not None:
             try:
                 values = np.asarray(argument, dtype=np.float64)

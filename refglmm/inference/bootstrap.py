@@ -213,7 +213,7 @@ def bootstrap(
     stat: Statistic | None = None,
     *,
     nsim: int = 500,
-    seed: int | np.random.SeedSequence | None = None,
+    seed: int | np.random.SeedSequence | np.random.Generator | None = None,
     use_u: bool = False,
     re_form: Any = False,
     type: str = "parametric",
@@ -272,6 +272,8 @@ def _original(fit: FittedModel, stat: Statistic) -> pd.Series:
 
 
 def _numbers(value: Any) -> FloatArray:
+    if value is None:  # which numpy reads as nan
+        raise TypeError("stat returned None")
     values = list(value.values()) if isinstance(value, dict) else value
     return np.array(values, dtype=float).ravel()
 

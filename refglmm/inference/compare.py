@@ -339,7 +339,8 @@ def drop1(
     Raises
     ------
     ArgumentError
-        Unknown test; a term that is not in the model, or that another term contains.
+        Unknown test; a test that raises or returns no numbers; a term that is not in the model, or that another term
+        contains.
     """
     if not callable(test) and test not in ("Chisq", "none", "F"):
         raise ArgumentError(f"test must be 'Chisq', 'none', 'F' or a function of two fits, not {test!r}")
@@ -355,18 +356,26 @@ def drop1(
             statistic = max(0.0, 2.0 * (full.loglik - smaller.loglik))
             row |= {"LRT": statistic, "Pr(Chi)": chi2_tail(statistic, full.df - smaller.df)}
         elif callable(test):
-            row |= _returned(test(full, smaller))
+            row |= _tested(test, full, smaller, fit.design.term_labels[j - 1])
         rows[fit.design.term_labels[j - 1]] = row
     heading = [REFITTED] * fit.reml + ["Single term deletions", "", "Model:", fit.formula.expanded]
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return ResultTable(tuple(heading), frame, (), {"LRT": 4})
 
 
-def _returned(value: Any) -> dict[str, float]:
+def _tested(
+    test: Callable[[FittedModel, FittedModel], Any], full: FittedModel, smaller: FittedModel, term: str
+) -> dict[str, float]:
     """What a user's test gave, as columns."""
-    if isinstance(value, Mapping | pd.Series):
-        return {str(name): float(x) for name, x in value.items()}
     try:
+        value = test(full, smaller)
+    except Exception as error:
+        raise ArgumentError(
+            f"test fails where {term!r} is dropped ({type(error).__name__}: {error})", term=term
+        ) from error
+    try:
+        if isinstance(value, Mapping | pd.Series):
+            return {str(name): float(x) for name, x in value.items()}
         return {"test": float(value)}
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"the test must return a number or a mapping of numbers, not {value!r}") from error

@@ -32,6 +32,7 @@ def confint(
     fit: FittedModel, parm: Any = None, *, level: float = 0.95, method: str = "profile", **arguments: Any
 ) -> pd.DataFrame:
     """Intervals of some or all parameters; see :meth:`FittedModel.confint`."""
+    method = method.lower() if isinstance(method, str) else method  # lme4 writes "Wald"
     if method not in METHODS:
         raise ArgumentError(f"unknown method {method!r} of intervals; choose from {', '.join(METHODS)}")
     tail_shares(level)

@@ -108,10 +108,16 @@ def hypothesis_matrix(fit: FittedModel, L: ArrayLike) -> FloatArray:
     Raises
     ------
     ArgumentError
-        Wrong number of columns; values that are not finite; a row of zeros.
+        Not numbers; wrong number of columns; values that are not finite; a row of zeros.
     """
-    matrix = np.atleast_2d(np.array(L, dtype=np.float64))
     p = len(fit.design.names)
+    try:
+        matrix = np.atleast_2d(np.array(L, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"a hypothesis is a row (or rows of equal length) of {p} numbers, one for each of "
+            f"{', '.join(fit.design.names)}; not {L!r}"
+        ) from error
     if matrix.ndim != 2 or matrix.shape[1] != p:
         raise ArgumentError(
             f"a hypothesis about these fixed effects has {p} columns ({', '.join(fit.design.names)}), not shape "

@@ -49,7 +49,8 @@ class MarginalAlgebra:
 
     def blocks(self, B: FloatArray, t: int) -> FloatArray:
         """Rows of term t of a matrix with q rows, by level: shape (levels, k, columns)."""
-        return B[self.starts[t] : self.starts[t + 1]].reshape(-1, len(self.factors[t]), B.shape[1])
+        rows, k = B[self.starts[t] : self.starts[t + 1]], len(self.factors[t])
+        return rows.reshape(len(rows) // k, k, B.shape[1])
 
     def level_products(self, matrices: list[FloatArray], B: FloatArray) -> FloatArray:
         """(I kron M_t) B, one k x k matrix M_t a term."""

@@ -171,12 +171,21 @@ def absolute_scale(problem: Problem, sigma: float) -> FloatArray:
 
 
 def full_vector(fit: FittedModel) -> FloatArray:
-    """x = (par, beta, log phi) of a fit, par on the scale of Sigma."""
+    """x = (par, beta, log phi) of a fit, par on the scale of Sigma.
+
+    lme4 mode finds a dispersion by moments, after the optimum: sigma^2 then stands for phi.
+    """
     par = np.array(fit.optimum.par, dtype=float)
     if fit.is_lmm:
         par *= absolute_scale(fit.problem, fit.sigma)
         return np.concatenate([par, fit.beta, [2.0 * np.log(fit.sigma)]])
-    return np.concatenate([par, fit.beta, np.log(fit.optimum.phi)])
+    phi = [fit.sigma**2] if by_moments(fit) else np.array(fit.optimum.phi, dtype=float)
+    return np.concatenate([par, fit.beta, np.log(phi)])
+
+
+def by_moments(fit: FittedModel) -> bool:
+    """Whether the dispersion is no parameter of the objective (lme4 mode)."""
+    return fit.is_glmm and fit.has_scale and fit.optimum.phi.size < len(fit.problem.phi_names)
 
 
 def values_at(problem: Problem, known: Sequence[Parameter], x: FloatArray) -> FloatArray:

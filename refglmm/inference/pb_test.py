@@ -140,7 +140,7 @@ def pb_compare(
     large: FittedModel,
     small: FittedModel | None,
     nsim: int = 1000,
-    seed: int | np.random.SeedSequence | None = None,
+    seed: int | np.random.SeedSequence | np.random.Generator | None = None,
     *,
     executor: Executor | None = None,
     progress: bool | None = None,
@@ -154,7 +154,7 @@ def pb_compare(
         any random effects.
     nsim : int
         Replicates.
-    seed : int or SeedSequence, optional
+    seed : int, SeedSequence or Generator, optional
         The same seed gives the same numbers for any number of workers.
     executor : concurrent.futures.Executor, optional
         Where the replicates run; this process by default.

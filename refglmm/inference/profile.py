@@ -57,8 +57,9 @@ STEPS, GROWTH, TOO_FAR = 12, 10.0, 2.5
 FIRST_STEP = 0.02
 #: So many points in a row that gain less than this share of the cutoff end a walk.
 FLAT_POINTS, FLAT = 4, 1e-4
-#: Halvings of a step that went too far or out of the domain.
-MAX_HALVINGS = 12
+#: How often a step that went too far or out of the domain is taken shorter, and the least share of it that stays. Under
+#: separation the first steps are a standard error long that means nothing.
+MAX_SHORTER, SHORTEST = 24, 0.01
 #: Predicted decrease at which a search over the others stops, and the evaluations that it may take.
 TOLERANCE, MAX_EVALUATIONS = 1e-10, 200
 #: Distance from a bound that is rounding.
@@ -251,7 +252,11 @@ class _Walk:
             if new is None:
                 break
             points.append(new)
-            if abs(new.zeta) > self.cutoff or self._levels_off(points):
+            if self._levels_off(points):
+                # nothing but rounding, unless it is the way to a bound
+                points = points if new.inner in (self.low, self.high) else points[:-FLAT_POINTS]
+                break
+            if abs(new.zeta) > self.cutoff:
                 break
             step = self._step_after(abs(new.inner - last.inner), abs(new.zeta) - abs(last.zeta), new)
         return points[1:]
@@ -269,13 +274,14 @@ class _Walk:
 
     def _next(self, points: list[Point], step: float) -> Point | None:
         """The next point, nearer where the step leads too far; None where the objective cannot be evaluated."""
-        new = None
-        for _ in range(MAX_HALVINGS):
+        new, most = None, TOO_FAR * self.cutoff / STEPS
+        for _ in range(MAX_SHORTER):
             value = float(np.clip(points[-1].inner + step, self.low, self.high))
             new = self._minimise(points, value)
-            if new is not None and abs(new.zeta) - abs(points[-1].zeta) < TOO_FAR * self.cutoff / STEPS:
+            gained = np.inf if new is None else abs(new.zeta) - abs(points[-1].zeta)
+            if gained < most:
                 break
-            step *= 0.5
+            step *= float(np.clip(10.0 * most / gained, SHORTEST, 0.5)) if np.isfinite(gained) else 0.5
         return new
 
     def _minimise(self, points: list[Point], value: float) -> Point | None:

@@ -112,22 +112,26 @@ def run_tasks(
         return outcomes
 
 
-def seeds(seed: int | np.random.SeedSequence | None, n: int) -> list[np.random.SeedSequence]:
+def seeds(seed: int | np.random.SeedSequence | np.random.Generator | None, n: int) -> list[np.random.SeedSequence]:
     """Give each of n tasks a seed of its own, the same whoever runs it.
 
     Parameters
     ----------
-    seed : int, sequence of int, SeedSequence or None
-        None takes fresh entropy from the operating system. A SeedSequence is left as it is.
+    seed : int, sequence of int, SeedSequence, Generator or None
+        None takes fresh entropy from the operating system. A SeedSequence is left as it is; a Generator gives four of
+        its numbers.
     n : int
     """
     if isinstance(seed, np.random.SeedSequence):
         root = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key, pool_size=seed.pool_size)
         return root.spawn(n)
+    if isinstance(seed, np.random.Generator):
+        return np.random.SeedSequence(seed.integers(2**32, size=4).tolist()).spawn(n)
     try:
         return np.random.SeedSequence(seed).spawn(n)
     except (TypeError, ValueError) as error:
-        raise ArgumentError(f"seed must be a non-negative integer, a SeedSequence or None, not {seed!r}") from error
+        text = f"seed must be a non-negative integer, a SeedSequence, a numpy Generator or None, not {seed!r}"
+        raise ArgumentError(text) from error
 
 
 # -- one task ------------------------------------------------------------------------------------------------

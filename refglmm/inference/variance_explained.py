@@ -176,8 +176,6 @@ def null_mean(fit: FittedModel) -> float:
 
 def chosen_approximation(fit: FittedModel, approximation: str) -> str:
     """The approximation to use; an error where it means nothing for this family and link."""
-    if approximation not in APPROXIMATIONS:
-        raise ArgumentError(f"unknown approximation {approximation!r}; use one of {', '.join(APPROXIMATIONS)}")
     link = fit.family.link.name
     latent = fit.family.is_binomial and link in LATENT
     if approximation == "auto":
@@ -221,6 +219,8 @@ def variance_explained(fit: FittedModel, approximation: str = "auto") -> Varianc
     ArgumentError, NotAvailableError
         Unknown approximation, or one that this family and link do not have.
     """
+    if approximation not in APPROXIMATIONS:
+        raise ArgumentError(f"unknown approximation {approximation!r}; use one of {', '.join(APPROXIMATIONS)}")
     labels, by_row = row_variances(fit)
     random = pd.Series(by_row.mean(axis=1), index=labels, dtype=float)
     per_row = np.array([term.n_levels == fit.nobs for term in fit.design.terms], dtype=bool)

@@ -29,7 +29,15 @@ from numpy.typing import NDArray
 from refglmm._threads import blas_threads
 from refglmm.errors import IntervalWarning, warn
 from refglmm.fit.vcov import free_parameters, invert_scaled
-from refglmm.inference.parameters import Parameter, full_vector, parameters, percent_names, select, tail_shares
+from refglmm.inference.parameters import (
+    Parameter,
+    by_moments,
+    full_vector,
+    parameters,
+    percent_names,
+    select,
+    tail_shares,
+)
 from refglmm.likelihood.profiled import ProfiledLinear
 from refglmm.optimize.newton import difference_hessian
 from refglmm.optimize.starts import par_scale
@@ -92,7 +100,8 @@ def _transformed(fit: FittedModel, p: Parameter, covariance: FloatArray | None, 
         if p.kind == "cor":
             middle = np.arctanh(value)
             half = half / (1.0 - value**2)
-            return float(np.tanh(middle - half)), float(np.tanh(middle + half))
+            ends = np.tanh([middle - half, middle + half])
+            return float(max(ends[0], p.lower)), float(min(ends[1], p.upper))
         half = half / value
         return float(value * np.exp(-half)), float(value * np.exp(half))
 
@@ -147,7 +156,10 @@ def variance_covariance(fit: FittedModel) -> tuple[FloatArray | None, str]:
         covariance[np.ix_(keep, keep)] = 2.0 * invert_scaled(hessian[np.ix_(keep, keep)])
     except np.linalg.LinAlgError:
         return None, "the Hessian is not positive definite"
-    if not fit.is_lmm and hessian.shape[0] < full:  # n_agq = 0: (par, log phi) only
+    if by_moments(fit):
+        covariance = np.pad(covariance, (0, 1), constant_values=np.nan)
+        note = "; ".join([note] * bool(note) + ["mode='lme4' estimates sigma by moments, outside the likelihood"])
+    elif not fit.is_lmm and hessian.shape[0] < full:  # n_agq = 0: (par, log phi) only
         covariance = _with_beta(fit, covariance, full)
     return covariance, note
 

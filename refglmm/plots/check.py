@@ -38,7 +38,7 @@ from refglmm.plots.residuals import (
     plot_scale_location,
 )
 from refglmm.plots.simulated import plot_simulated_qq
-from refglmm.plots.style import BLUE, REFERENCE, SMALL, VERMILION, title_figure
+from refglmm.plots.style import BLUE, REFERENCE, SMALL, VERMILION, given_axes, title_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -243,7 +243,7 @@ def plot_check(report: CheckReport, *, ax: Any = None) -> np.ndarray:
         title_figure(figure, f"Checks of {report.fit.formula.expanded}")
         axes = grid.ravel()[: len(panels)]
     else:
-        axes = np.array(ax, dtype=object).ravel()
+        axes = given_axes(ax).ravel()
         if axes.size != len(panels):
             raise ArgumentError(f"ax holds {axes.size} Axes, but there are {len(panels)} panels to draw")
     for draw, axis in zip(panels, axes, strict=True):

@@ -22,6 +22,7 @@ import pandas as pd
 
 from refglmm.errors import ArgumentError
 from refglmm.formula.expressions import names_in, parse_expression
+from refglmm.formula.values import as_numeric
 from refglmm.plots.choices import is_category, link_scale, response_label
 from refglmm.plots.style import (
     DASHES,
@@ -138,7 +139,8 @@ def plot_predictions(
     colour, panels : str, optional
         Variables with a curve, a panel for each of their levels.
     at : mapping, optional
-        Values of other variables; by default their mean or first level.
+        Values of other variables; by default their mean or first level. An ``offset=`` argument of the fit stands at
+        its mean.
     newdata : DataFrame, optional
         Rows to predict instead of that grid; may hold further columns, which x, colour and panels may name (an age
         in years beside the scaled one that the model uses).
@@ -214,8 +216,17 @@ def _predicted(
     fit: FittedModel, grid: pd.DataFrame, x: str, colour: str | None, panels: str | None, type: str, level: float
 ) -> pd.DataFrame:
     """Population curves with their limits: fit, lower, upper, position, colour, panel."""
-    table = fit.predict(grid, re_form=False, type=type, interval="confidence", level=level)
+    table = fit.predict(grid, re_form=False, type=type, interval="confidence", level=level, offset=_offset(fit, grid))
     return _placed(table[["fit", "lower", "upper"]].reset_index(drop=True), grid, x, colour, panels)
+
+
+def _offset(fit: FittedModel, rows: pd.DataFrame) -> float | None:
+    """Mean of the ``offset=`` argument of the fit, where the rows do not hold its columns; else None."""
+    argument = fit.frame.offset_argument
+    if argument is None or (argument != "<array>" and set(names_in(parse_expression(argument))) <= set(rows.columns)):
+        return None
+    known = [np.asarray(as_numeric(fit.frame.columns[text]), dtype=float) for text in fit.frame.formula.offsets]
+    return float(np.mean(fit.frame.offset - np.sum(known, axis=0)))
 
 
 def _group_factors(fit: FittedModel, groups: bool | str | Sequence[str]) -> list[str]:
@@ -246,7 +257,7 @@ def _group_lines(
     shared = [name for name in atoms if name in grid.columns]
     crossed = grid.merge(occurring, on=shared) if shared else grid.merge(occurring, how="cross")
     re_form = "~ " + " + ".join(str(term.term) for term in terms)
-    values = np.asarray(fit.predict(crossed, re_form=re_form, type=type), dtype=float)
+    values = np.asarray(fit.predict(crossed, re_form=re_form, type=type, offset=_offset(fit, crossed)), dtype=float)
     return _placed(pd.DataFrame({"fit": values, "line": crossed["line"]}), crossed, x, colour, panels)
 
 

@@ -30,6 +30,7 @@ from refglmm.plots.style import (
     MEDIUM,
     SMALL,
     VERMILION,
+    given_axes,
     label_axes,
     panel_grid,
     tidy,
@@ -198,7 +199,7 @@ def plot_pairs(profile: Profile, *, levels: tuple[float, ...] = LEVELS, ax: Any 
 
 def _square(k: int, ax: Any) -> tuple[np.ndarray, Any]:
     if ax is not None:
-        given = np.array(ax, dtype=object)
+        given = given_axes(ax)
         if given.shape != (k, k):
             raise ArgumentError(f"ax must be an array of {k} x {k} Axes, not of shape {given.shape}", panels=k)
         return given, None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from refglmm.errors import ArgumentError
 from refglmm.inference.hat import rstandard
 from refglmm.inference.influence import units_of
-from refglmm.plots.style import BAND, BLUE, GREY, MEDIUM, REFERENCE, SMALL, VERMILION, tidy, title_figure
+from refglmm.plots.style import BAND, BLUE, GREY, MEDIUM, REFERENCE, SMALL, VERMILION, given_axes, tidy, title_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +96,10 @@ def binned_means(x: FloatArray, r: FloatArray, n_bins: int | None = None) -> pd.
 def one_axes(ax: Any, width: float = 5.6, height: float = 4.0) -> Axes:
     """The Axes given, or those of a new figure."""
     if ax is not None:
-        return ax
+        given = given_axes(ax).ravel()
+        if given.size != 1:
+            raise ArgumentError(f"ax must be one Axes, not {given.size}")
+        return given[0]
     from matplotlib import pyplot
 
     return pyplot.subplots(figsize=(width, height), layout="constrained")[1]
@@ -288,7 +291,7 @@ def plot_residual_panel(fit: FittedModel, *, id: float | None = 0.01, ax: Any = 
         title_figure(figure, f"Residuals of {fit.formula.expanded}")
         panels = grid.ravel()
     else:
-        panels = np.array(ax, dtype=object).ravel()
+        panels = given_axes(ax).ravel()
         if panels.size != 4:
             raise ArgumentError(f"ax must hold four Axes, not {panels.size}")
     plot_residuals(fit, id=id, ax=panels[0])

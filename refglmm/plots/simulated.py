@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from refglmm.errors import ArgumentError
 from refglmm.inference.simulated_residuals import QUANTILES
 from refglmm.plots.residuals import GRID, cloud, finish, one_axes, tricube_weights
-from refglmm.plots.style import BAND, GREY, REFERENCE, SMALL, VERMILION, title_figure
+from refglmm.plots.style import BAND, GREY, REFERENCE, SMALL, VERMILION, given_axes, title_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +104,7 @@ def plot_simulated_residuals(result: SimulatedResiduals, *, ax: Any = None) -> n
         title_figure(figure, f"Simulated residuals ({result.nsim} simulations)")
         panels = grid.ravel()
     else:
-        panels = np.array(ax, dtype=object).ravel()
+        panels = given_axes(ax).ravel()
         if panels.size != 2:
             raise ArgumentError(f"ax must hold two Axes, not {panels.size}")
     plot_simulated_qq(result, ax=panels[0])

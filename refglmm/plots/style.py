@@ -54,6 +54,17 @@ def many_colours(n: int) -> list[Any]:
     return [colormaps["viridis"](share) for share in np.linspace(0.0, 0.92, n)]
 
 
+def given_axes(ax: Any) -> np.ndarray:
+    """What a caller gave as ``ax``, as an array; an error where that holds anything but Axes."""
+    from matplotlib.axes import Axes
+
+    given = np.array(ax, dtype=object)
+    for panel in given.ravel():
+        if not isinstance(panel, Axes):
+            raise ArgumentError(f"ax must be matplotlib Axes (or an array of them), not {panel!r}", ax=ax)
+    return given
+
+
 def columns_for(n: int) -> int:
     """Columns of a grid of n panels: one row up to four, then a little wider than high."""
     return n if n <= 4 else int(np.ceil(np.sqrt(1.5 * n)))
@@ -79,7 +90,7 @@ def panel_grid(
     array of Axes, shape (n,), and the new figure (None if ``ax`` was given)
     """
     if ax is not None:
-        given = np.array(ax, dtype=object).ravel()
+        given = given_axes(ax).ravel()
         if given.size != n:
             raise ArgumentError(f"ax holds {given.size} Axes, but there are {n} panels to draw", panels=n)
         return given, None

@@ -310,3 +310,12 @@ def test_what_conditional_effects_refuse(linear, how, message):
 def test_what_simple_effects_refuse(linear, how, message):
     with pytest.raises(ArgumentError, match=message):
         simple_effects(linear, **how)
+
+
+def test_the_table_is_printed_all_of_it_or_every_so_many_rows(crossed):
+    few = conditional_effects(crossed, "x", resolution=5)
+    assert "one in" not in str(few)
+    assert len([line for line in str(few).splitlines() if line.lstrip()[:1] in "-0123456789" and line.strip()]) == 5
+    many = conditional_effects(crossed, "x:w", resolution=50)
+    for shown in (str(many), many._repr_html_()):
+        assert "150 rows, shown is one in 8; .table has all" in shown

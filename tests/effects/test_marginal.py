@@ -229,3 +229,9 @@ def test_printing_and_copies(cbpp):
 def test_what_cannot_be_meant(counts, call, how, message):
     with pytest.raises(ArgumentError, match=message):
         call(counts, **how)
+
+
+def test_a_model_without_variables_has_no_effects_and_says_so():
+    fit = rg.lmer("Yield ~ 1 + (1 | Batch)", rg.datasets.load("Dyestuff"))
+    with pytest.raises(NotAvailableError, match="no variable has a part in the fixed effects"):
+        marginal_effects(fit)

@@ -9,7 +9,7 @@ from scipy import integrate, stats
 
 import refglmm as rg
 from refglmm.effects.contrasts import contrast_rows
-from refglmm.errors import ArgumentError, NotAvailableError
+from refglmm.errors import ArgumentError, NotAvailableError, SeparationWarning
 
 
 def by_hand(fit, L, level=0.95, df=np.inf):
@@ -443,3 +443,19 @@ def test_a_grid_that_nobody_can_mean(made):
     fit = rg.lmer("y ~ a + b + x + (1 | g)", made)
     with pytest.raises(ArgumentError, match=r"reference grid would have 900000 rows: 100000 \(x\) x 3 \(a\) x 3 \(b\)"):
         fit.lsmeans("x", at={"x": np.linspace(0, 1, 100_000)})
+
+
+def test_a_separated_level_has_a_ratio_without_an_upper_limit(made):
+    data = made.assign(hit=np.where(made["a"] == made["a"].iloc[0], 1.0, (made["y"] > made["y"].median()) * 1.0))
+    with pytest.warns(SeparationWarning):
+        fit = rg.glmer("hit ~ a + (1 | g)", data, "binomial")
+    table = rg.lsmeans(fit, "a", type="response").contrasts("pairwise").table
+    assert np.isinf(table["upper.CL"]).any()
+
+
+def test_names_in_backticks_may_hold_spaces():
+    data = rg.datasets.load("cbpp").rename(columns={"period": "silly period"})
+    fit = rg.glmer("cbind(incidence, size - incidence) ~ `silly period` + (1 | herd)", data, "binomial")
+    plain = rg.lsmeans(fit, "silly period").table
+    for specs in ("`silly period`", "~ `silly period`", ["silly period"]):
+        assert rg.lsmeans(fit, specs).table.equals(plain)

@@ -148,3 +148,10 @@ def replace_fit(fit, **changes):
     from dataclasses import replace
 
     return replace(fit, **changes)
+
+
+def test_the_tolerance_of_singularity_is_a_number(linear):
+    fit = linear(True).fit
+    for tol in ("a", -1.0, True, float("nan")):
+        with pytest.raises(ArgumentError, match="tol must be a number >= 0"):
+            fit.is_singular(tol)

@@ -650,3 +650,20 @@ def test_fifty_thousand_levels_take_less_than_a_second():
     assert time.process_time() - began < 1.0
     np.testing.assert_allclose(found, fit.fitted, rtol=1e-10, atol=1e-10)
     assert fit.predict(data, se=True)["se"].between(0.1, 1.0).all()
+
+
+def test_infinite_values_of_new_data_are_named(sleep):
+    new = pd.DataFrame({"Days": [1.0, np.inf], "Subject": ["308", "308"]}, index=["a", "b"])
+    with pytest.raises(DataError, match="newdata is infinite in Days at row 'b'"):
+        sleep.predict(new, se=True)
+    with pytest.raises(DataError, match="newdata is infinite in Days at row 'b'"):
+        sleep.simulate(1, seed=1, newdata=new)
+
+
+def test_a_missing_column_of_the_offset_argument_says_what_it_is_for():
+    data = crossed_data()
+    fit = rg.glmer("count ~ x + (1 | s)", data, "poisson", offset="log(e)")
+    new = data[["x", "s"]].head(2)
+    with pytest.raises(DataError, match=r"offset of the new data \(log\(e\)\): .*'e'.*; pass offset= for it"):
+        fit.predict(new)
+    assert fit.predict(new, offset=0.0).notna().all()

@@ -427,3 +427,9 @@ def test_nothing_changes(cbpp):
     pd.testing.assert_frame_equal(data, before)
     np.testing.assert_array_equal(cbpp.conditional.b, modes)
     assert cbpp.simulate(3, seed=1, newdata=data).min().min() >= 0.0
+
+
+@pytest.mark.parametrize("sigma", [-1.0, 0.0, [1.0, 2.0]])
+def test_sigma_is_one_positive_number(sleep, sigma):
+    with pytest.raises(ArgumentError, match=r"sigma must be 1 positive number\(s\)"):
+        sleep.simulate(1, seed=1, newparams={"sigma": sigma})

@@ -336,3 +336,8 @@ def test_nothing_of_the_fit_changes(sleep):
     assert sleep.settings == settings
     assert sleep.model.arguments == arguments
     np.testing.assert_array_equal(sleep.conditional.b, modes)
+
+
+def test_a_linear_model_refuses_a_constant_response(sleep):
+    with pytest.raises(ResponseError, match="the response is constant"):
+        sleep.refit(np.ones(180))

@@ -405,3 +405,13 @@ def test_further_formulas_share_the_rows(cattle):
     np.testing.assert_array_equal(other.offset, cattle["size"].drop("q"))
     with pytest.raises(FormulaError, match="not evaluated"):
         frame.with_formula(parse("~ sqrt(size)"))
+
+
+def test_levels_of_a_polars_category_do_not_depend_on_the_order_of_rows():
+    text = ["b", "c", "a", "b"]
+    column = pl.Series("s", text, dtype=pl.Categorical)
+    data = pl.DataFrame({"y": [1.0, 2.0, 3.0, 4.0]}).with_columns(column)
+    frame = frame_of("y ~ s", data)
+    assert list(frame.columns["s"].levels) == ["a", "b", "c"]
+    chosen = data.with_columns(pl.Series("s", text, dtype=pl.Enum(["c", "b", "a"])))
+    assert list(frame_of("y ~ s", chosen).columns["s"].levels) == ["c", "b", "a"]

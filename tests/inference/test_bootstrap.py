@@ -269,3 +269,15 @@ def test_a_jackknife_that_cannot_be(three_columns):
 
     with pytest.raises(DataError, match="40 refits of the jackknife failed, for instance without g g00: ValueError"):
         acceleration(rg.lmer("y ~ x + (1 | g)", three_columns), fails)
+
+
+def test_a_statistic_that_returns_nothing_is_refused(cbpp):
+    with pytest.raises(ArgumentError, match=r"stat must return numbers .* not None"):
+        cbpp.bootstrap(lambda fit: None, nsim=2, seed=1)
+
+
+def test_a_generator_is_a_seed(cbpp):
+    runs = [cbpp.bootstrap(nsim=2, seed=np.random.default_rng(5)).replicates for _ in range(2)]
+    assert runs[0].equals(runs[1])
+    rng = np.random.default_rng(5)
+    assert not cbpp.bootstrap(nsim=2, seed=rng).replicates.equals(cbpp.bootstrap(nsim=2, seed=rng).replicates)

@@ -483,3 +483,13 @@ def test_singular_members_are_fine():
     table = fit.ranova()
     assert table["LRT"].iloc[1] == pytest.approx(0.0, abs=1e-9)
     assert table["Pr(>Chisq)"].iloc[1] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_test_of_the_users_that_raises_names_the_term(sleep):
+    def broken(large, small):
+        raise ZeroDivisionError("no")
+
+    with pytest.raises(ArgumentError, match=r"test fails where 'Days' is dropped \(ZeroDivisionError: no\)"):
+        sleep["none"].drop1(test=broken)
+    with pytest.raises(ArgumentError, match="must return a number or a mapping of numbers"):
+        sleep["none"].drop1(test=lambda large, small: {"a": "b"})

@@ -49,3 +49,7 @@ def test_a_table_of_methods_and_models(cbpp, cbpp_lme4):
     np.testing.assert_allclose(table.loc[1, ["lower", "upper"]].to_numpy(float), cbpp.confint(0).to_numpy()[0])
     boot = interval_table(cbpp, 0, methods=("profile", "boot"), nsim=60, seed=2, level=0.8, progress=False)
     assert list(boot["method"]) == ["profile", "boot"]
+
+
+def test_the_method_may_be_written_as_in_lme4(cbpp):
+    assert cbpp.confint(method="Wald").equals(cbpp.confint(method="wald"))

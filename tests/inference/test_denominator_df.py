@@ -288,3 +288,17 @@ def test_the_fit_stays_as_it_is(sleepstudy):
         with pytest.raises(ValueError, match="read-only"):
             covariance_for(sleepstudy, method)[0, 0] = -1.0
     assert sleepstudy.to_json() == before
+
+
+@pytest.mark.parametrize("L", ["Days", {"Days": 1.0}, [[1.0, 0.0], [1.0]]])
+def test_a_hypothesis_of_anything_but_numbers_is_refused_by_name(L):
+    fit = rg.lmer("Reaction ~ Days + (1 | Subject)", rg.datasets.load("sleepstudy"))
+    with pytest.raises(ArgumentError, match=r"2 numbers, one for each of \(Intercept\), Days"):
+        fit.wald_test(L)
+
+
+def test_without_fixed_effects_there_is_nothing_to_adjust():
+    fit = rg.lmer("Reaction ~ 0 + (1 | Subject)", rg.datasets.load("sleepstudy"))
+    for ddf in ("kenward-roger", "satterthwaite"):
+        assert "No fixed effects" in str(fit.summary(ddf=ddf))
+        assert fit.anova(type=3, ddf=ddf).frame.empty

@@ -11,7 +11,14 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.stats import chi2, norm
 
 import refglmm as rg
-from refglmm.errors import ArgumentError, NotAvailableError, OptimizationError, ProfileWarning, SingularFitWarning
+from refglmm.errors import (
+    ArgumentError,
+    NotAvailableError,
+    OptimizationError,
+    ProfileWarning,
+    SeparationWarning,
+    SingularFitWarning,
+)
 from refglmm.inference.criterion import criterion
 from refglmm.inference.held import hold, slope_in_x
 from refglmm.inference.parameters import Parameter, parameters, values_at
@@ -541,3 +548,20 @@ def test_a_profile_prints_its_intervals(cbpp):
     assert "0.3461" in repr(profile)
     assert "0.3461" in profile._repr_html_()
     assert isinstance(profile.points, pd.DataFrame)
+
+
+def test_the_finite_side_of_a_separated_coefficient_is_where_the_likelihood_ratio_says():
+    """All of f = "a" are successes: no upper end, and a lower one although the standard error is immense."""
+    rng = np.random.default_rng(6)
+    g = np.repeat(np.arange(10), 9)
+    f = np.tile(["a", "b", "c"], 30)
+    eta = 0.8 * rng.normal(size=10)[g]
+    y = np.where(f == "a", 1.0, rng.binomial(1, 1.0 / (1.0 + np.exp(-eta))))
+    data = pd.DataFrame({"y": y, "f": f, "a": 1.0 * (f == "a"), "g": [f"g{j}" for j in g]})
+    with pytest.warns(SeparationWarning):
+        fit = rg.glmer("y ~ a + (1 | g)", data, "binomial")
+    low, high = fit.confint("a").to_numpy()[0]
+    assert np.isnan(high)
+    assert 0.0 < low < 5.0
+    held = rg.glmer("y ~ 1 + (1 | g)", data, "binomial", offset=low * data["a"].to_numpy())
+    assert held.minus_two_loglik - fit.minus_two_loglik == pytest.approx(Z**2, rel=1e-4)

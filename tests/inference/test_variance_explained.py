@@ -107,3 +107,8 @@ def test_approximations_that_mean_nothing_are_refused():
         cbpp().icc("trigamma")
     with pytest.raises(NotAvailableError, match="binomial models with logit, probit or cloglog"):
         crossed("poisson").r2("theoretical")
+
+
+def test_an_unknown_approximation_is_refused_in_linear_models_too():
+    with pytest.raises(ArgumentError, match="unknown approximation 'theory'"):
+        sleepstudy().r2("theory")

@@ -160,3 +160,30 @@ def test_levels_and_their_names(cbpp):
     for level in (0.0, 1.0, 95, "x"):
         with pytest.raises(ArgumentError, match="level must lie between 0 and 1"):
             cbpp.confint(method="wald", level=level)
+
+
+def test_a_dispersion_found_by_moments_has_an_estimate_and_no_interval():
+    """lme4 mode: the objective is a function of (par, beta) only."""
+    rng = np.random.default_rng(1)
+    g = np.repeat(np.arange(12), 8)
+    y = rng.gamma(3.0, np.exp(0.5 * rng.normal(size=12)[g]) / 3.0)
+    fit = rg.glmer("y ~ 1 + (1 | g)", {"y": y, "g": g.astype(str)}, "gamma", link="log", mode="lme4")
+    with pytest.warns(IntervalWarning, match=r"sigma .* by moments, outside the likelihood"):
+        frame = fit.confint(method="wald")
+    assert list(frame.index) == ["sd_(Intercept)|g", "sigma", "(Intercept)"]
+    assert frame.loc["sigma"].isna().all()
+    sd = float(fit.varcorr["g"].sd[0])
+    half = Z * np.sqrt(2.0 * np.linalg.inv(fit.optimum.hessian)[0, 0]) / sd
+    np.testing.assert_allclose(frame.loc["sd_(Intercept)|g"], sd * np.exp([-half, half]), rtol=1e-8)
+    assert fit.bootstrap(nsim=2, seed=1).original["sigma"] == pytest.approx(fit.sigma, rel=1e-12)
+
+
+def test_a_correlation_stays_above_the_bound_of_its_structure():
+    """Compound symmetry of three columns: rho > -1/2."""
+    rng = np.random.default_rng(10)
+    g, f = np.repeat(np.arange(8), 6), np.tile(["a", "b", "c"], 16)
+    y = rng.normal(size=48) + 0.5 * rng.normal(size=8)[g] + 0.5 * rng.normal(size=(8, 3))[g, np.tile([0, 1, 2], 16)]
+    fit = rg.lmer("y ~ 1 + cs(0 + f | g, hom=TRUE)", {"y": y, "f": f, "g": g.astype(str)})
+    low, high = fit.confint("rho|g", method="wald").to_numpy()[0]
+    assert low == -0.5
+    assert low < float(fit.varcorr["g"].corr[0, 1]) < high <= 1.0

@@ -132,3 +132,24 @@ def test_wrong_choices_are_named(cbpp, contraception):
         plot_predictions(cbpp, "period", type="probability")
     with pytest.raises(ArgumentError, match="age has 50 values, too many for a curve each"):
         plot_predictions(contraception, "urban", colour="age")
+
+
+@pytest.mark.parametrize("offset", ["log(time)", "array"])
+def test_an_offset_argument_stands_at_its_mean(offset):
+    rng = np.random.default_rng(2)
+    g = np.repeat(np.arange(10), 6)
+    data = pd.DataFrame({"x": rng.normal(size=60), "time": rng.uniform(1.0, 4.0, 60), "g": [f"g{j}" for j in g]})
+    data["k"] = rng.poisson(data["time"] * np.exp(0.3 * data["x"] + 0.5 * rng.normal(size=10)[g]))
+    given = np.log(data["time"]).to_numpy() if offset == "array" else offset
+    fit = rg.glmer("k ~ x + (1 | g)", data, "poisson", offset=given)
+    ax = plot_predictions(fit, "x", groups="g")[0]
+    x, mean = curve_of(ax).T
+    eta = fit.fixef["(Intercept)"] + fit.fixef["x"] * x + np.log(data["time"]).mean()
+    np.testing.assert_allclose(mean, np.exp(eta), rtol=1e-12)
+    b = fit.ranef()["g"].loc["g0", "(Intercept)"]
+    first = next(path for path in group_paths(ax) if np.isclose(path[0, 1], np.exp(eta[0] + b), rtol=1e-10))
+    np.testing.assert_allclose(first[:, 1], np.exp(eta + b), rtol=1e-10)
+    shown = plot_predictions(fit, "x", newdata=pd.DataFrame({"x": [0.0, 1.0], "time": [1.0, 1.0]}))[0]
+    at = fit.fixef["(Intercept)"] + (np.log(data["time"]).mean() if offset == "array" else 0.0)
+    assert curve_of(shown)[0, 1] == pytest.approx(np.exp(at), rel=1e-12)
+    pyplot.close("all")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 
-from refglmm.plots.style import bottom_panels, columns_for, panel_grid, title_figure
+from refglmm.errors import ArgumentError
+from refglmm.plots.residuals import one_axes
+from refglmm.plots.style import bottom_panels, columns_for, given_axes, panel_grid, title_figure
 
 
 @pytest.mark.parametrize(("n", "columns"), [(1, 1), (4, 4), (5, 3), (15, 5), (24, 6), (40, 8)])
@@ -38,3 +41,13 @@ def test_long_titles_are_broken_to_fit():
     figure.canvas.draw()
     box = figure._suptitle.get_window_extent()
     assert box.x1 <= figure.bbox.width
+
+
+def test_what_is_no_axes_is_refused():
+    with pytest.raises(ArgumentError, match=r"ax must be matplotlib Axes .* not 3"):
+        panel_grid(1, 3, width=3.0, height=3.0)
+    figure, axes = pyplot.subplots(1, 2)
+    assert given_axes(axes).shape == (2,)
+    with pytest.raises(ArgumentError, match="one Axes, not 2"):
+        one_axes(axes)
+    pyplot.close(figure)
