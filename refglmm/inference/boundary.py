@@ -32,6 +32,8 @@ FloatArray = NDArray[np.float64]
 
 #: Relative residual below which one set of columns counts as spanned by another.
 SPANNED = 1e-8
+#: A statistic up to this is zero: what is left where both log-likelihoods are those of one model.
+ROUNDING = 1e-10
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def chi2_tail(statistic: float, df: int) -> float:
     from scipy.stats import chi2
 
     if df == 0:
-        return 1.0 if statistic <= 0.0 else 0.0
+        return 1.0 if statistic <= ROUNDING else 0.0
     return float(chi2.sf(statistic, df))
 
 

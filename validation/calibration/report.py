@@ -1,0 +1,2 @@
+REPORT = "report.md"
+def write(results, out): pass
