@@ -144,7 +144,7 @@ def no_days_unbalanced() -> Experiment:
     data = load("sleepstudy")
     subject = data["Subject"].cat.codes.to_numpy()
     kept = (subject < FEW_SUBJECTS) & (data["Days"].to_numpy() < 10 - subject)
-    return no_days("the same, 8 subjects, unbalanced", data[kept])
+    return no_days(f"sleepstudy, no effect of Days, {FEW_SUBJECTS} subjects, unbalanced", data[kept])
 
 
 INTERVALS = (binomial_design, slopes_design, crossed_design)

@@ -5,6 +5,7 @@ Place in the reading order: after ``tasks``. A data set that fails is in ``failu
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -23,6 +24,7 @@ from validation.calibration.tasks import LEVELS, METHODS, calibrated_of, effect_
 SIZE, SIZES = 0.05, (0.10, 0.05, 0.01)
 #: p-values are ratios of whole numbers; rounding must not decide.
 ROUNDING = 1e-9
+NUMBER = re.compile(r"-?\b\d+\.?\d*(?:e[+-]?\d+)?")
 Task = Callable[[Experiment, np.random.SeedSequence], Any]
 
 
@@ -41,8 +43,8 @@ def failures(outcomes: Sequence[Outcome]) -> dict[str, str]:
 
 
 def warned(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """How many data sets gave each warning, by the part of its text before the first bracket or colon."""
-    counts = Counter(text for o in outcomes for text in {w.partition("(")[0].partition(":")[0] for w in o.warnings})
+    """How many data sets gave each warning, numbers in it replaced by #."""
+    counts = Counter(text for o in outcomes for text in {NUMBER.sub("#", w) for w in o.warnings})
     return dict(counts.most_common())
 
 
@@ -94,11 +96,18 @@ def coverage_rows(experiment: Experiment, ends: np.ndarray) -> list[dict[str, An
                         "below": found.below,
                         "above": found.above,
                         "missing": found.missing,
-                        "width": float(np.nanmedian(high - low)),
+                        "width": median_width(low, high),
                         "expected": None if np.isnan(expected) else expected,
                     }
                 )
     return rows
+
+
+def median_width(low: np.ndarray, high: np.ndarray) -> float | None:
+    """Median width of the intervals there are."""
+    width = high - low
+    width = width[~np.isnan(width)]
+    return float(np.median(width)) if width.size else None
 
 
 # -- residuals -----------------------------------------------------------------------------------------------

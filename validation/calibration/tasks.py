@@ -153,5 +153,3 @@ def effect_p(experiment: Experiment, seed: np.random.SeedSequence) -> dict[str, 
     for name, method in (("Satterthwaite", "satterthwaite"), ("Kenward-Roger", "kenward-roger")):
         found[name] = fit.wald_test(L, method).p_value
     return found
-
-
