@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup demo test lint validate bench clean
+.PHONY: setup demo test lint validate bench calibrate clean
 
 setup:
 	@bash scripts/setup.sh
@@ -27,6 +27,11 @@ validate: setup
 bench: setup
 	@bash validation/bench/setup.sh
 	@$(PYTHON) -m validation.bench.run $(BENCH_ARGS)
+
+# Coverage, residuals and tests on simulated data; writes validation/calibration/report.md (about a quarter of an
+# hour on two cores). CALIBRATE_ARGS="--datasets 50" for a look.
+calibrate: setup
+	@$(PYTHON) -m validation.calibration $(CALIBRATE_ARGS)
 
 clean:
 	rm -rf .venv .venv-bench build dist refglmm.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

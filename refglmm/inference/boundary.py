@@ -37,6 +37,8 @@ FloatArray = NDArray[np.float64]
 SPANNED = 1e-8
 #: Pairs of rows that are looked at to find out whether a term with finer groups is a case of another one.
 MOST_PAIRS = 2_000_000
+#: A statistic up to this is zero: what is left where both log-likelihoods are those of one model.
+ROUNDING = 1e-10
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def chi2_tail(statistic: float, df: int) -> float:
     from scipy.stats import chi2
 
     if df == 0:
-        return 1.0 if statistic <= 0.0 else 0.0
+        return 1.0 if statistic <= ROUNDING else 0.0
     return float(chi2.sf(statistic, df))
 
 

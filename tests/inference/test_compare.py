@@ -178,6 +178,8 @@ def test_mixtures_are_what_they_say():
     assert two.describe(3) == "0.25 chisq(1) + 0.5 chisq(2) + 0.25 chisq(3)"
     assert Boundary(True).p_value(4.0, 2) == pytest.approx(stats.chi2.sf(4, 2))
     assert (chi2_tail(0.0, 0), chi2_tail(1e-9, 0)) == (1.0, 0.0)
+    # a variance estimated at zero leaves a statistic of rounding, whose p is that of zero and not one half
+    assert Boundary(True, ("v",), "mixture").p_value(5.7e-14, 1) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_the_mixture_of_two_independent_variances_by_simulation():
