@@ -1,7 +1,7 @@
 r"""Prediction curves: the model's mean against a variable, with a ribbon, and a light line for each group.
 
 Place in the reading order: in ``plots``, after ``shrinkage``. The heavy lines are predictions with all random effects
-at zero; their ribbons are Wald intervals given the covariance parameters, made on the scale of the linear predictor
+at zero; their ribbons are Wald intervals by the covariance of ``summary``, made on the scale of the linear predictor
 and carried over by the inverse link,
 
 .. math:: g^{-1}(x'\hat\beta \pm z\,\mathrm{se}(x'\hat\beta))

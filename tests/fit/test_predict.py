@@ -348,11 +348,11 @@ def test_unconditional_standard_errors_need_a_hessian():
 
 def test_predictions_without_random_effects_agree_with_summary_and_lsmeans(cbpp):
     new = pd.DataFrame({"period": ["1", "2", "3", "4"]})
-    found, means = cbpp.predict(new, re_form=False, se=True), cbpp.lsmeans("period").frame
+    found, means = cbpp.predict(new, re_form=False, se=True), cbpp.lsmeans("period").table
     np.testing.assert_allclose(found["se"], means["SE"], rtol=1e-12)
     assert found["se"].iloc[0] == pytest.approx(cbpp.se.iloc[0], rel=1e-13)
     interval = cbpp.predict(new, re_form=False, interval="confidence")
-    np.testing.assert_allclose(interval[["lower", "upper"]], means[["asymp.LCL", "asymp.UCL"]], rtol=1e-12)
+    np.testing.assert_allclose(interval[["lower", "upper"]], means[["lower.CL", "upper.CL"]], rtol=1e-12)
     unconditional = cbpp.predict(new, re_form=False, se="unconditional")
     np.testing.assert_allclose(found["se"], unconditional["se"], rtol=1e-12)
     by_rx = cbpp.update(se="rx").predict(new, re_form=False, se=True)["se"]

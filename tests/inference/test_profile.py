@@ -319,7 +319,7 @@ def test_the_error_about_a_lower_value_leads_to_it_where_no_restart_is_left(cbpp
 
 
 def test_the_second_minimum_of_culcita_without_a_row(monkeypatch):
-    """Two minima of the Laplace surface; the first, which lme4 2.1-0 reports too, is not the lower one."""
+    """Two minima of the Laplace surface; the first, where lme4 1.1-31 ends too, is not the lower one."""
     fit = rg.glmer("predation ~ ttt + (1 | block)", rg.datasets.load("culcita").drop(index=19), "binomial")
     assert fit.minus_two_loglik == pytest.approx(40.19677, abs=1e-5)
     with pytest.warns(ProfileWarning, match=FOUND_LOWER):
