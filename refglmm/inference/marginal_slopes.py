@@ -54,8 +54,10 @@ class MarginalAlgebra:
 
     def level_products(self, matrices: list[FloatArray], B: FloatArray) -> FloatArray:
         """(I kron M_t) B, one k x k matrix M_t a term."""
-        products = [np.einsum("ij,ljc->lic", M, self.blocks(B, t)) for t, M in enumerate(matrices)]
-        return np.vstack([product.reshape(product.shape[0] * product.shape[1], B.shape[1]) for product in products])
+        out = np.empty(B.shape)
+        for t, M in enumerate(matrices):
+            self.blocks(out, t)[...] = np.einsum("ij,ljc->lic", M, self.blocks(B, t))
+        return out
 
     def Lambda_times(self, B: FloatArray) -> FloatArray:
         """Lambda B."""
