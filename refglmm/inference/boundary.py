@@ -169,10 +169,11 @@ def compare_structure(small: FittedModel | None, large: FittedModel) -> Boundary
 
 
 def _fixed_nested(small: FittedModel, large: FittedModel) -> bool:
-    """Same link and offset, and the columns of the smaller model spanned by those of the larger one."""
+    """Same link, offset and weights, and the columns of the smaller model spanned by those of the larger one."""
     return (
         small.family.link.name == large.family.link.name
         and np.allclose(small.problem.offset, large.problem.offset)
+        and np.allclose(small.problem.weights, large.problem.weights)
         and spanned(np.asarray(small.design.X), np.asarray(large.design.X))
     )
 

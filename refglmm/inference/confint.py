@@ -58,7 +58,7 @@ def interval_table(
     fits: FittedModel | Mapping[str, FittedModel],
     parm: Any = None,
     *,
-    methods: Sequence[str] = METHODS,
+    methods: str | Sequence[str] = METHODS,
     level: float = 0.95,
     **boot: Any,
 ) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def interval_table(
     fits : FittedModel or mapping of str to FittedModel
     parm : str, int or sequence, optional
         As in :meth:`FittedModel.confint`.
-    methods : sequence of {"profile", "wald", "boot"}
+    methods : str or sequence of {"profile", "wald", "boot"}
     **boot
         Arguments of method "boot" (``nsim``, ``seed``, ``boot_type``, ...); ``executor`` and ``progress`` go to
         "profile" too.
@@ -80,12 +80,15 @@ def interval_table(
         Columns model, parameter, method, estimate, lower, upper; what :func:`refglmm.plots.plot_intervals` draws.
     """
     named = fits if isinstance(fits, Mapping) else {"": fits}
+    strange = [type(fit).__name__ for fit in named.values() if not hasattr(fit, "optimum")]
+    if strange:
+        raise ArgumentError(f"fits must be a fit or a mapping from names to fits, not {strange[0]}")
     shared: dict[str, Any] = {name: boot[name] for name in ("executor", "progress") if name in boot}
     arguments: dict[str, dict[str, Any]] = {"wald": {}, "profile": shared, "boot": boot}
     frames = []
     for model, fit in named.items():
         values = estimates(fit)
-        for method in methods:
+        for method in [methods] if isinstance(methods, str) else methods:
             found = confint(fit, parm, level=level, method=method, **arguments.get(method, {}))
             frame = found.set_axis(["lower", "upper"], axis=1).rename_axis("parameter").reset_index()
             frame.insert(1, "estimate", values[found.index].to_numpy())

@@ -75,6 +75,9 @@ class WaldTest:
             return f"Chisq({self.num_df}) = {self.statistic:.5g}, p = {self.p_value:.4g}"
         return f"F({self.num_df}, {self.den_df:.5g}) = {self.statistic:.5g}, p = {self.p_value:.4g}"
 
+    def __repr__(self) -> str:
+        return str(self)
+
 
 def resolve_method(fit: FittedModel, method: Method) -> Method:
     """Resolve "auto" and check the rest.

@@ -94,6 +94,9 @@ class Certificate:
         lines += [f"  {message}" for message in self.messages]
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        return str(self)
+
 
 @dataclass(frozen=True)
 class Optimum:

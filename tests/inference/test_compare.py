@@ -495,3 +495,12 @@ def test_a_test_of_the_users_that_raises_names_the_term(sleep):
         sleep["none"].drop1(test=broken)
     with pytest.raises(ArgumentError, match="must return a number or a mapping of numbers"):
         sleep["none"].drop1(test=lambda large, small: {"a": "b"})
+
+
+def test_linear_models_of_other_weights_are_not_nested():
+    data = rg.datasets.load("sleepstudy")
+    large = rg.lmer("Reaction ~ Days + (1 | Subject)", data, reml=False)
+    small = rg.lmer("Reaction ~ 1 + (1 | Subject)", data, reml=False, weights=np.linspace(1.0, 2.0, 180))
+    table = rg.anova(large, small)
+    assert table.frame["Pr(>Chisq)"].isna().all()
+    assert "a likelihood-ratio test has no p-value" in str(table)

@@ -53,3 +53,10 @@ def test_a_table_of_methods_and_models(cbpp, cbpp_lme4):
 
 def test_the_method_may_be_written_as_in_lme4(cbpp):
     assert cbpp.confint(method="Wald").equals(cbpp.confint(method="wald"))
+
+
+def test_one_fit_and_one_method_need_no_list(cbpp):
+    table = interval_table(cbpp, "period2", methods="wald")
+    assert table["method"].tolist() == ["wald"]
+    with pytest.raises(ArgumentError, match="a fit or a mapping from names to fits, not int"):
+        interval_table({"a": 3})

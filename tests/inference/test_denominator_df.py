@@ -302,3 +302,10 @@ def test_without_fixed_effects_there_is_nothing_to_adjust():
     for ddf in ("kenward-roger", "satterthwaite"):
         assert "No fixed effects" in str(fit.summary(ddf=ddf))
         assert fit.anova(type=3, ddf=ddf).frame.empty
+
+
+def test_a_test_prints_as_one_line():
+    fit = rg.lmer("Reaction ~ Days + (1 | Subject)", rg.datasets.load("sleepstudy"))
+    assert repr(fit.wald_test([0.0, 1.0])) == str(fit.wald_test([0.0, 1.0]))
+    assert repr(fit.wald_test([0.0, 1.0])).startswith("F(1, 161) = 169.4")
+    assert repr(fit.convergence).startswith("converged\n  predicted decrease")
