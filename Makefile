@@ -28,8 +28,8 @@ bench: setup
 	@bash validation/bench/setup.sh
 	@$(PYTHON) -m validation.bench.run $(BENCH_ARGS)
 
-# Coverage, residuals and tests on simulated data; writes validation/calibration/report.md (about a quarter of an
-# hour on two cores). CALIBRATE_ARGS="--datasets 50" for a look.
+# Coverage, residuals and tests on simulated data; writes validation/calibration/report.md, which says how long
+# it took. CALIBRATE_ARGS="--datasets 50 --out somewhere" for a look.
 calibrate: setup
 	@$(PYTHON) -m validation.calibration $(CALIBRATE_ARGS)
 

@@ -26,7 +26,7 @@ from validation.calibration.counting import (
     shares_below,
     uniformity,
 )
-from validation.calibration.reasons import LIMIT, Reason, kind
+from validation.calibration.reasons import LIMIT, Reason, kind, limit_coverage, why
 
 SUBJECTS, DF = 18, 144
 
@@ -82,17 +82,18 @@ def test_closed_forms_agree_with_simulated_means_and_variances(level):
     profile = np.mean(ratio < z**2)
     for method, found in {"Wald": wald, "percentile": wald, "basic": wald, "profile": profile}.items():
         assert abs(distance(found, theory.coefficient_coverage(method, level, groups), n)) < 4
-    sd = np.sqrt(rng.chisquare(9, size=n) / 9)  # of 9 degrees of freedom, sigma = 1
-    low, high = np.sqrt(stats.chi2.ppf([0.5 * (1 - level), 0.5 * (1 + level)], 9) / 9)
-    ends = {
-        "Wald": (sd * np.exp(-z / np.sqrt(18)), sd * np.exp(z / np.sqrt(18))),
-        "percentile": (sd * low, sd * high),
-        "basic": (2 * sd - sd * high, 2 * sd - sd * low),
-    }
-    found = {method: count_coverage(level, 1.0, *interval).share for method, interval in ends.items()}
-    found["profile"] = np.mean(9 * np.log(1 / sd**2) + 9 * (sd**2 - 1) < z**2)
-    for method, share in found.items():
-        assert abs(distance(share, theory.sigma_coverage(method, level, 9), n)) < 4
+    for sd, df, divisor in ((np.sqrt(rng.chisquare(9, size=n) / 9), 9, 9), (ml, groups - 1, groups)):
+        low, high = np.sqrt(stats.chi2.ppf([0.5 * (1 - level), 0.5 * (1 + level)], df) / divisor)
+        half = z / np.sqrt(2 * divisor)
+        ends = {
+            "Wald": (sd * np.exp(-half), sd * np.exp(half)),
+            "percentile": (sd * low, sd * high),
+            "basic": (2 * sd - sd * high, 2 * sd - sd * low),
+        }
+        found = {method: count_coverage(level, 1.0, *interval).share for method, interval in ends.items()}
+        found["profile"] = np.mean(divisor * (sd**2 - 1 - np.log(sd**2)) < z**2)
+        for method, share in found.items():
+            assert abs(distance(share, theory.sigma_coverage(method, level, df, divisor), n)) < 4
 
 
 def test_rejection_rates():
@@ -113,7 +114,7 @@ def test_intervals_of_sleepstudy_are_those_of_the_closed_form():
         name = {"wald": "Wald", "profile": "profile"}[method]
         half = theory.largest_t(name, 0.95, SUBJECTS) * se
         np.testing.assert_allclose(ends[0], slopes.mean() + half * np.array([-1, 1]), rtol=2e-5)
-        low, high = theory.variance_ratios(name, 0.95, DF)
+        low, high = theory.variance_ratios(name, 0.95, DF, DF)
         np.testing.assert_allclose(ends[1], sigma / np.sqrt([high, low]), rtol=2e-5)
     assert theory.largest_t("Wald", 0.95, SUBJECTS) == pytest.approx(z * np.sqrt(17 / 18))
 
@@ -197,6 +198,11 @@ def test_a_reason_holds_only_for_what_looks_like_it():
     assert not reason.fits({**row, "below": 20}, "low")
     assert not reason.fits({**row, "method": "profile"}, "low")
     assert not reason.fits({**row, "parameter": "Days"}, "low")
+    herd = {**row, "level": 0.95}
+    assert limit_coverage("cbpp", herd) == theory.sigma_coverage("percentile", 0.95, 14, 15)
+    assert limit_coverage("cbpp", {**herd, "parameter": "period2"}) is None
+    assert "twice" in why(herd, "low")
+    assert why({**herd, "method": "profile", "below": 10}, "low") == ""
     assert [kind(name) for name in ("cor_a.b|g", "sigma", "Days")] == ["cor", "sigma", "coefficient"]
 
 
@@ -244,4 +250,5 @@ def test_where_theory_has_a_number_agreement_with_it_is_the_only_reason(written)
         row["inside"] = round(2000 * row["expected"])
         row["above"] = 2000 - row["inside"]
     reasons = [d.reason for d in report.departures(results) if d.row in days]
-    assert reasons == [f"closed form: {100 * row['expected']:.1f} %" for row in days]
+    assert reasons == [report.AGREES] * 2
+    assert f"| {100 * days[0]['expected']:.1f} | " in report.departures_section(results)

@@ -28,6 +28,14 @@ CROSSED_SD = {"sd_(Intercept)|plate": 0.5, "sd_(Intercept)|sample": 0.4}
 CROSSED_BETA = {"(Intercept)": 1.0, "treatmentb": 0.4}
 #: Subjects and rows of sleepstudy.
 SUBJECTS, ROWS = 18, 180
+#: Levels of a grouping factor and means among them, for each standard deviation of random effects.
+GROUPS = {
+    ("cbpp", "sd_(Intercept)|herd"): (15, 1),
+    ("sleepstudy", "sd_(Intercept)|Subject"): (SUBJECTS, 1),
+    ("sleepstudy", "sd_Days|Subject"): (SUBJECTS, 1),
+    ("crossed counts", "sd_(Intercept)|plate"): (24, 2),
+    ("crossed counts", "sd_(Intercept)|sample"): (6, 1),
+}
 #: Subjects of the small sleepstudy, of whom the k-th lacks the last k rows.
 FEW_SUBJECTS = 8
 

@@ -13,6 +13,10 @@ about them is an independent :math:`\sigma^2\chi^2_m`, m = n - 2J. So
 * parametric replicates are :math:`\hat\beta^* - \hat\beta \sim N(0, se_{ML}^2)` and
   :math:`\hat\sigma^{*2}/\hat\sigma^2 \sim \chi^2_m/m`, here with as many replicates as one likes.
 
+**A limit for the standard deviation of random effects**: if the effects of J groups, with p means among them, could be
+seen, :math:`\hat\sigma_b^2/\sigma_b^2 \sim \chi^2_{J-p}/J` with the same statistics, m replaced by J. Noise in the
+rows only blurs that, as long as the variance is far from zero.
+
 Estimates on the boundary (a correlation of one, no variance) break this, and are rare in the design it is used for.
 
 Source: Anderson (1984), "An Introduction to Multivariate Statistical Analysis", chapters 5 and 8, for the statistics.
@@ -46,27 +50,32 @@ def coefficient_coverage(method: str, level: float, groups: int) -> float:
     return float(1.0 - 2.0 * t.sf(largest_t(method, level, groups), groups - 1))
 
 
-def variance_ratios(method: str, level: float, df: int) -> tuple[float, float]:
-    """Smallest and largest c for which an interval of sigma holds the truth."""
+def variance_ratios(method: str, level: float, df: int, divisor: int) -> tuple[float, float]:
+    r"""Smallest and largest :math:`c = \hat\sigma^2/\sigma^2` for which an interval of sigma holds the truth.
+
+    The estimate is a :math:`\chi^2_{df}` over ``divisor``; maximum likelihood takes it for one of ``divisor`` degrees
+    of freedom.
+    """
     z = normal_quantile(level)
     if method == "Wald":
-        return float(np.exp(-z * np.sqrt(2.0 / df))), float(np.exp(z * np.sqrt(2.0 / df)))
+        return float(np.exp(-z * np.sqrt(2.0 / divisor))), float(np.exp(z * np.sqrt(2.0 / divisor)))
     if method == "profile":
 
         def excess(c: float) -> float:
-            return df * (c - 1.0 - float(np.log(c))) - z**2
+            return divisor * (c - 1.0 - float(np.log(c))) - z**2
 
         return float(brentq(excess, 1e-9, 1.0)), float(brentq(excess, 1.0, 50.0))
-    low, high = chi2.ppf([0.5 * (1.0 - level), 0.5 * (1.0 + level)], df) / df
+    low, high = chi2.ppf([0.5 * (1.0 - level), 0.5 * (1.0 + level)], df) / divisor
     if method == "percentile":
         return float(1.0 / high), float(1.0 / low)
     return float((2.0 - np.sqrt(low)) ** -2), float((2.0 - np.sqrt(high)) ** -2)
 
 
-def sigma_coverage(method: str, level: float, df: int) -> float:
-    """Coverage of an interval of sigma."""
-    low, high = variance_ratios(method, level, df)
-    return float(chi2.cdf(df * high, df) - chi2.cdf(df * low, df))
+def sigma_coverage(method: str, level: float, df: int, divisor: int | None = None) -> float:
+    """Coverage of an interval of a standard deviation; ``divisor`` is df unless given."""
+    divisor = df if divisor is None else divisor
+    low, high = variance_ratios(method, level, df, divisor)
+    return float(chi2.cdf(divisor * high, df) - chi2.cdf(divisor * low, df))
 
 
 def rejection_rate(test: str, size: float, groups: int) -> float:
