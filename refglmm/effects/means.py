@@ -470,8 +470,9 @@ def _means_table(
 
 def _scale_note(fit: FittedModel, type: str, re: str) -> str:
     link = fit.family.link
+    response = fit.frame.formula.response or ""
     if link.name == "identity":
-        return ""
+        return "" if response.isidentifier() else f"estimates are of {response}, as the model has it"
     if type == "link":
         return f"estimates are on the {scale_name(link)} scale"
     note = parameter_covariance(fit).note if re == "integrate" else ""

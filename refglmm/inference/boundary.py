@@ -20,7 +20,7 @@ Sources: Self and Liang (1987); Stram and Lee (1994).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from refglmm.fitted import FittedModel
     from refglmm.formula.design import TermDesign
 
@@ -149,10 +151,14 @@ def _of_finer_groups(small: TermDesign, large: TermDesign) -> FloatArray | None:
 
 
 def compare_structure(small: FittedModel | None, large: FittedModel) -> Boundary:
-    """Find out what separates two fits to the same rows; ``small`` None has no random effects."""
-    if small is not None and not _fixed_nested(small, large):
-        return Boundary(False)
-    pieces = _random_pieces(() if small is None else small.design.terms, large.design.terms)
+    """Find out what separates two fits to the same rows, in any order; ``small`` None has no random effects."""
+    terms: tuple[TermDesign, ...] = ()
+    if small is not None:
+        order = matching_rows(large.frame.index, small.frame.index)
+        if not _fixed_nested(small, large, order):
+            return Boundary(False)
+        terms = tuple(replace(term, codes=term.codes[order], Z=term.Z[order]) for term in small.design.terms)
+    pieces = _random_pieces(terms, large.design.terms)
     if pieces is None:
         return Boundary(False)
     variances, kinds = pieces
@@ -168,13 +174,21 @@ def compare_structure(small: FittedModel | None, large: FittedModel) -> Boundary
     return Boundary(True, tuple(variances), "bound" if "bound" in kinds else "mixture")
 
 
-def _fixed_nested(small: FittedModel, large: FittedModel) -> bool:
-    """Same link, offset and weights, and the columns of the smaller model spanned by those of the larger one."""
+def matching_rows(here: pd.Index, there: pd.Index) -> NDArray[np.intp]:
+    """Positions of the rows of ``there`` in the order of ``here``: by labels where these are the same set."""
+    if here.equals(there) or not (here.is_unique and there.is_unique and len(here) == len(there)):
+        return np.arange(len(here))
+    order = np.asarray(there.get_indexer(here))
+    return np.arange(len(here)) if np.any(order < 0) else order
+
+
+def _fixed_nested(small: FittedModel, large: FittedModel, order: NDArray[np.intp]) -> bool:
+    """Same link, offset and weights, and the columns of the smaller model (rows in ``order``) spanned by the larger."""
     return (
         small.family.link.name == large.family.link.name
-        and np.allclose(small.problem.offset, large.problem.offset)
-        and np.allclose(small.problem.weights, large.problem.weights)
-        and spanned(np.asarray(small.design.X), np.asarray(large.design.X))
+        and np.allclose(small.problem.offset[order], large.problem.offset)
+        and np.allclose(small.problem.weights[order], large.problem.weights)
+        and spanned(np.asarray(small.design.X)[order], np.asarray(large.design.X))
     )
 
 

@@ -24,7 +24,7 @@ import pandas as pd
 
 from refglmm.errors import ArgumentError, DataError, NotAvailableError
 from refglmm.formula.grammar import expand_terms
-from refglmm.inference.boundary import Boundary, chi2_tail, compare_structure
+from refglmm.inference.boundary import Boundary, chi2_tail, compare_structure, matching_rows
 from refglmm.inference.denominator_df import Method, resolve_method, wald_test
 from refglmm.inference.reduced import (
     Reference,
@@ -164,17 +164,10 @@ def _check_pair(a: Member, b: Member) -> None:
 
 
 def _matching_rows(a: Member, b: Member) -> np.ndarray:
-    """Rows of b in the order of a: by their labels where these are the same set, else as they stand."""
+    """Rows of b in the order of a."""
     if a.fit is None or b.fit is None:
         return np.arange(len(a.response if a.response is not None else ()))
-    left, right = a.fit.frame.index, b.fit.frame.index
-    if (
-        left.equals(right)
-        or not (left.is_unique and right.is_unique)
-        or not left.sort_values().equals(right.sort_values())
-    ):
-        return np.arange(len(left))
-    return np.asarray(right.get_indexer(left))
+    return matching_rows(a.fit.frame.index, b.fit.frame.index)
 
 
 # -- several models --------------------------------------------------------------------------------------------------

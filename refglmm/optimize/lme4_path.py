@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import OptimizationError
-from refglmm.families.kernel import SLOPES, H, S
+from refglmm.families.kernel import ALL, H, S
 from refglmm.likelihood import layout as rows
 from refglmm.likelihood.lme4_walk import Lme4Walk
 from refglmm.likelihood.problem import Problem
@@ -290,7 +290,7 @@ def _mode(fit: Lme4Fit) -> Mode:
     phi = problem.family.fixed_shape
     if problem.n_phi:  # lme4 has no such parameter: the moment estimate stands in
         phi = np.asarray(problem.family.initial_shape(problem.y, walk.mu, problem.weights), dtype=float)
-    problem.family.observe(problem.y, walk.eta, problem.weights, problem.base, phi, SLOPES, out)
+    problem.family.observe(problem.y, walk.eta, problem.weights, problem.base, phi, ALL, out)
     b = np.empty(lay.q)
     rows.lambda_times(walk.T, lay.T_start, lay.k, lay.levels, walk.u, b)
     score, gradient = np.empty(lay.q), np.empty(lay.q)

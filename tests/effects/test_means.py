@@ -459,3 +459,8 @@ def test_names_in_backticks_may_hold_spaces():
     plain = rg.lsmeans(fit, "silly period").table
     for specs in ("`silly period`", "~ `silly period`", ["silly period"]):
         assert rg.lsmeans(fit, specs).table.equals(plain)
+
+
+def test_means_of_a_transformed_response_say_so():
+    fit = rg.lmer("log(Reaction) ~ factor(Days) + (1 | Subject)", rg.datasets.load("sleepstudy"))
+    assert "estimates are of log(Reaction)" in str(rg.lsmeans(fit, "Days"))

@@ -138,6 +138,7 @@ def test_different_data_are_refused(sleep, cbpp_fit, cbpp):
     shuffled = d.sample(frac=1.0, random_state=1)
     table = sleep["none"].anova(rg.lmer("Reaction ~ 1 + (1 | Subject)", shuffled))
     assert table["Chisq"].iloc[1] == pytest.approx(116.46242, rel=1e-6)
+    assert table["Pr(>Chisq)"].iloc[1] == pytest.approx(stats.chi2.sf(116.46242, 1), rel=1e-4)
     doubled = cbpp.assign(incidence=2 * cbpp.incidence, size=2 * cbpp["size"])
     with pytest.raises(DataError, match="different weights"):
         cbpp_fit.anova(rg.glmer("cbind(incidence, size - incidence) ~ 1 + (1 | herd)", doubled, "binomial"))

@@ -93,6 +93,15 @@ def test_cbpp_quadrature(cbpp, k, loglik):
     assert -0.5 * optimum.value == pytest.approx(loglik, abs=1e-6)
 
 
+def test_log_density_at_the_mode_is_that_of_the_family(fitted, cbpp):
+    """Sum over rows of log Bin(successes; size, mu), by scipy."""
+    from scipy.stats import binom
+
+    _, mode, _ = fitted
+    expected = binom.logpmf(np.round(cbpp.weights * cbpp.y), cbpp.weights, mode.mu).sum()
+    assert mode.log_density == pytest.approx(expected, rel=1e-12)
+
+
 def test_the_same_fit_twice_is_bit_equal(cbpp, fitted):
     again, mode, _ = fit_glmm_lme4(cbpp, 1, LME4)
     assert again.value == fitted[0].value
