@@ -368,7 +368,7 @@ def simulate(
     data: Any,
     family: Any = "gaussian",
     *,
-    params: Mapping[str, Any],
+    newparams: Mapping[str, Any],
     nsim: int = 1,
     seed: Any = None,
     link: str | None = None,
@@ -391,7 +391,7 @@ def simulate(
         Predictors, grouping factors, weights and offset; never changed.
     family, link
         As for :func:`refglmm.glmer`.
-    params : mapping
+    newparams : mapping
         ``beta`` (in order, or by name); ``theta`` or ``par``, terms in the order of a fit (relative to sigma in a
         gaussian model with identity link); ``sigma`` or ``phi`` for families that have them.
     nsim, seed, cond_sim
@@ -417,7 +417,7 @@ def simulate(
     >>> import refglmm as rg
     >>> data = {"x": [0.0, 1.0] * 10, "g": [*"abcde"] * 4}
     >>> params = {"beta": {"(Intercept)": 1.0, "x": 0.5}, "theta": [0.7]}
-    >>> y = rg.simulate("y ~ x + (1 | g)", data, "poisson", params=params, seed=1)
+    >>> y = rg.simulate("y ~ x + (1 | g)", data, "poisson", newparams=params, seed=1)
     >>> y.shape
     (20, 1)
     """
@@ -434,7 +434,7 @@ def simulate(
         env=env,
     )
     design = build_design(frame, contrasts=contrasts, control=_ANYTHING)
-    source = _design_source(design, distribution, params)
+    source = _design_source(design, distribution, newparams)
     warn_of_weights(distribution, frame.weights, "none")
     kind = "numeric" if cbind_names(asked.response) is None else "cbind"
     shown = replace(frame, formula=asked, response_kind=kind)

@@ -369,15 +369,15 @@ def test_a_formula_with_the_estimates_of_a_fit_draws_what_the_fit_draws(sleep, c
     data = rg.datasets.load("sleepstudy")
     params = {"beta": sleep.fixef, "theta": sleep.theta, "sigma": sleep.sigma}
     for formula in ("~ Days + (Days | Subject)", "anything ~ Days + (Days | Subject)", str(sleep.formula)):
-        y = rg.simulate(formula, data, params=params, nsim=2, seed=1)
+        y = rg.simulate(formula, data, newparams=params, nsim=2, seed=1)
         np.testing.assert_allclose(y, sleep.simulate(2, seed=1), rtol=1e-13)
     params = {"beta": cbpp.beta, "par": cbpp.par.to_dict()}
-    known = rg.simulate(CBPP, rg.datasets.load("cbpp"), "binomial", params=params, seed=2)
+    known = rg.simulate(CBPP, rg.datasets.load("cbpp"), "binomial", newparams=params, seed=2)
     pd.testing.assert_frame_equal(known, cbpp.simulate(seed=2))
     blind = rg.datasets.load("cbpp").drop(columns="incidence")
     with pytest.raises(ArgumentError, match="The data has no 'incidence'; pass weights="):
-        rg.simulate(CBPP, blind, "binomial", params=params)
-    drawn = rg.simulate(CBPP, blind, "binomial", params=params, seed=2, weights="size")
+        rg.simulate(CBPP, blind, "binomial", newparams=params)
+    drawn = rg.simulate(CBPP, blind, "binomial", newparams=params, seed=2, weights="size")
     pd.testing.assert_frame_equal(drawn, known)
 
 
@@ -385,7 +385,7 @@ def test_what_was_drawn_without_a_fit_gives_its_parameters_back():
     rng = np.random.default_rng(12)
     data = pd.DataFrame({"x": rng.normal(size=6000), "g": np.repeat(np.arange(300), 20).astype(str)})
     params = {"beta": {"(Intercept)": 0.5, "x": -0.4}, "theta": [0.8, -0.2, 0.4], "phi": 2.0}
-    data["y"] = rg.simulate("y ~ x + (x | g)", data, "negative_binomial", params=params, seed=1)["sim_1"]
+    data["y"] = rg.simulate("y ~ x + (x | g)", data, "negative_binomial", newparams=params, seed=1)["sim_1"]
     fit = rg.glmer_nb("y ~ x + (x | g)", data)
     np.testing.assert_allclose(fit.beta, [0.5, -0.4], atol=0.2)
     np.testing.assert_allclose(fit.theta, [0.8, -0.2, 0.4], atol=0.15)
@@ -394,9 +394,9 @@ def test_what_was_drawn_without_a_fit_gives_its_parameters_back():
 
 def test_means_only_and_models_without_random_effects():
     data = small()
-    mu = rg.simulate("~ x", data, "poisson", params={"beta": [0.1, 0.2]}, cond_sim=False)
+    mu = rg.simulate("~ x", data, "poisson", newparams={"beta": [0.1, 0.2]}, cond_sim=False)
     np.testing.assert_allclose(mu["sim_1"], np.exp(0.1 + 0.2 * data.x), rtol=1e-14)
-    offset = rg.simulate("~ x + offset(w)", data, params={"beta": [0, 0], "sigma": 1}, cond_sim=False)
+    offset = rg.simulate("~ x + offset(w)", data, newparams={"beta": [0, 0], "sigma": 1}, cond_sim=False)
     np.testing.assert_array_equal(offset["sim_1"], data.w)
 
 
@@ -415,7 +415,7 @@ def test_means_only_and_models_without_random_effects():
 )
 def test_parameters_that_are_missing_or_too_many(family, params, message):
     with pytest.raises(ArgumentError, match=message):
-        rg.simulate("~ x + (1 | g)", small(), family, params=params)
+        rg.simulate("~ x + (1 | g)", small(), family, newparams=params)
 
 
 def test_nothing_changes(cbpp):

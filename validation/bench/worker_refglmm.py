@@ -89,14 +89,9 @@ class Worker:
         self.y.tofile(self.folder / "response.bin")
         return {}
 
-    def _refit(self) -> Any:
-        self.model.problem = self.model.problem.with_response(self.y)
-        reml = self.case["reml"]
-        return self.model.fit(n_agq=self.case["n_agq"], reml=bool(reml))
-
     def refit(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Fit the prepared model to the new response: no parsing, no matrices."""
-        return wire.burst(self._refit, request["times"])[1]
+        """Fit to the new response, from the estimates of the last fit: no parsing, no matrices."""
+        return wire.burst(lambda: self.result.refit(self.y), request["times"])[1]
 
     def dissect(self, _: dict[str, Any]) -> dict[str, Any]:
         """One instrumented fit."""

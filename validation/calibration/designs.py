@@ -109,7 +109,7 @@ def crossed_design() -> Experiment:
     data = load("Penicillin")[["plate", "sample"]]
     data["treatment"] = np.where(data["plate"].cat.codes % 2 == 0, "a", "b")
     params = {"beta": CROSSED_BETA, "theta": list(CROSSED_SD.values())}
-    data["count"] = rg.simulate("~ " + CROSSED.partition("~")[2], data, "poisson", params=params, seed=1)["sim_1"]
+    data["count"] = rg.simulate("~ " + CROSSED.partition("~")[2], data, "poisson", newparams=params, seed=1)["sim_1"]
     text = (
         f"`{CROSSED}`, poisson with log link, on the rows of Penicillin: 24 plates crossed with 6 samples, every "
         "second plate treated; truth: set by hand"
