@@ -34,8 +34,8 @@ OTHERS = EVERYBODY[1:]
 HEADING = """# Benchmarks
 
 Written by `make bench` (`python -m validation.bench.run`), which measures all programs on a model in one run on one
-machine (`--only` repeats some models; the settings below are those of the last run). {processor}, {cores} cores, {system}; Python {python}; {versions}; {standing}. Load of the
-machine when the run began: {load:.1f}.
+machine (`--only` repeats some models; the settings below are those of the last run). {processor}, {cores} cores,
+{system}; Python {python}; {versions}; {standing}. Load of the machine when the run began: {load:.1f}.
 
 Every program fits from the data frame to the fitted object, on one thread, in a process of its own that
 has read the data before. Repeats alternate between the programs (a turn of a fast one is up to ten fits

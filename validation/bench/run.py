@@ -195,7 +195,8 @@ def main(arguments: list[str] | None = None) -> int:
     results: dict[str, Any] = {"cases": {}}
     if options.only and file.exists():
         results = json.loads(file.read_text(encoding="utf-8"))
-    results["programs"] = installed(wanted, MEMORY_LIMIT)
+    programs = installed(wanted, MEMORY_LIMIT)
+    results["programs"] = results.get("programs", {}) | programs
     results["machine"] = machine()
     results["settings"] = {
         "budget": options.budget,
@@ -205,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     if not options.only:
         results["startup"] = startup.measure(2 if options.quick else startup.REPEATS)
-    present = [peer for peer, found in results["programs"].items() if "missing" not in found]
+    present = [peer for peer, found in programs.items() if "missing" not in found]
     for case in (bar := tqdm(chosen(options), unit=" models", disable=None)):
         bar.set_description(case.name)
         peers = tuple(peer for peer in present if peer in case.peers)
