@@ -118,14 +118,11 @@ class FittedModel:
         for record in (self.optimum, self.conditional, self.optimum.certificate):
             freeze_arrays(record)
 
-    def _cached(self, name: str, compute: Callable[[], T]) -> T:
+    def derived(self, name: str, compute: Callable[[], T]) -> T:
+        """What ``compute`` returns, kept from the first call on (also for the modules that work on a fit)."""
         if name not in self._cache:
             self._cache[name] = compute()
         return self._cache[name]
-
-    def derived(self, name: str, compute: Callable[[], T]) -> T:
-        """What ``compute`` returns, kept from the first call on (for the modules that work on a fit)."""
-        return self._cached(name, compute)
 
     @property
     def problem(self) -> Problem:
@@ -178,15 +175,15 @@ class FittedModel:
     @property
     def varcorr(self) -> varcorr_module.VarCorr:
         """Variances and correlations of the random effects."""
-        return self._cached("varcorr", lambda: varcorr_module.varcorr(self))
+        return self.derived("varcorr", lambda: varcorr_module.varcorr(self))
 
     def ranef(self, *, cond_var: bool = True) -> ranef_module.RandomEffects:
         """Conditional modes of the random effects by grouping factor, with their conditional covariances."""
-        return self._cached(f"ranef {cond_var}", lambda: ranef_module.ranef(self, cond_var=cond_var))
+        return self.derived(f"ranef {cond_var}", lambda: ranef_module.ranef(self, cond_var=cond_var))
 
     def coef(self) -> ranef_module.GroupFrames:
         """Fixed plus random effects of each level."""
-        return self._cached("coef", lambda: ranef_module.coef(self))
+        return self.derived("coef", lambda: ranef_module.coef(self))
 
     # -- uncertainty -----------------------------------------------------------------------------------------
 
@@ -199,7 +196,7 @@ class FittedModel:
             result.matrix.setflags(write=False)
             return result
 
-        return self._cached("covariance", compute)
+        return self.derived("covariance", compute)
 
     def vcov(self, kind: str | None = None, *, full: bool = False) -> pd.DataFrame:
         """Covariance matrix of the fixed effects.
@@ -759,7 +756,7 @@ class FittedModel:
     @property
     def trace(self) -> trace_module.Trace:
         """Every objective evaluation and recorded PIRLS iteration."""
-        return self._cached("trace", lambda: trace_module.trace(self))
+        return self.derived("trace", lambda: trace_module.trace(self))
 
     def get_me(self, *names: str) -> Any:
         """A piece of the model by the name that lme4's getME gives it; several names give a dict."""

@@ -181,7 +181,7 @@ def at_level(fit: FittedModel, rows: Rows, levels: Mapping[str, str]) -> tuple[F
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ConditionalEffects:
+class ConditionalEffects(tables.Tabled):
     """The mean as a function of one to three variables; made by :func:`conditional_effects`.
 
     Attributes
@@ -198,6 +198,8 @@ class ConditionalEffects:
     prob : float
     re : str or dict
     notes : tuple of str
+    table : DataFrame
+        Columns of the effect, estimate, se, lower, upper; se on the scale of the estimate.
     """
 
     fit: FittedModel
@@ -214,14 +216,6 @@ class ConditionalEffects:
     _header: tuple[str, ...]
     _table: pd.DataFrame
 
-    @property
-    def table(self) -> pd.DataFrame:
-        """Columns of the effect, estimate, se, lower, upper (a copy); se on the scale of the estimate."""
-        return self._table.copy()
-
-    def __len__(self) -> int:
-        return len(self._table)
-
     def _shown(self) -> tuple[pd.DataFrame, tuple[str, ...]]:
         """The rows that are printed, all or every so many, and the notes."""
         step = -(-len(self._table) // MOST_ROWS)
@@ -232,9 +226,6 @@ class ConditionalEffects:
 
     def __str__(self) -> str:
         return tables.text(self._header, *self._shown())
-
-    def __repr__(self) -> str:
-        return str(self)
 
     def _repr_html_(self) -> str:
         return tables.html(self._header, *self._shown())
@@ -368,7 +359,7 @@ def _masked(rows: Rows, numbers: dict[str, FloatArray]) -> dict[str, FloatArray]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SimpleSlopes:
+class SimpleSlopes(tables.Tabled):
     """Slopes (or differences of levels) of the focal variable at values of a moderator.
 
     Attributes
@@ -380,6 +371,8 @@ class SimpleSlopes:
     region : JohnsonNeyman or None
         Where the slope differs from zero; for a numeric moderator and a slope (or two levels) on the link scale.
     notes : tuple of str
+    table : DataFrame
+        Columns moderator, value, term, estimate, se, lower, upper, df, t (or z), p.
     """
 
     fit: FittedModel
@@ -392,22 +385,11 @@ class SimpleSlopes:
     notes: tuple[str, ...]
     _table: pd.DataFrame
 
-    @property
-    def table(self) -> pd.DataFrame:
-        """Columns moderator, value, term, estimate, se, lower, upper, df, t (or z), p (a copy)."""
-        return self._table.copy()
-
-    def __len__(self) -> int:
-        return len(self._table)
-
     def _lines(self) -> tuple[str, ...]:
         return (*self.notes, "" if self.region is None else str(self.region))
 
     def __str__(self) -> str:
         return tables.text(("--- Simple Effects Analysis ---",), self._table, self._lines())
-
-    def __repr__(self) -> str:
-        return str(self)
 
     def _repr_html_(self) -> str:
         return tables.html(("Simple Effects Analysis",), self._table, self._lines())

@@ -200,7 +200,7 @@ def _own_contrasts(method: Any, labels: Sequence[str]) -> tuple[FloatArray, list
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Contrasts:
+class Contrasts(tables.Tabled):
     """Comparisons of means with tests and intervals.
 
     Attributes
@@ -215,6 +215,9 @@ class Contrasts:
     ddf : str or number
     notes : tuple of str
         What stands below the table.
+    table : DataFrame
+        Contrast, by columns, estimate (or ratio), SE, df, lower.CL, upper.CL, t.ratio (or z.ratio), p.value. SE and
+        interval are those of the scale shown, the ratio and the p-value those of the test.
     """
 
     fit: FittedModel
@@ -228,14 +231,6 @@ class Contrasts:
     _table: pd.DataFrame
 
     @property
-    def table(self) -> pd.DataFrame:
-        """Contrast, by columns, estimate (or ratio), SE, df, lower.CL, upper.CL, t.ratio (or z.ratio), p.value.
-
-        A copy. SE and interval are those of the scale shown, the ratio and the p-value those of the test.
-        """
-        return self._table.copy()
-
-    @property
     def estimate_name(self) -> str:
         """Column of the estimates: "estimate", "ratio" or "odds.ratio"."""
         return next(name for name in ("estimate", *RATIOS.values()) if name in self._table)
@@ -244,14 +239,8 @@ class Contrasts:
         """Test that all contrasts of each family are zero: by columns, F or Chisq, num_df, den_df, p.value."""
         return joint_tests(self.fit, self.rows, self._table, self.by, self.ddf)
 
-    def __len__(self) -> int:
-        return len(self._table)
-
     def __str__(self) -> str:
         return tables.text((), self._table, self.notes, self.by)
-
-    def __repr__(self) -> str:
-        return str(self)
 
     def _repr_html_(self) -> str:
         return tables.html((), self._table, self.notes)

@@ -61,7 +61,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AverageEffects:
+class AverageEffects(tables.Tabled):
     """Average marginal effects (:func:`marginal_effects`) or average means (:func:`marginal_means`).
 
     Attributes
@@ -76,6 +76,8 @@ class AverageEffects:
     covariance : DataFrame
         Covariance matrix of the estimates.
     notes : tuple of str
+    table : DataFrame
+        Variable and contrast (or level), estimate, SE, df, lower.CL, upper.CL, and for effects z.ratio, p.value.
     """
 
     fit: FittedModel
@@ -88,19 +90,8 @@ class AverageEffects:
     notes: tuple[str, ...]
     _table: pd.DataFrame
 
-    @property
-    def table(self) -> pd.DataFrame:
-        """Variable and contrast (or level), estimate, SE, df, lower.CL, upper.CL, and for effects z.ratio, p.value."""
-        return self._table.copy()
-
-    def __len__(self) -> int:
-        return len(self._table)
-
     def __str__(self) -> str:
         return tables.text((self.title,), self._table, self.notes)
-
-    def __repr__(self) -> str:
-        return str(self)
 
     def _repr_html_(self) -> str:
         return tables.html((self.title,), self._table, self.notes)

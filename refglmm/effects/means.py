@@ -64,7 +64,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Means:
+class Means(tables.Tabled):
     """Estimated marginal means; made by :func:`lsmeans`.
 
     Attributes
@@ -85,6 +85,8 @@ class Means:
         What was averaged over and held where.
     comparisons : Contrasts or SimpleEffects or None
         What ``pairwise=True`` or ``simple=`` asked for.
+    table : DataFrame
+        Columns of the specs, estimate, SE, df, lower.CL, upper.CL; NaN where not estimable.
     """
 
     fit: FittedModel
@@ -99,11 +101,6 @@ class Means:
     averaging: tuple[str, ...]
     comparisons: Contrasts | SimpleEffects | None
     _table: pd.DataFrame
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """Columns of the specs, estimate, SE, df, lower.CL, upper.CL (a copy); NaN where not estimable."""
-        return self._table.copy()
 
     def confint(self, level: float | None = None, adjust: str = "none") -> pd.DataFrame:
         """Return the table with other intervals.
@@ -204,9 +201,6 @@ class Means:
         """Test that all means of each family are equal: by columns, F or Chisq, num_df, den_df, p.value."""
         return self.contrasts("consecutive", adjust="none", type="link").joint_test()
 
-    def __len__(self) -> int:
-        return len(self._table)
-
     def _notes(self) -> tuple[str, ...]:
         method = resolve_method(self.fit, self.ddf)
         lost = [
@@ -223,9 +217,6 @@ class Means:
     def __str__(self) -> str:
         shown = tables.text((), self._table, self._notes(), self.by)
         return shown if self.comparisons is None else f"{shown}\n\n{self.comparisons}"
-
-    def __repr__(self) -> str:
-        return str(self)
 
     def _repr_html_(self) -> str:
         shown = tables.html((), self._table, self._notes())

@@ -23,6 +23,23 @@ SE_DIGITS, DECIMALS = 3, 3
 MOST_DECIMALS = 8
 
 
+class Tabled:
+    """What the results of this package share: a table, handed out as a copy, and a text to be shown by."""
+
+    _table: pd.DataFrame
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The numbers, as a copy; the docstring of the class tells the columns."""
+        return self._table.copy()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Header and text cells of a table."""
     header = [str(name) for name in frame.columns]

@@ -123,7 +123,7 @@ def hat_vector(fit: FittedModel) -> FloatArray:
         hat.setflags(write=False)
         return hat
 
-    return fit._cached("hat", compute)
+    return fit.derived("hat", compute)
 
 
 def _freedom(hat: FloatArray) -> FloatArray:

@@ -180,15 +180,17 @@ class _LaplaceBase:
         )
         return Ma, r, d_T
 
-    def _chain_phi(self, phi: FloatArray, v: FloatArray, Ma: FloatArray, direct: float = 1.0) -> FloatArray:
-        """dD/dlog phi, one shape parameter after the other; with ``direct`` zero that of log|H| alone."""
+    def _chain_phi(self, phi: FloatArray, v: FloatArray, Ma: FloatArray, whole: bool = True) -> FloatArray:
+        """The gradient of D, or (not ``whole``) of log|H| alone, in log phi, one shape parameter after the other."""
         problem, pirls = self.problem, self.pirls
         weight_row = W_PHI if self.curvature == "expected" else H_PHI
         gradient = np.empty(problem.n_phi)
         out = np.empty((4, problem.n))
         for j in range(problem.n_phi):
             problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, out)
-            slope = -2.0 * direct * out[L_PHI].sum() + v @ out[weight_row] + Ma @ out[S_PHI]
+            slope = v @ out[weight_row] + Ma @ out[S_PHI]
+            if whole:
+                slope -= 2.0 * out[L_PHI].sum()
             gradient[j] = phi[j] * slope
         return gradient
 
@@ -240,21 +242,22 @@ class LaplaceObjective(_LaplaceBase):
 
     def _gradient(self, psi: FloatArray) -> FloatArray:
         """dD/dpsi from the state of PIRLS."""
-        return self._gradient_of(psi, self.pirls.out[S], 1.0)
+        return self._gradient_of(psi, whole=True)
 
-    def _gradient_of(self, psi: FloatArray, s: FloatArray, direct: float) -> FloatArray:
-        """dD/dpsi; with zeros for the score and ``direct`` the gradient of log|H| alone."""
-        problem = self.problem
+    def _gradient_of(self, psi: FloatArray, whole: bool) -> FloatArray:
+        """The gradient of D, or of log|H| alone."""
+        problem, pirls = self.problem, self.pirls
         par, _, phi = problem.split(psi)
         v, tv, d_T, c = self._logdet_pieces()
-        c -= (2.0 * direct) * self.pirls.gradient
+        if whole:  # -2g moves with what PIRLS left over too: to second order this is its gradient at the mode
+            c -= 2.0 * pirls.gradient
         a = self._observed_factor().solve_rows(c[None])[0]
-        Ma, r, d_T = self._chain(a, problem.zeros, s, tv, d_T)
-        return np.concatenate([problem.chain_to_par(par, d_T), problem.X.T @ r, self._chain_phi(phi, v, Ma, direct)])
+        Ma, r, d_T = self._chain(a, problem.zeros, pirls.out[S] if whole else problem.zeros, tv, d_T)
+        return np.concatenate([problem.chain_to_par(par, d_T), problem.X.T @ r, self._chain_phi(phi, v, Ma, whole)])
 
     def _to_difference(self, psi: FloatArray) -> FloatArray:
         """Gradient, from the state of PIRLS, of what :meth:`exact_curvature` leaves out: log|H|."""
-        return self._gradient_of(psi, self.problem.zeros, 0.0)
+        return self._gradient_of(psi, whole=False)
 
     def gradient_nearby(self, psi: FloatArray) -> Callable[[FloatArray], FloatArray]:
         r"""The gradient of log|H| as a function that may be differenced at ``psi``, without a search for modes.
