@@ -17,7 +17,18 @@ from refglmm.datasets.reading import read_csv
 from validation.prepare import AbsentError, factor, shared_folder
 
 #: R's package names in the records -> how we call the data set.
-_SHIPPED = ("toenail", "epil", "epil2", "bacteria", "cbpp", "Salamanders", "Owls", "wine", "Contraception", "ohio")
+_SHIPPED: tuple[str, ...] = (
+    "toenail",
+    "epil",
+    "epil2",
+    "bacteria",
+    "cbpp",
+    "Salamanders",
+    "Owls",
+    "wine",
+    "Contraception",
+    "ohio",
+)
 _SHIPPED += ("sleepstudy", "grouseticks", "respiratory", "VerbAgg", "Arabidopsis", "Penicillin")
 
 

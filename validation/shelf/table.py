@@ -12,7 +12,7 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,13 +150,15 @@ def tmb_rows() -> Iterator[Row]:
             yield _guarded(record, lambda r: against_tmb(tmb_case(r)))
 
 
-def _guarded(record: Record, make: Any) -> Row:
+def _guarded(record: Record, make: Callable[[Record], Row]) -> Row:
     """The row, or one that says why there is none."""
     try:
-        return make(record)  # type: ignore[no-any-return]
+        return make(record)
     except (rg.errors.RefglmmError, AbsentError, KeyError, ValueError, AttributeError) as error:
-        nan, said = math.nan, f"{type(error).__name__}: {error}"
-        return Row(record["id"], record.get("nAGQ", 1), record["logLik"], *([nan] * 6), False, said)
+        said, none = f"{type(error).__name__}: {error}", math.nan
+        return Row(
+            record["id"], record.get("nAGQ", 1), record["logLik"], none, none, none, none, none, none, False, said
+        )
 
 
 def verdict(row: Row, loglik: float, beta: float, se: float) -> str:
@@ -184,7 +186,8 @@ def render(adaptive: Sequence[Row], tmb: Sequence[Row]) -> str:
         "Written by `make validate`. `peer` is the log-likelihood that the peer reports, `gold` an independent maximum "
         "of the same quadrature objective, `ours` what `rg.mixed_model` or `rg.glmer` finds. Estimates: largest "
         "difference in standard errors; SE: largest relative difference. CPU seconds of the peer stand in its record "
-        "(another machine, the least of its repeats); ours is a second fit in one process, certificate and Hessian included.",
+        "(another machine, the least of its repeats); ours is a second fit in one process, certificate and Hessian "
+        "included.",
         "",
         *_summary("GLMMadaptive", adaptive),
         "",
