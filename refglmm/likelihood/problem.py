@@ -42,6 +42,10 @@ class Problem:
     family : the family; its kernels do all per-observation work
     beta_names, par_names, phi_names : tuple of str
         Labels for messages and tables.
+    factor_names : tuple of str
+        Grouping factor of each term, for messages.
+    group_weights : float array, shape (groups,), or None
+        Factor of each group's log-likelihood, in models with one grouping factor.
     """
 
     y: FloatArray
@@ -55,6 +59,8 @@ class Problem:
     beta_names: tuple[str, ...]
     par_names: tuple[str, ...]
     phi_names: tuple[str, ...]
+    factor_names: tuple[str, ...] = ()
+    group_weights: FloatArray | None = None
 
     @property
     def n(self) -> int:
@@ -214,4 +220,5 @@ def build_problem(design: Any, frame: Any, family: Any, structures: Sequence[Any
         beta_names=tuple(design.names),
         par_names=tuple(par_names),
         phi_names=tuple(family.shape_names),
+        factor_names=tuple(term.group for term in design.terms),
     )
