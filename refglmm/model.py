@@ -39,6 +39,7 @@ from refglmm.formula.design import Checks, build_design
 from refglmm.formula.expressions import names_in, parse_expression
 from refglmm.formula.frame import build_frame
 from refglmm.formula.grammar import Formula, parse, update_formula
+from refglmm.formula.group_weights import use_column, weights_of_groups
 from refglmm.likelihood.problem import Problem, build_problem
 from refglmm.likelihood.quadrature import MAX_ORDER
 from refglmm.likelihood.state import Mode
@@ -73,6 +74,9 @@ class GLMM:
         Overrides the family's default link.
     weights, offset : str, array or Series, optional
         Column name, R expression or values; binomial weights are numbers of trials.
+    group_weights : str, mapping or array, optional
+        Factor of each group's log-likelihood (models with one grouping factor, ``mode="exact"``): a column or an array
+        over the rows of the data, constant in each group, or a mapping from level to weight.
     subset, na_action, contrasts, env, double_bar
         See :func:`refglmm.formula.frame.build_frame`, :func:`refglmm.formula.design.build_design` and
         :func:`refglmm.formula.grammar.parse`.
@@ -97,6 +101,7 @@ class GLMM:
         link: str | None = None,
         weights: Any = None,
         offset: Any = None,
+        group_weights: Any = None,
         subset: Any = None,
         na_action: str = "omit",
         contrasts: Mapping[str, Any] | None = None,
@@ -116,6 +121,7 @@ class GLMM:
         self.arguments = {
             "weights": deepcopy(weights),
             "offset": deepcopy(offset),
+            "group_weights": deepcopy(group_weights),
             "subset": deepcopy(subset),
             "na_action": na_action,
             "contrasts": deepcopy(contrasts),
@@ -136,6 +142,7 @@ class GLMM:
             na_action=na_action,
             env=env,
         )
+        use_column(group_weights, table)
         self.table = table.used()
         self.other_response = False
         if not np.any(self.frame.weights > 0):
@@ -145,14 +152,24 @@ class GLMM:
             self.frame, contrasts=contrasts, mode=mode, control=_make_checks(checks, self.is_lmm)
         )
         self.structures = tuple(make_structure(t.structure, t.k, t.hom) for t in self.design.terms)
-        self.problem = build_problem(self.design, self.frame, self.family, self.structures)
+        by_group = None if group_weights is None else self._group_weights(group_weights)
+        self.problem = build_problem(self.design, self.frame, self.family, self.structures, by_group)
         self.autoscale = autoscale
-        shown = {"weights": weights, "offset": offset, "subset": subset}
+        shown = {"weights": weights, "offset": offset, "group_weights": group_weights, "subset": subset}
         self.call = {"formula": self.frame.formula.text, "family": self.family.display} | {
             name: value if isinstance(value, str) else f"<{type(value).__name__}>"
             for name, value in shown.items()
             if value is not None
         }
+
+    def _group_weights(self, given: Any) -> np.ndarray:
+        """A weight for each level, where the engine of this model can use them."""
+        if self.is_lmm or self.mode_name == "lme4":
+            raise NotAvailableError(
+                "group_weights= exist for generalized models in mode='exact'; repeat the rows of the "
+                "groups, under new labels, for others"
+            )
+        return weights_of_groups(given, self.design, self.table)
 
     def __repr__(self) -> str:
         return (
@@ -288,6 +305,8 @@ class GLMM:
         order = self._check_order(n_agq)
         if se not in ("hessian", "rx"):
             raise ArgumentError(f"se must be 'hessian' or 'rx', not {se!r}")
+        if self.problem.group_weights is not None and (order == 0 or se == "rx"):
+            raise NotAvailableError("group_weights= need n_agq >= 1 and se='hessian'")
         settings = make_control(control, optimizer, self.mode_name)
         given = self._check_start(start)
         if etastart is not None or mustart is not None:

@@ -195,7 +195,9 @@ class Problem:
         return replace(self, y=y, weights=a, base=self.family.base_measure(y, a))
 
 
-def build_problem(design: Any, frame: Any, family: Any, structures: Sequence[Any]) -> Problem:
+def build_problem(
+    design: Any, frame: Any, family: Any, structures: Sequence[Any], group_weights: FloatArray | None = None
+) -> Problem:
     """Collect the arrays of one model from its design, frame and family."""
     par_names: list[str] = []
     for structure, term in zip(structures, design.terms, strict=True):
@@ -221,4 +223,5 @@ def build_problem(design: Any, frame: Any, family: Any, structures: Sequence[Any
         par_names=tuple(par_names),
         phi_names=tuple(family.shape_names),
         factor_names=tuple(term.group for term in design.terms),
+        group_weights=group_weights,
     )
