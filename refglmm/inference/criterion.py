@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from refglmm._threads import blas_threads
 from refglmm.errors import NotAvailableError
 from refglmm.inference.parameters import full_vector
-from refglmm.likelihood.agq import AdaptiveQuadratureObjective
+from refglmm.likelihood.agq import likelihood_objective
 from refglmm.likelihood.laplace import LaplaceObjective
 from refglmm.likelihood.lme4_walk import Lme4Walk
 from refglmm.likelihood.pirls import Pirls
@@ -79,10 +79,7 @@ class Criterion:
 
     def objective(self) -> LaplaceObjective:
         """A fresh objective: value, gradient, and the mode that the next search starts from."""
-        pirls = Pirls(self.problem, self.engine)
-        if self.n_agq == 1:
-            return LaplaceObjective(pirls, self.curvature)
-        return AdaptiveQuadratureObjective(pirls, self.n_agq, self.curvature)
+        return likelihood_objective(Pirls(self.problem, self.engine), self.n_agq, self.curvature)
 
     def walk(self) -> WalkObjective | None:
         """lme4's objective, in lme4 mode."""

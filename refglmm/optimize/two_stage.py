@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import OptimizationError
-from refglmm.likelihood.agq import AdaptiveQuadratureObjective
+from refglmm.likelihood.agq import likelihood_objective
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.problem import Problem
@@ -118,11 +118,7 @@ def fit_glmm(
             profiled.value(outer)
             beta, model = profiled.beta, stage.hessian
         pirls.tolerance = exact
-    objective = (
-        LaplaceObjective(pirls, control.curvature)
-        if n_agq == 1
-        else AdaptiveQuadratureObjective(pirls, n_agq, control.curvature)
-    )
+    objective = likelihood_objective(pirls, n_agq, control.curvature)
     psi = np.concatenate([outer[: problem.n_par], beta, outer[problem.n_par :]])
     stage = _second_stage(problem, objective, psi, model, scale, first, control)
     stages.append(stage)
