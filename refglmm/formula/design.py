@@ -1,6 +1,6 @@
 """Model frame -> design: X, the random terms with their levels and columns, and all that new data needs.
 
-Place in the reading order: last of ``formula``, after :mod:`refglmm.formula.matrix`; ``covariance`` and
+Place in the reading order: last of ``formula``, after :mod:`refglmm.formula.term_data`; ``covariance`` and
 ``likelihood`` come next and use only what :class:`Design` holds.
 
 Z is stored by term: row i of term t has its k values ``Z[i]`` in the columns of level ``codes[i]``. The
@@ -43,6 +43,7 @@ from refglmm.formula.expressions import name_text, names_in, parse_expression
 from refglmm.formula.frame import ModelFrame, evaluate_new
 from refglmm.formula.grammar import RandomTerm, expand_terms, group_atoms
 from refglmm.formula.matrix import ModelMatrix, make_matrix
+from refglmm.formula.term_data import NOTHING, TermData, term_data
 from refglmm.formula.values import Column, as_factor, as_numeric
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ class TermDesign:
         Their values.
     structure, hom : str, bool
         Covariance structure.
+    data : TermData
+        What the structure knows of the columns besides their number.
     term : RandomTerm
         What it came from.
     """
@@ -185,6 +188,7 @@ class TermDesign:
     term: RandomTerm
     grouping: Grouping = field(repr=False)
     matrix: ModelMatrix = field(repr=False)
+    data: TermData = field(default=NOTHING, repr=False)
 
     @property
     def levels(self) -> pd.Index:
@@ -504,7 +508,8 @@ def _random_terms(frame: ModelFrame, mode: str, control: Checks) -> tuple[TermDe
             f"NA in Z: grouping factor {', '.join(absent)} has missing values; drop these rows",
             groups=tuple(absent),
         )
-    sizes = {grouping.name: len(grouping.level_names) for grouping, _ in groupings.values()}
+    needing = {term.group for term in frame.formula.random if not term.hom}  # others have one SD for many columns
+    sizes = {g.name: len(g.level_names) for group, (g, _) in groupings.items() if group in needing}
     check_levels(sizes, frame.n, control)
     built = []
     for term in frame.formula.random:
@@ -535,6 +540,7 @@ def _term_design(term: RandomTerm, grouping: Grouping, codes: np.ndarray, frame:
         term=term,
         grouping=grouping,
         matrix=matrix,
+        data=term_data(term, matrix, frame.env),
     )
 
 

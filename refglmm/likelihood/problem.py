@@ -131,6 +131,16 @@ class Problem:
             first += structure.k
         return unit
 
+    @cached_property
+    def par_logarithms(self) -> NDArray[np.bool_]:
+        """Where par is the logarithm of a range, rate or smoothness."""
+        return np.concatenate([*(s.logarithms for s in self.structures), np.empty(0, dtype=bool)])
+
+    @cached_property
+    def par_in_sd_units(self) -> NDArray[np.bool_]:
+        """Where par is in units of the standard deviations; elsewhere it is a correlation or a logarithm."""
+        return np.concatenate([*(s.in_sd_units for s in self.structures), np.empty(0, dtype=bool)])
+
     def split(self, psi: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """psi -> (par, beta, phi), phi on its natural scale."""
         n_par, p = len(self.par_names), self.X.shape[1]
