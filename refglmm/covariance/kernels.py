@@ -22,7 +22,7 @@ A smooth kernel with a long range has eigenvalues below any rounding error. C is
 9.6.24), so that both derivatives are means under that integrand: d log K / d nu = E t and d log K / dx = -E cosh t.
 The trapezoidal rule converges faster than any power of its step for such integrands (Trefethen and Weideman 2014,
 "The exponentially convergent trapezoidal rule", SIAM Review 56). With w = sqrt(x^2 + nu^2) the peak is at
-asinh(nu/x); the limits are where the integrand has fallen by a factor of ``exp(FALLEN)``.
+asinh(nu/x); the limits are where the integrand has fallen by a factor of ``exp(FALLEN)``. See :func:`log_matern`.
 
 theta is the whole lower triangle of T.
 """
@@ -40,12 +40,16 @@ from scipy.special import gammaln, psi
 
 from refglmm.covariance.base import FloatArray, lower_triangle_by_columns
 from refglmm.covariance.scaled import EDGE, ScaledRoot
-from refglmm.errors import ArgumentError
+from refglmm.errors import ArgumentError, NotPositiveDefiniteError
 
 #: Share of each variance that has no correlation, so that C has a Cholesky factor.
 NUGGET = 1e-10
 #: Logarithms of ranges, rates and smoothness beyond this are taken at it: what they stand for is a limit by then.
 LARGEST_LOG = 30.0
+#: Smoothness beyond which nothing changes: the correlations are those of ``gau`` up to 1 / nu.
+SMOOTHEST = 1e4
+#: Order from which Stirling's series has full accuracy.
+LARGE_ORDER = 50.0
 #: Nodes of the trapezoidal rule for K: steps of at most 0.15 for any order and argument that occur.
 NODES = 257
 #: The integrand is cut off where it is exp(-FALLEN) of its peak.
@@ -129,7 +133,12 @@ class Kernel(ScaledRoot):
     def _cholesky(self, rho: FloatArray) -> FloatArray:
         C = (1.0 - NUGGET) * rho
         np.fill_diagonal(C, 1.0)
-        return np.asarray(np.linalg.cholesky(C), dtype=np.float64)
+        try:
+            return np.asarray(np.linalg.cholesky(C), dtype=np.float64)
+        except np.linalg.LinAlgError:
+            raise NotPositiveDefiniteError(
+                f"the correlations of a {self.name} structure are not positive definite up to rounding"
+            ) from None
 
     def d_root(self, phi: FloatArray) -> FloatArray:
         """DR = R Phi(R^-1 dC R^-T)."""
@@ -254,36 +263,49 @@ class Matern(Kernel):
 
     def rho(self, d: FloatArray, natural: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Matern correlation; derivatives by the means of t and cosh t (module docstring)."""
-        scale, nu = natural
-        x = d / scale
-        log_k, mean_t, mean_cosh = bessel_k_moments(x, nu)
-        rho = np.exp((1.0 - nu) * np.log(2.0) - gammaln(nu) + nu * np.log(x) + log_k)
-        in_log_range = rho * (x * mean_cosh - nu)
-        in_log_nu = rho * nu * (np.log(0.5 * x) - psi(nu) + mean_t)
-        return rho, np.array([in_log_range, in_log_nu])
+        scale, nu = natural[0], min(natural[1], SMOOTHEST)
+        log_rho, in_log_range, in_nu = log_matern(d / scale, nu)
+        rho = np.exp(log_rho)
+        return rho, np.array([rho * in_log_range, rho * in_nu * nu * (nu < SMOOTHEST)])
 
 
-def bessel_k_moments(x: FloatArray, nu: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    r"""Log K_nu(x), and the means of t and cosh t under exp(nu t - x cosh t).
+def log_matern(x: FloatArray, nu: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    r"""Logarithm of the Matern correlation, and its derivatives in log range and in nu.
+
+    With t = asinh(nu/x) + s, log x + asinh(nu/x) = log(nu + w), and Stirling's log Gamma(nu) = (nu - 1/2) log nu - nu
+    + log(2 pi)/2 + delta(nu), everything large cancels on paper:
+
+    .. math::
+        \log\rho &= \nu\log\frac{\nu+w}{2\nu} - (w-\nu) + \log\Big(\sqrt{\nu/2\pi}\int e^{-fall(s)}ds\Big) - \delta(\nu)\\
+        \partial_\nu\log\rho &= \log\frac{\nu+w}{2\nu} + \log\nu - \psi(\nu) + E s.
 
     Parameters
     ----------
     x : float array, shape (m,)
-        Positive.
+        Distance over range, positive.
     nu : float
-        Order, positive.
+        Smoothness, positive.
     """
     w = np.hypot(x, nu)
-    peak = np.arcsinh(nu / x)
+    excess = x**2 / (w + nu)  # w - nu
     right = np.arccosh(1.0 + FALLEN / w)
     # to the left the fall is (w - nu)/2 e^s + nu s or more, less w: two bounds, of which the nearer one counts
-    left = np.minimum(np.log(2.0 * (FALLEN + w) * (w + nu) / x**2), (FALLEN + w) / nu)
+    left = np.minimum(np.log(2.0 * (FALLEN + w) / excess), (FALLEN + w) / nu)
     s = -left[:, None] + (left + right)[:, None] * np.linspace(0.0, 1.0, NODES)
-    t = peak[:, None] + s
-    # nu t - x cosh t relative to its value at the peak, where x cosh = w and x sinh = nu; w - nu = x^2 / (w + nu)
-    fall = 0.5 * (x**2 / (w + nu))[:, None] * np.exp(-s) + 0.5 * (w + nu)[:, None] * np.exp(s) - nu * s - w[:, None]
+    # the peak less nu t - x cosh t, where x cosh = w and x sinh = nu at the peak
+    fall = 0.5 * excess[:, None] * np.exp(-s) + 0.5 * (w + nu)[:, None] * np.exp(s) - nu * s - w[:, None]
     weight = np.exp(-fall)
     total = weight.sum(axis=1)
-    step = (left + right) / (NODES - 1)
-    log_k = np.log(0.5 * step * total) + nu * peak - w
-    return log_k, (weight * t).sum(axis=1) / total, (weight * np.cosh(t)).sum(axis=1) / total
+    integral = (left + right) / (NODES - 1) * total
+    mean_x_cosh = (weight * (fall + nu * s + w[:, None])).sum(axis=1) / total
+    ratio = np.log1p(0.5 * excess / nu)
+    log_rho = nu * ratio - excess + np.log(np.sqrt(nu / (2.0 * np.pi)) * integral) - stirling_remainder(nu)
+    in_nu = ratio + np.log(nu) - psi(nu) + (weight * s).sum(axis=1) / total
+    return log_rho, mean_x_cosh - nu, in_nu
+
+
+def stirling_remainder(nu: float) -> float:
+    """Log Gamma(nu) less (nu - 1/2) log nu - nu + log(2 pi)/2 (Abramowitz and Stegun, 6.1.41, for large nu)."""
+    if nu < LARGE_ORDER:
+        return float(gammaln(nu) - (nu - 0.5) * np.log(nu) + nu - 0.5 * np.log(2.0 * np.pi))
+    return (1.0 / 12.0 - (1.0 / 360.0 - 1.0 / (1260.0 * nu**2)) / nu**2) / nu

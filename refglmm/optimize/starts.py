@@ -158,7 +158,7 @@ def _relative_change(structure: Any, par: FloatArray) -> FloatArray:
     diagonal = T.diagonal()
     regular = T + np.diag(np.where(np.abs(diagonal) < TINY, TINY, 0.0))
     change = dT / regular if structure.k == 1 else np.linalg.solve(regular, dT)
-    return (change + change.transpose(0, 2, 1)).reshape(len(dT), -1)
+    return (change + change.transpose(0, 2, 1)).reshape(len(dT), structure.k**2)
 
 
 def fixed_point_step(objective: ProfiledLinear) -> FloatArray | None:
