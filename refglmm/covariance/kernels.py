@@ -54,7 +54,7 @@ LARGE_ORDER = 50.0
 NODES = 257
 #: The integrand is cut off where it is exp(-FALLEN) of its peak.
 FALLEN = 42.0
-#: Search for par given T: most steps, and the largest error of an entry relative to the SD.
+#: Search for par given T: most steps, and the largest error of an entry relative to the SD (and last step).
 MOST_STEPS, SOLVED = 100, 1e-9
 
 
@@ -173,6 +173,8 @@ class Kernel(ScaledRoot):
             J = self.d_root(phi)[:, *entries]
             normal = J @ J.T
             step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + NUGGET), -J @ error)
+            if np.max(np.abs(step)) < SOLVED:
+                break
             trial = phi + np.clip(step, -1.0, 1.0)
             new = self.root(trial)[entries] - wanted / sd
             if new @ new < error @ error:
