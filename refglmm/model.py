@@ -65,7 +65,8 @@ class GLMM:
     Parameters
     ----------
     formula : str
-        lme4's formula language, e.g. ``"y ~ x + (1 + x | g)"``.
+        lme4's formula language, e.g. ``"y ~ x + (1 + x | g)"``, with glmmTMB's covariance structures, e.g.
+        ``"y ~ x + ou(0 + numFactor(time) | g)"``; :mod:`refglmm.covariance` lists them.
     data : pandas, polars or Arrow table, or dict of arrays
         Never changed.
     family : str or Family

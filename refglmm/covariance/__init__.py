@@ -3,6 +3,12 @@
 Place in the reading order: after :mod:`refglmm.families`. Read :mod:`.base` (what a structure offers), then
 :mod:`.factor_entries` (``us``, ``diag``, ``rr``, ``propto``, ``equalto``), :mod:`.scaled` and :mod:`.correlated`
 (``cs``, ``ar1``), :mod:`.stationary` (``toep``) and :mod:`.kernels` (``ou``, ``exp``, ``gau``, ``mat``).
+
+**Linear mixed models.** T is relative to sigma there, and sigma is always estimated. A term with a column for each row
+of a group competes with the residuals. For ``diag``, ``cs`` and ``toep`` with one SD, and ``us``, Sigma + sigma^2 I has
+the structure of Sigma, and nothing tells them apart; with SDs of their own ``cs`` and ``toep`` hardly do better. The
+others decay from a correlation of one at distance zero, so that a residual (a nugget) is seen. glmmTMB's way out,
+``dispformula = ~0``, has no counterpart here: its likelihood is the limit sigma -> 0 of ours, which is higher or equal.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 r"""The structures whose parameters are entries of T: unstructured, diagonal, reduced rank, and known up to a factor.
 
-Place in the reading order: after :mod:`.base`. Here T is linear in ``par``; ``par`` and ``theta`` are the same vector
-but for the last two.
+Place in the reading order: after :mod:`.base`. Here T is linear in ``par`` (or fixed); ``par`` and ``theta`` are the
+same vector but for the last two.
 
 * ``us``: T is any lower-triangular matrix; par is its lower triangle, column by column, k(k+1)/2 numbers.
 * ``diag``: T = diag(SD_1, ..., SD_k), or SD times the identity (``hom``).
@@ -237,7 +237,6 @@ class Diagonal(_FactorEntries):
 class _KnownMatrix(Structure):
     """T is chol(V), V a known matrix, times the standard deviation if there is one."""
 
-    linear: ClassVar[bool] = True
     projects: ClassVar[bool] = False
     brief: ClassVar[bool] = True
 
@@ -312,6 +311,7 @@ class Proportional(_KnownMatrix):
     """Sigma = SD^2 V."""
 
     name: ClassVar[str] = "propto"
+    linear: ClassVar[bool] = True
 
     @property
     def n_par(self) -> int:

@@ -278,7 +278,8 @@ def log_matern(x: FloatArray, nu: float) -> tuple[FloatArray, FloatArray, FloatA
     + log(2 pi)/2 + delta(nu), everything large cancels on paper:
 
     .. math::
-        \log\rho &= \nu\log\frac{\nu+w}{2\nu} - (w-\nu) + \log\Big(\sqrt{\nu/2\pi}\int e^{-fall(s)}ds\Big) - \delta(\nu)\\
+        \log\rho &= \nu\log\frac{\nu+w}{2\nu} - (w-\nu)
+            + \log\Big(\sqrt{\nu/2\pi}\int e^{-fall(s)}ds\Big) - \delta(\nu)\\
         \partial_\nu\log\rho &= \log\frac{\nu+w}{2\nu} + \log\nu - \psi(\nu) + E s.
 
     Parameters

@@ -62,9 +62,12 @@ def rx_covariance(fit: FittedModel) -> FloatArray:
 
 
 def free_parameters(fit: FittedModel) -> NDArray[np.bool_]:
-    """Which rows of the Hessian stay: all but the covariance parameters on their boundary."""
-    boundary = set(fit.optimum.certificate.boundary)
-    return np.array([name not in boundary for name in fit.optimum.names])
+    """Which rows of the Hessian stay: all but covariance parameters on their boundary, or without any effect."""
+    boundary, problem, par = set(fit.optimum.certificate.boundary), fit.problem, np.array(fit.optimum.par)
+    free = np.array([name not in boundary for name in fit.optimum.names])
+    for structure, part in zip(problem.structures, problem.par_slices, strict=True):
+        free[part] &= ~structure.undetermined(par[part], 0.0)
+    return free
 
 
 def invert_scaled(matrix: FloatArray) -> FloatArray:

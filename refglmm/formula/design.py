@@ -46,6 +46,9 @@ from refglmm.formula.matrix import ModelMatrix, make_matrix
 from refglmm.formula.term_data import NOTHING, TermData, term_data
 from refglmm.formula.values import Column, as_factor, as_numeric
 
+#: Structures (and ``hom``) for which Sigma + sigma^2 I is a covariance of the same structure.
+CLOSED = {("diag", False), ("diag", True), ("cs", True), ("toep", True)}
+
 if TYPE_CHECKING:
     import scipy.sparse
 
@@ -516,6 +519,8 @@ def _random_terms(frame: ModelFrame, mode: str, control: Checks) -> tuple[TermDe
         grouping, codes = groupings[term.group]
         built.append(_term_design(term, grouping, codes, frame))
     _note_split_factors(built)
+    if control.is_lmm and not frame.has_weights:
+        _note_confounded(built)
     if all(term.structure == "us" for term in built):
         check_effects([(str(t.term), t.q) for t in built], frame.n, control)
     ordered = [built[i] for i in term_order([t.n_levels for t in built], mode)]
@@ -560,6 +565,23 @@ def _note_split_factors(terms: list[TermDesign]) -> None:
                 factors=tuple(met),
             )
         )
+
+
+def _note_confounded(terms: list[TermDesign]) -> None:
+    """Say which terms of a linear model have nothing to tell their variances from that of the residuals."""
+    for term in terms:
+        indicators = np.all(np.isin(term.Z, (0.0, 1.0))) and np.all(term.Z.sum(axis=1) == 1.0)
+        if term.k == 1 or not indicators or (term.structure, term.hom) not in CLOSED:
+            continue
+        effects = term.codes.astype(np.int64) * term.k + term.Z.argmax(axis=1)
+        if np.unique(effects).size == effects.size:
+            warn(
+                FormulaWarning(
+                    f"{term.term} has one row for each of its effects, and Sigma + sigma^2 I is a covariance of the "
+                    "same structure: only their sum is determined; use one that decays (ar1, ou, exp)",
+                    term=str(term.term),
+                )
+            )
 
 
 def term_order(n_levels: list[int], mode: str) -> list[int]:

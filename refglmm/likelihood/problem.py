@@ -179,7 +179,9 @@ class Problem:
     def _slopes(self, par: FloatArray) -> FloatArray:
         slopes = np.zeros((self.n_par, self.layout.T_size))
         for begin, structure, part in zip(self.layout.T_start, self.structures, self.par_slices, strict=True):
-            slopes[part, begin : begin + structure.k**2] = structure.d_factor(par[part]).reshape(structure.n_par, structure.k**2)
+            slopes[part, begin : begin + structure.k**2] = structure.d_factor(par[part]).reshape(
+                structure.n_par, structure.k**2
+            )
         return slopes
 
     def chain_to_par(self, par: FloatArray, d_factors: FloatArray) -> FloatArray:

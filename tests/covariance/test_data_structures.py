@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.special import gamma, gammaln, kve, kvp
+from structures import every_structure, known, positions, random_par, rows, slope
 
 from refglmm.covariance import TermData, make_structure
 from refglmm.covariance.kernels import NUGGET, log_matern, stirling_remainder
 from refglmm.covariance.stationary import partial_autocorrelations
 from refglmm.errors import ArgumentError, NotPositiveDefiniteError
-from structures import every_structure, known, positions, random_par, rows, slope
 
 each = pytest.mark.parametrize("structure", every_structure(), ids=lambda s: f"{s.name}-{s.k}-{s.hom}-{s.data.rank}")
 KERNELS = ("ou", "exp", "gau", "mat")
@@ -296,9 +296,9 @@ def test_singular_reduced_rank_is_one_of_lower_rank():
 
 @pytest.mark.parametrize("rank", [0, 4])
 def test_impossible_ranks_are_refused(rank):
-    with pytest.raises(ArgumentError, match=f"rr\\(...\\) with 3 columns needs a rank d from 1 to 3, not {rank}"):
+    with pytest.raises(ArgumentError, match=rf"rr\(\.\.\.\) with 3 columns needs a rank d from 1 to 3, not {rank}"):
         make_structure("rr", 3, False, TermData(rank=rank))
-    with pytest.raises(ArgumentError, match="rr\\(...\\) has no homogeneous form"):
+    with pytest.raises(ArgumentError, match=r"rr\(\.\.\.\) has no homogeneous form"):
         make_structure("rr", 3, True, TermData(rank=1))
 
 
