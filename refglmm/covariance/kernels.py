@@ -36,11 +36,11 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln, psi
 
 from refglmm.covariance.base import FloatArray, lower_triangle_by_columns
 from refglmm.covariance.scaled import EDGE, ScaledRoot
 from refglmm.errors import ArgumentError, NotPositiveDefiniteError
+from refglmm.families.special import log_minus_digamma, stirling_rest
 
 #: Share of each variance that has no correlation, so that C has a Cholesky factor.
 NUGGET = 1e-10
@@ -48,8 +48,6 @@ NUGGET = 1e-10
 LARGEST_LOG = 30.0
 #: Smoothness beyond which nothing changes: the correlations are those of ``gau`` up to 1 / nu.
 SMOOTHEST = 1e4
-#: Order from which Stirling's series has full accuracy.
-LARGE_ORDER = 50.0
 #: Nodes of the trapezoidal rule for K: steps of at most 0.15 for any order and argument that occur.
 NODES = 257
 #: The integrand is cut off where it is exp(-FALLEN) of its peak.
@@ -302,13 +300,6 @@ def log_matern(x: FloatArray, nu: float) -> tuple[FloatArray, FloatArray, FloatA
     integral = (left + right) / (NODES - 1) * total
     mean_x_cosh = (weight * (fall + nu * s + w[:, None])).sum(axis=1) / total
     ratio = np.log1p(0.5 * excess / nu)
-    log_rho = nu * ratio - excess + np.log(np.sqrt(nu / (2.0 * np.pi)) * integral) - stirling_remainder(nu)
-    in_nu = ratio + np.log(nu) - psi(nu) + (weight * s).sum(axis=1) / total
+    log_rho = nu * ratio - excess + np.log(np.sqrt(nu / (2.0 * np.pi)) * integral) - stirling_rest(nu)
+    in_nu = ratio + log_minus_digamma(nu) + (weight * s).sum(axis=1) / total
     return log_rho, mean_x_cosh - nu, in_nu
-
-
-def stirling_remainder(nu: float) -> float:
-    """Log Gamma(nu) less (nu - 1/2) log nu - nu + log(2 pi)/2 (Abramowitz and Stegun, 6.1.41, for large nu)."""
-    if nu < LARGE_ORDER:
-        return float(gammaln(nu) - (nu - 0.5) * np.log(nu) + nu - 0.5 * np.log(2.0 * np.pi))
-    return (1.0 / 12.0 - (1.0 / 360.0 - 1.0 / (1260.0 * nu**2)) / nu**2) / nu

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, NotAvailableError, VcovWarning, warn
 from refglmm.fit.ranef import posterior_scale
-from refglmm.fit.varcorr import term_factors
+from refglmm.fit.varcorr import split_par, term_factors
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -63,10 +63,11 @@ def rx_covariance(fit: FittedModel) -> FloatArray:
 
 def free_parameters(fit: FittedModel) -> NDArray[np.bool_]:
     """Which rows of the Hessian stay: all but covariance parameters on their boundary, or without any effect."""
-    boundary, problem, par = set(fit.optimum.certificate.boundary), fit.problem, np.array(fit.optimum.par)
+    boundary = set(fit.optimum.certificate.boundary)
     free = np.array([name not in boundary for name in fit.optimum.names])
-    for structure, part in zip(problem.structures, problem.par_slices, strict=True):
-        free[part] &= ~structure.undetermined(par[part], 0.0)
+    unfelt = [s.undetermined(par, 0.0) for s, par in zip(fit.structures, split_par(fit), strict=True)]
+    held = np.concatenate([*unfelt, np.empty(0, dtype=bool)])
+    free[: held.size] &= ~held
     return free
 
 
