@@ -15,14 +15,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from refglmm._threads import blas_threads
-from refglmm.covariance import make_structure
+from refglmm.covariance import term_structures
 from refglmm.errors import (
     ArgumentError,
     ConvergenceWarning,
     DataError,
     FamilyWarning,
+    FormulaError,
     NotAvailableError,
     ResponseError,
     SeparationWarning,
@@ -65,7 +67,8 @@ class GLMM:
     Parameters
     ----------
     formula : str
-        lme4's formula language, e.g. ``"y ~ x + (1 + x | g)"``.
+        lme4's formula language, e.g. ``"y ~ x + (1 + x | g)"``, with glmmTMB's covariance structures, e.g.
+        ``"y ~ x + ou(0 + numFactor(time) | g)"``; :mod:`refglmm.covariance` lists them.
     data : pandas, polars or Arrow table, or dict of arrays
         Never changed.
     family : str or Family
@@ -125,7 +128,9 @@ class GLMM:
             "subset": deepcopy(subset),
             "na_action": na_action,
             "contrasts": deepcopy(contrasts),
-            "env": {name: deepcopy(v) if isinstance(v, np.ndarray) else v for name, v in (env or {}).items()},
+            "env": {
+                name: deepcopy(v) if isinstance(v, np.ndarray | pd.DataFrame) else v for name, v in (env or {}).items()
+            },
             "double_bar": double_bar,
             "checks": dict(checks or {}),
             "mode": mode,
@@ -151,7 +156,12 @@ class GLMM:
         self.design = build_design(
             self.frame, contrasts=contrasts, mode=mode, control=_make_checks(checks, self.is_lmm)
         )
-        self.structures = tuple(make_structure(t.structure, t.k, t.hom) for t in self.design.terms)
+        self.structures = term_structures(self.design.terms)
+        if self.is_lmm and any(term.structure == "equalto" for term in self.design.terms):
+            raise FormulaError(
+                "a linear mixed model estimates all covariances relative to the residual variance, so equalto(...) "
+                "cannot hold there; use propto(...)"
+            )
         by_group = None if group_weights is None else self._group_weights(group_weights)
         self.problem = build_problem(self.design, self.frame, self.family, self.structures, by_group)
         self.autoscale = autoscale

@@ -1,7 +1,9 @@
 r"""What every covariance structure offers: from the parameters of one random-effects term to its factor T.
 
 Place in the reading order: after :mod:`refglmm.families`, before :mod:`refglmm.likelihood`; the
-structures themselves are :mod:`.factor_entries` (``us``, ``diag``) and :mod:`.correlated` (``cs``, ``ar1``).
+structures themselves are :mod:`.factor_entries` (``us``, ``diag``, ``rr``, ``propto``, ``equalto``),
+:mod:`.correlated` (``cs``, ``ar1``), :mod:`.stationary` (``toep``) and :mod:`.kernels` (``ou``, ``exp``, ``gau``,
+``mat``); all but the first are a :class:`.ScaledRoot`.
 
 A term with k columns and many levels has random effects b = T u for each level, u ~ N(0, I_k), so that
 Var(b) = Sigma = T T' (relative to sigma^2 in a linear mixed model). T is lower triangular. Two
@@ -27,6 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refglmm.errors import ArgumentError
+from refglmm.formula.term_data import NOTHING, TermData
 
 FloatArray = NDArray[np.float64]
 
@@ -40,14 +43,21 @@ class Structure(ABC):
     k : int
         Number of columns of the term, at least 1.
     hom : bool
-        One standard deviation for all columns. Has no meaning (and must be False) for ``us``.
+        One standard deviation for all columns. Has no meaning (and must be False) for ``us`` and ``rr``.
+    data : TermData
+        What else is known of the columns: their positions, the rank of their covariance, or their known covariance.
     """
 
     k: int
     hom: bool
+    data: TermData = NOTHING
     name: ClassVar[str]
     #: Whether T = sum_j par_j E_j with constant matrices E_j.
     linear: ClassVar[bool] = False
+    #: Whether :meth:`par_from_theta` finds a sensible ``par`` for the entries of any lower-triangular matrix.
+    projects: ClassVar[bool] = True
+    #: Whether one SD and the values of :meth:`reported` say everything: then they are all that is printed.
+    brief: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse a term without columns."""
@@ -68,7 +78,7 @@ class Structure(ABC):
     @property
     @abstractmethod
     def start(self) -> FloatArray:
-        """Starting value of ``par``: T is the identity."""
+        """Starting value of ``par``: T has rows of length one (it is the identity unless said otherwise)."""
 
     @property
     @abstractmethod
@@ -84,6 +94,16 @@ class Structure(ABC):
     @abstractmethod
     def sign_free(self) -> NDArray[np.bool_]:
         """Where a bound of zero may be crossed during optimisation, because :meth:`fold` can take it back."""
+
+    @property
+    def logarithms(self) -> NDArray[np.bool_]:
+        """Where ``par`` is the logarithm of a positive number, such as a range; here nowhere."""
+        return np.zeros(self.n_par, dtype=bool)
+
+    @property
+    def in_sd_units(self) -> NDArray[np.bool_]:
+        """Where ``par`` is in units of the standard deviations, so that T is proportional to that part of it."""
+        return np.isinf(self.upper) & ~self.logarithms
 
     # -- par -> T ---------------------------------------------------------------------------------------
     @abstractmethod
@@ -150,6 +170,10 @@ class Structure(ABC):
     @abstractmethod
     def sd_corr(self, par: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Return SDs (k,) and the correlation matrix (k, k), nan where a zero SD leaves it undefined."""
+
+    def reported(self, par: ArrayLike) -> dict[str, float]:
+        """Values to report beside SDs and correlations, by name: a range, a rate; here none."""
+        return {}
 
     def _checked(self, values: ArrayLike, length: int, what: str) -> FloatArray:
         """Copy of a vector as float64, of the right length."""

@@ -1,6 +1,6 @@
 r"""The structures with one correlation parameter: compound symmetry and first-order autoregression.
 
-Place in the reading order: after :mod:`.factor_entries`. par = (SDs, rho); T = diag(SD) R(rho),
+Place in the reading order: after :mod:`.scaled`. par = (SDs, rho); T = diag(SD) R(rho),
 where R is the Cholesky factor of the correlation matrix:
 
 * ``cs``: all correlations equal rho, -1/(k-1) <= rho <= 1. For j >= 2 (counting from 1)
@@ -20,125 +20,50 @@ differ. With ``hom`` there are 2k-1: for ``cs`` each column gives its diagonal a
 for ``ar1`` the first column and the second (later columns repeat the second).
 
 **Derivatives at the bounds of rho.** There R has entries like sqrt(1 - rho^2), whose slope is infinite
-although T T' is smooth. :meth:`d_factor` is therefore evaluated no closer than ``EDGE`` to a bound and is
-always finite. A gradient that is to be right *at* the bound needs T taken at the same place:
-:meth:`interior` gives it.
+although T T' is smooth; see :data:`.scaled.EDGE`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refglmm.covariance.base import FloatArray, Structure, lower_triangle_by_columns
-from refglmm.errors import ArgumentError
-
-#: Distance from a bound of rho at which derivatives are taken: the slope there is about 1e4, so that
-#: rounding errors of 1e-16 stay below 1e-12, while T T' moves by 1e-8.
-EDGE = 1e-8
+from refglmm.covariance.base import FloatArray, lower_triangle_by_columns
+from refglmm.covariance.scaled import ScaledRoot
 
 
-class _Correlated(Structure):
+class _Correlated(ScaledRoot):
     """T = diag(SD) R(rho)."""
-
-    # -- the formulas of one structure ------------------------------------------------------------------
-    @abstractmethod
-    def _root(self, rho: float) -> FloatArray:
-        """Cholesky factor R(rho) of the correlation matrix."""
-
-    @abstractmethod
-    def _d_root(self, rho: float) -> FloatArray:
-        """Derivative dR/drho, for rho strictly inside its bounds."""
-
-    @abstractmethod
-    def _correlation(self, rho: float) -> FloatArray:
-        """Correlation matrix itself."""
 
     @property
     @abstractmethod
     def _rho_bounds(self) -> tuple[float, float]:
         """Smallest and largest rho with a positive semidefinite correlation matrix."""
 
-    # -- sizes and bounds -------------------------------------------------------------------------------
     @property
-    def _n_sd(self) -> int:
-        return 1 if self.hom else self.k
-
-    @property
-    def _has_rho(self) -> bool:
-        return self.k > 1
+    def n_phi(self) -> int:
+        """One, rho, if there is more than one column."""
+        return int(self.k > 1)
 
     @property
-    def n_par(self) -> int:
-        """Number of standard deviations, plus one for rho."""
-        return self._n_sd + self._has_rho
+    def phi_start(self) -> FloatArray:
+        """No correlation."""
+        return np.zeros(self.n_phi)
 
     @property
-    def start(self) -> FloatArray:
-        """Unit standard deviations, no correlation."""
-        return self._joined(np.ones(self._n_sd), 0.0)
+    def phi_bounds(self) -> tuple[FloatArray, FloatArray]:
+        """Bounds of rho."""
+        low, high = self._rho_bounds
+        return np.full(self.n_phi, low), np.full(self.n_phi, high)
 
     @property
-    def lower(self) -> FloatArray:
-        """Zero for standard deviations, the smallest possible rho."""
-        return self._joined(np.zeros(self._n_sd), self._rho_bounds[0])
-
-    @property
-    def upper(self) -> FloatArray:
-        """Unbounded standard deviations, rho = 1."""
-        return self._joined(np.full(self._n_sd, np.inf), self._rho_bounds[1])
-
-    @property
-    def sign_free(self) -> NDArray[np.bool_]:
-        """A common SD (one SD of several has a sign that matters: it would turn correlations around)."""
-        return self._joined(np.full(self._n_sd, float(self._n_sd == 1)), 0.0).astype(bool)
-
-    def _joined(self, sd: FloatArray, rho: float) -> FloatArray:
-        return np.append(sd, rho) if self._has_rho else sd
-
-    def _split(self, par: ArrayLike) -> tuple[FloatArray, float]:
-        """SDs, one per column, and rho."""
-        vector = self._checked(par, self.n_par, "par")
-        sd = np.broadcast_to(vector[: self._n_sd], self.k)
-        return sd, float(vector[-1]) if self._has_rho else 0.0
-
-    def undetermined(self, par: ArrayLike, tol: float) -> NDArray[np.bool_]:
-        """The correlation, where fewer than two standard deviations are positive."""
-        sd, _ = self._split(par)
-        nothing = self._has_rho and np.sum(np.abs(sd) > tol) < 2
-        return self._joined(np.zeros(self._n_sd), float(nothing)).astype(bool)
-
-    def interior(self, par: ArrayLike) -> FloatArray:
-        """Return ``par`` with rho moved, if necessary, to distance ``EDGE`` from its bounds."""
-        vector = self._checked(par, self.n_par, "par")
-        if self._has_rho:
-            low, high = self._rho_bounds
-            vector[-1] = min(max(vector[-1], low + EDGE), high - EDGE)
-        return vector
-
-    # -- par -> T ---------------------------------------------------------------------------------------
-    def factor(self, par: ArrayLike) -> FloatArray:
-        """T = diag(SD) R(rho)."""
-        sd, rho = self._split(par)
-        return sd[:, None] * self._root(rho)
-
-    def d_factor(self, par: ArrayLike) -> FloatArray:
-        """Rows of R for the SDs, diag(SD) dR/drho for rho; rho as in :meth:`interior`."""
-        sd, rho = self._split(self.interior(par))
-        dT = np.zeros((self.n_par, self.k, self.k))
-        if self.hom:
-            dT[0] = self._root(rho)
-        else:
-            every = np.arange(self.k)
-            dT[every, every] = self._root(rho)
-        if self._has_rho:
-            dT[-1] = sd[:, None] * self._d_root(rho)
-        return dT
+    def phi_names(self) -> tuple[str, ...]:
+        """The name ``rho``."""
+        return ("rho",) * self.n_phi
 
     # -- theta -> par -----------------------------------------------------------------------------------
     def par_from_theta(self, theta: ArrayLike) -> FloatArray:
@@ -148,8 +73,7 @@ class _Correlated(Structure):
         """
         T = self._rows_from_theta(self._checked(theta, self.n_theta, "theta"))
         sd = np.sqrt(np.sum(T * T, axis=1))
-        rho = self._rho_from_rows(T, sd) if self._has_rho else 0.0
-        return self._joined(sd[: self._n_sd], rho)
+        return np.append(sd[: self.n_sd], [self._rho_from_rows(T, sd)] if self.n_phi else [])
 
     def _rows_from_theta(self, theta: FloatArray) -> FloatArray:
         """Rows of T that stand in theta completely: all, or the first two of a homogeneous structure."""
@@ -169,35 +93,6 @@ class _Correlated(Structure):
     def _rho_from_row(self, r: FloatArray, row: int) -> float:
         """Rho from one row of R, not the first."""
 
-    # -- names ------------------------------------------------------------------------------------------
-    def par_names(self, label: str, columns: Sequence[str]) -> tuple[str, ...]:
-        """``label.sd`` (``hom``) or ``label.sd.column``, then ``label.rho``."""
-        sds = [f"{label}.sd"] if self.hom else [f"{label}.sd.{column}" for column in columns]
-        return (*sds, *([f"{label}.rho"] if self._has_rho else []))
-
-    # -- reading the result -----------------------------------------------------------------------------
-    def is_singular(self, par: ArrayLike, tol: float = 1e-4) -> bool:
-        """Whether an SD is below ``tol`` or rho within ``tol`` of a bound."""
-        sd, rho = self._split(par)
-        low, high = self._rho_bounds
-        on_edge = self._has_rho and (rho - low < tol or high - rho < tol)
-        return bool(np.any(np.abs(sd) < tol) or on_edge)
-
-    def fold(self, par: ArrayLike) -> FloatArray:
-        """Turn all SDs positive; SDs of different signs have no canonical equivalent and are refused."""
-        vector = self._checked(par, self.n_par, "par")
-        sd = vector[: self._n_sd]
-        if np.any(sd < 0.0) and np.any(sd > 0.0):
-            message = f"standard deviations of a {self.name} structure must not differ in sign: {sd.tolist()}"
-            raise ArgumentError(message, sd=sd.tolist())
-        vector[: self._n_sd] = np.abs(sd)
-        return vector
-
-    def sd_corr(self, par: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """SDs and the correlation matrix that rho defines (also where an SD is zero)."""
-        sd, rho = self._split(self.fold(par))
-        return sd.copy(), self._correlation(rho)
-
 
 def _first_entries_by_columns(k: int, n_columns: int, rows_each: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Entries of the lower triangle in the first columns, at most ``rows_each`` of each column."""
@@ -214,12 +109,14 @@ class CompoundSymmetry(_Correlated):
 
     @property
     def _rho_bounds(self) -> tuple[float, float]:
-        return (-1.0 / (self.k - 1) if self._has_rho else 0.0), 1.0
+        return (-1.0 / (self.k - 1) if self.k > 1 else 0.0), 1.0
 
     def _theta_entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return _first_entries_by_columns(self.k, self.k, 2 if self.hom else self.k)
 
-    def _root(self, rho: float) -> FloatArray:
+    def root(self, phi: FloatArray) -> FloatArray:
+        """R(rho)."""
+        (rho,) = phi
         R = np.eye(self.k)
         R[1:, 0] = rho
         for j in range(1, self.k):
@@ -229,7 +126,9 @@ class CompoundSymmetry(_Correlated):
                 R[j + 1 :, j] = rho * np.sqrt(below2)
         return R
 
-    def _d_root(self, rho: float) -> FloatArray:
+    def d_root(self, phi: FloatArray) -> FloatArray:
+        """Derivative dR/drho, for rho strictly inside its bounds."""
+        (rho,) = phi
         dR = np.zeros((self.k, self.k))
         dR[1:, 0] = 1.0
         for j in range(1, self.k):
@@ -237,9 +136,11 @@ class CompoundSymmetry(_Correlated):
             d_diagonal2, d_below2 = _d_cs_squares(rho, j)
             dR[j, j] = d_diagonal2 / (2.0 * np.sqrt(diagonal2))
             dR[j + 1 :, j] = np.sqrt(below2) + rho * d_below2 / (2.0 * np.sqrt(below2))
-        return dR
+        return dR[None]
 
-    def _correlation(self, rho: float) -> FloatArray:
+    def correlation(self, phi: FloatArray) -> FloatArray:
+        """Correlation matrix itself."""
+        (rho,) = phi
         return np.where(np.eye(self.k, dtype=bool), 1.0, rho)
 
     def _rho_from_row(self, r: FloatArray, row: int) -> float:
@@ -279,21 +180,27 @@ class AR1(_Correlated):
     def _theta_entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return _first_entries_by_columns(self.k, 2 if self.hom else self.k, self.k)
 
-    def _root(self, rho: float) -> FloatArray:
+    def root(self, phi: FloatArray) -> FloatArray:
+        """R(rho)."""
+        (rho,) = phi
         R = np.where(self._lag >= 0, rho ** np.maximum(self._lag, 0), 0.0)
         R[:, 1:] *= np.sqrt((1.0 - rho) * (1.0 + rho))
         return R
 
-    def _d_root(self, rho: float) -> FloatArray:
+    def d_root(self, phi: FloatArray) -> FloatArray:
+        """Derivative dR/drho, for rho strictly inside its bounds."""
+        (rho,) = phi
         lag = np.maximum(self._lag, 0)
         power = np.where(self._lag >= 0, rho**lag, 0.0)
         slope = lag * rho ** np.maximum(lag - 1, 0)
         root = np.sqrt((1.0 - rho) * (1.0 + rho))
         dR = slope.copy()
         dR[:, 1:] = slope[:, 1:] * root - power[:, 1:] * (rho / root)
-        return dR
+        return dR[None]
 
-    def _correlation(self, rho: float) -> FloatArray:
+    def correlation(self, phi: FloatArray) -> FloatArray:
+        """Correlation matrix itself."""
+        (rho,) = phi
         return rho ** np.abs(self._lag)
 
     def _rho_from_row(self, r: FloatArray, row: int) -> float:

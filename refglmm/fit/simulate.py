@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from refglmm.covariance import make_structure
+from refglmm.covariance import term_structures
 from refglmm.errors import ArgumentError, SimulationError, SimulationWarning, warn
 from refglmm.families.registry import get_family
 from refglmm.fit.parameters import (
@@ -471,7 +471,7 @@ def _trials(formula: Formula, data: Any, env: Mapping[str, Any] | None, weights:
 def _design_source(design: Design, family: Family, params: Mapping[str, Any]) -> ResponseSource:
     """What a design and parameters draw from: all random effects anew."""
     given = check_given(params)
-    structures = tuple(make_structure(term.structure, term.k, term.hom) for term in design.terms)
+    structures = term_structures(design.terms)
     pairs = zip(structures, design.terms, strict=True)
     names = [name for structure, term in pairs for name in structure.par_names(term.label, term.columns)]
     par = given_par(given, structures, names, None if names else np.empty(0))

@@ -31,7 +31,11 @@ ONE_CORRELATION = ("cs", "ar1")
 
 @dataclass(frozen=True)
 class TermVarCorr:
-    """One term: ``cov`` and ``corr`` of shape (k, k), ``sd`` of shape (k,); read-only arrays."""
+    """One term: ``cov`` and ``corr`` of shape (k, k), ``sd`` of shape (k,); read-only arrays.
+
+    ``reported`` are the structure's own values by name: a range, a rate, the correlation of each lag. ``brief``: they
+    and the first standard deviation say everything.
+    """
 
     label: str
     group: str
@@ -40,19 +44,35 @@ class TermVarCorr:
     cov: NDArray[np.float64]
     sd: NDArray[np.float64]
     corr: NDArray[np.float64]
+    reported: tuple[tuple[str, float], ...] = ()
+    brief: bool = False
 
     def frame(self) -> pd.DataFrame:
         """Covariance matrix with names."""
         return pd.DataFrame(self.cov.copy(), index=list(self.columns), columns=list(self.columns))
 
-    def shown_correlations(self) -> list[list[float]]:
-        """Correlations to print beside each column: the lower triangle, or one number for cs and ar1."""
+    def shown_columns(self) -> tuple[str, ...]:
+        """Columns to print: all, or the first of those that have the same standard deviation."""
+        if not self.brief or len(self.columns) == 1:
+            return self.columns
+        return (f"{self.columns[0]} ... ({len(self.columns)}, {self.structure})",)
+
+    def shown_correlations(self) -> list[list[float | str]]:
+        """Correlations to print beside each column: the lower triangle, one number for cs and ar1, one lag for toep."""
         k = len(self.columns)
+        if self.brief:
+            return [[f"{name} = {value:.4g}" for name, value in self.reported]]
+        if self.structure == "toep":
+            return [[float(self.corr[i, 0])] if i else [] for i in range(k)]
         if self.structure == "diag" or k == 1:
             return [[] for _ in range(k)]
         if self.structure in ONE_CORRELATION:
             return [[float(self.corr[1, 0])] if i == 0 else [] for i in range(k)]
         return [[float(r) for r in self.corr[i, :i]] for i in range(k)]
+
+    def shown_sd(self) -> list[float]:
+        """Standard deviations of the columns that are printed."""
+        return [float(x) for x in self.sd[: len(self.shown_columns())]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +120,7 @@ class VarCorr:
 
     def cells(self, components: Sequence[str], digits: int) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the printed table, numbers of a column padded to one width."""
-        sd = [float(x) for term in self.terms for x in term.sd]
+        sd = [x for term in self.terms for x in term.shown_sd()]
         sd += [] if self.residual_sd is None else [self.residual_sd]
         values = {"Variance": np.square(sd), "Std.Dev.": np.array(sd)}
         numbers = [_same_width(format_numbers(values[name], digits)) for name in components]
@@ -115,7 +135,8 @@ class VarCorr:
         return header, rows
 
     def _row_names(self) -> list[tuple[str, str]]:
-        names = [(term.label if i == 0 else "", column) for term in self.terms for i, column in enumerate(term.columns)]
+        shown = [(term.label, term.shown_columns()) for term in self.terms]
+        names = [(label if i == 0 else "", column) for label, columns in shown for i, column in enumerate(columns)]
         return names + ([] if self.residual_sd is None else [("Residual", "")])
 
     def to_string(self, components: Sequence[str] = ("Std.Dev.",), digits: int = 5) -> str:
@@ -137,9 +158,13 @@ class VarCorr:
         return html_block([html_table(header, rows)])
 
 
-def _correlation_texts(rows: list[list[float]]) -> list[list[str]]:
-    """Two decimals, no negative zero, one width for all."""
-    texts = [[{"-0.00": "0.00", "nan": "NaN"}.get(f"{r:.2f}", f"{r:.2f}") for r in row] for row in rows]
+def _correlation_texts(rows: list[list[float | str]]) -> list[list[str]]:
+    """Two decimals, no negative zero, one width for all; texts as they are."""
+
+    def text(r: float | str) -> str:
+        return r if isinstance(r, str) else {"-0.00": "0.00", "nan": "NaN"}.get(f"{r:.2f}", f"{r:.2f}")
+
+    texts = [[text(r) for r in row] for row in rows]
     width = max((len(text) for row in texts for text in row), default=0)
     return [[text.rjust(width) for text in row] for row in texts]
 
@@ -176,6 +201,8 @@ def varcorr(fit: FittedModel) -> VarCorr:
             cov=factor @ factor.T,
             sd=scale * np.asarray(sd, dtype=float),
             corr=np.array(corr, dtype=float),
+            reported=tuple(structure.reported(par).items()),
+            brief=structure.brief,
         )
         for array in (entry.cov, entry.sd, entry.corr):
             array.setflags(write=False)

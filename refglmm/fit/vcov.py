@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, NotAvailableError, VcovWarning, warn
 from refglmm.fit.ranef import posterior_scale
-from refglmm.fit.varcorr import term_factors
+from refglmm.fit.varcorr import split_par, term_factors
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -62,9 +62,13 @@ def rx_covariance(fit: FittedModel) -> FloatArray:
 
 
 def free_parameters(fit: FittedModel) -> NDArray[np.bool_]:
-    """Which rows of the Hessian stay: all but the covariance parameters on their boundary."""
+    """Which rows of the Hessian stay: all but covariance parameters on their boundary, or without any effect."""
     boundary = set(fit.optimum.certificate.boundary)
-    return np.array([name not in boundary for name in fit.optimum.names])
+    free = np.array([name not in boundary for name in fit.optimum.names])
+    unfelt = [s.undetermined(par, 0.0) for s, par in zip(fit.structures, split_par(fit), strict=True)]
+    held = np.concatenate([*unfelt, np.empty(0, dtype=bool)])
+    free[: held.size] &= ~held
+    return free
 
 
 def invert_scaled(matrix: FloatArray) -> FloatArray:

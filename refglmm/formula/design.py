@@ -1,6 +1,6 @@
 """Model frame -> design: X, the random terms with their levels and columns, and all that new data needs.
 
-Place in the reading order: last of ``formula``, after :mod:`refglmm.formula.matrix`; ``covariance`` and
+Place in the reading order: last of ``formula``, after :mod:`refglmm.formula.term_data`; ``covariance`` and
 ``likelihood`` come next and use only what :class:`Design` holds.
 
 Z is stored by term: row i of term t has its k values ``Z[i]`` in the columns of level ``codes[i]``. The
@@ -43,7 +43,11 @@ from refglmm.formula.expressions import name_text, names_in, parse_expression
 from refglmm.formula.frame import ModelFrame, evaluate_new
 from refglmm.formula.grammar import RandomTerm, expand_terms, group_atoms
 from refglmm.formula.matrix import ModelMatrix, make_matrix
+from refglmm.formula.term_data import NOTHING, TermData, term_data
 from refglmm.formula.values import Column, as_factor, as_numeric
+
+#: Structures (and ``hom``) for which Sigma + sigma^2 I is a covariance of the same structure.
+CLOSED = {("diag", False), ("diag", True), ("cs", True), ("toep", True)}
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -171,6 +175,8 @@ class TermDesign:
         Their values.
     structure, hom : str, bool
         Covariance structure.
+    data : TermData
+        What the structure knows of the columns besides their number.
     term : RandomTerm
         What it came from.
     """
@@ -185,6 +191,7 @@ class TermDesign:
     term: RandomTerm
     grouping: Grouping = field(repr=False)
     matrix: ModelMatrix = field(repr=False)
+    data: TermData = field(default=NOTHING, repr=False)
 
     @property
     def levels(self) -> pd.Index:
@@ -504,13 +511,16 @@ def _random_terms(frame: ModelFrame, mode: str, control: Checks) -> tuple[TermDe
             f"NA in Z: grouping factor {', '.join(absent)} has missing values; drop these rows",
             groups=tuple(absent),
         )
-    sizes = {grouping.name: len(grouping.level_names) for grouping, _ in groupings.values()}
+    needing = {term.group for term in frame.formula.random if not term.hom}  # others have one SD for many columns
+    sizes = {g.name: len(g.level_names) for group, (g, _) in groupings.items() if group in needing}
     check_levels(sizes, frame.n, control)
     built = []
     for term in frame.formula.random:
         grouping, codes = groupings[term.group]
         built.append(_term_design(term, grouping, codes, frame))
     _note_split_factors(built)
+    if control.is_lmm and not frame.has_weights:
+        _note_confounded(built)
     if all(term.structure == "us" for term in built):
         check_effects([(str(t.term), t.q) for t in built], frame.n, control)
     ordered = [built[i] for i in term_order([t.n_levels for t in built], mode)]
@@ -535,6 +545,7 @@ def _term_design(term: RandomTerm, grouping: Grouping, codes: np.ndarray, frame:
         term=term,
         grouping=grouping,
         matrix=matrix,
+        data=term_data(term, matrix, frame.env),
     )
 
 
@@ -554,6 +565,23 @@ def _note_split_factors(terms: list[TermDesign]) -> None:
                 factors=tuple(met),
             )
         )
+
+
+def _note_confounded(terms: list[TermDesign]) -> None:
+    """Say which terms of a linear model have nothing to tell their variances from that of the residuals."""
+    for term in terms:
+        indicators = np.all(np.isin(term.Z, (0.0, 1.0))) and np.all(term.Z.sum(axis=1) == 1.0)
+        if term.k == 1 or not indicators or (term.structure, term.hom) not in CLOSED:
+            continue
+        effects = term.codes.astype(np.int64) * term.k + term.Z.argmax(axis=1)
+        if np.unique(effects).size == effects.size:
+            warn(
+                FormulaWarning(
+                    f"{term.term} has one row for each of its effects, and Sigma + sigma^2 I is a covariance of the "
+                    "same structure: only their sum is determined; use one that decays (ar1, ou, exp)",
+                    term=str(term.term),
+                )
+            )
 
 
 def term_order(n_levels: list[int], mode: str) -> list[int]:

@@ -6,7 +6,8 @@ Place in the reading order: after :mod:`refglmm.formula.expressions` (trees), be
 What a formula means (Bates et al. 2015, "Fitting linear mixed-effects models using lme4", section 2, and R's
 ``help("formula")``):
 
-- ``lhs ~ fixed + (expr | group)``; bars stand inside parentheses or inside ``us() diag() cs() ar1()``.
+- ``lhs ~ fixed + (expr | group)``; bars stand inside parentheses or inside the name of a covariance structure,
+  ``us() diag() cs() ar1() toep() ou() exp() gau() mat() rr() propto() equalto()`` (``exp`` with a bar is a structure).
 - a group ``a/b`` stands for ``b:a`` and ``a``; ``a*b`` for ``a``, ``b``, ``a:b``; ``a+b`` for one term each.
 - ``(x + f || g)`` is split by *formula term* into ``(1 | g) + (0 + x | g) + (0 + f | g)``.
 - a fixed part (and each ``expr``) is a set of terms; a term is a set of variables, stored as a bit mask.
@@ -37,8 +38,32 @@ from refglmm.formula.expressions import (
     walk,
 )
 
-STRUCTURES = ("us", "diag", "cs", "ar1")
-_DEFAULT_HOM = {"us": False, "diag": False, "cs": False, "ar1": True}
+#: Covariance structures, and whether their columns share one standard deviation unless ``hom=`` says otherwise.
+_DEFAULT_HOM = {
+    "us": False,
+    "diag": False,
+    "cs": False,
+    "ar1": True,
+    "toep": False,
+    "ou": True,
+    "exp": True,
+    "gau": True,
+    "mat": True,
+    "rr": False,
+    "propto": True,
+    "equalto": True,
+}
+#: Other names of some, as glmmTMB has them: the structure and ``hom``.
+_SYNONYMS = {
+    "homdiag": ("diag", True),
+    "homcs": ("cs", True),
+    "homtoep": ("toep", True),
+    "hetar1": ("ar1", False),
+}
+STRUCTURES = (*_DEFAULT_HOM, *_SYNONYMS)
+#: Structures that take ``hom=``.
+_WITH_HOM = ("diag", "cs", "ar1", "toep")
+_DEFAULT_RANK = 2
 # A crossing of 14 variables has 16383 terms: nobody means that, and the time doubles with each further one.
 _MAX_TERMS = 10_000
 
@@ -54,9 +79,13 @@ class RandomTerm:
     group : str
         R text of the grouping factor: variables joined by ``:``.
     structure : str
-        ``"us"``, ``"diag"``, ``"cs"`` or ``"ar1"``.
+        Name of the covariance structure.
     hom : bool
         One standard deviation shared by all columns.
+    rank : int
+        Rank of ``rr``; 0 for the others.
+    matrix : str
+        Name of the known covariance matrix of ``propto`` and ``equalto``; empty for the others.
     split : bool
         True if the term came out of a double bar (not compared: the expanded text does not show it).
     """
@@ -65,12 +94,18 @@ class RandomTerm:
     group: str
     structure: str = "us"
     hom: bool = False
+    rank: int = 0
+    matrix: str = ""
     split: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         inside = f"{self.expression} | {self.group}"
         if self.structure == "us":
             return f"({inside})"
+        if self.structure == "rr":
+            return f"rr({inside}, d = {self.rank})"
+        if self.matrix:
+            return f"{self.structure}({inside}, {self.matrix})"
         if self.hom == _DEFAULT_HOM[self.structure]:
             return f"{self.structure}({inside})"
         return f"{self.structure}({inside}, hom = {'TRUE' if self.hom else 'FALSE'})"
@@ -418,7 +453,7 @@ class _Parts:
     def special(self, piece: Node) -> None:
         bar = _bar(piece)
         if bar is not None:
-            self.random += _random_terms(bar, "us", None, self.double_bar)
+            self.random += _random_terms(bar, "us", False, self.double_bar)
         elif isinstance(piece, Call) and piece.function == "offset":
             self.offsets.append(deparse(_only_argument(piece)))
         elif isinstance(piece, Call):
@@ -449,19 +484,49 @@ def _structured(call: Call) -> list[RandomTerm]:
     text = deparse(call)
     if bar.op == "||":
         raise FormulaError(f"'||' inside {call.function}() has no meaning; use '|' in {text}", piece=text)
-    hom = None
-    if len(call.args) > 1:
-        name, value = call.args[1]
-        if len(call.args) > 2 or name not in (None, "hom") or call.function == "us":
-            allowed = "no further argument" if call.function == "us" else "one further argument, hom="
-            raise FormulaError(f"{call.function}(expr | group) takes {allowed}: {text}", piece=text)
-        if not isinstance(value, Constant) or value.text not in ("TRUE", "FALSE"):
-            raise FormulaError(f"hom= must be TRUE or FALSE, written out: {text}", piece=deparse(value))
-        hom = value.text == "TRUE"
-    return _random_terms(bar, call.function, hom, "split")
+    structure, hom = _SYNONYMS.get(call.function, (call.function, _DEFAULT_HOM.get(call.function, False)))
+    further = _further_argument(call, text)
+    rank, matrix = _DEFAULT_RANK if structure == "rr" else 0, ""
+    match further:
+        case bool():
+            hom = further
+        case int():
+            rank = further
+        case str():
+            matrix = further
+    return _random_terms(bar, structure, hom, "split", rank=rank, matrix=matrix)
 
 
-def _random_terms(bar: Binary, structure: str, hom: bool | None, double_bar: str) -> list[RandomTerm]:
+def _further_argument(call: Call, text: str) -> bool | int | str | None:
+    """What stands after the bar: ``hom = TRUE``, ``d = 2`` or the name of a matrix, as the structure has it."""
+    name = call.function
+    key = "hom" if name in _WITH_HOM else "d" if name == "rr" else "V" if name in ("propto", "equalto") else ""
+    allowed = {"": "no further argument", "V": "the name of a matrix as second argument"}.get(
+        key, f"one further argument, {key}="
+    )
+    given = call.args[1:]
+    if len(given) > 1 or (given and (not key or given[0][0] not in (None, key))) or (key == "V" and not given):
+        raise FormulaError(f"{name}(expr | group) takes {allowed}: {text}", piece=text)
+    if not given:
+        return None
+    match key, given[0][1]:
+        case "hom", Constant("TRUE" | "FALSE" as truth):
+            return truth == "TRUE"
+        case "d", Number(d) if d >= 1 and d % 1 == 0:
+            return int(d)
+        case "V", Name(matrix):
+            return matrix
+    must = {
+        "hom": "be TRUE or FALSE, written out",
+        "d": "be a whole number >= 1",
+        "V": "be a name (of a matrix in env)",
+    }
+    raise FormulaError(f"{key}= must {must[key]}: {text}", piece=deparse(given[0][1]))
+
+
+def _random_terms(
+    bar: Binary, structure: str, hom: bool, double_bar: str, *, rank: int = 0, matrix: str = ""
+) -> list[RandomTerm]:
     expression, text = deparse(bar.left), deparse(bar)
     if any(isinstance(n, Name) and n.name == "." for n in walk(bar)):
         raise FormulaError(f"'.' has no meaning inside a random term: ({text})", piece=text)
@@ -475,9 +540,8 @@ def _random_terms(bar: Binary, structure: str, hom: bool | None, double_bar: str
         structure = "diag"
     elif bar.op == "||":
         expressions, split = [*(["1"] if terms.intercept else []), *(f"0 + {t}" for t in terms.labels)], True
-    resolved = _DEFAULT_HOM[structure] if hom is None else hom
     groups = [":".join(group) for group in _groups(bar.right)]
-    return [RandomTerm(e, group, structure, resolved, split) for e in expressions for group in groups]
+    return [RandomTerm(e, group, structure, hom, rank, matrix, split) for e in expressions for group in groups]
 
 
 def _groups(node: Node) -> list[tuple[str, ...]]:

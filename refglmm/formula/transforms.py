@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from refglmm.errors import DataError, FormulaError
-from refglmm.formula.values import Factor, Logical, Matrix, Value, as_factor, as_numeric, scalar_label
+from refglmm.formula.values import Factor, Logical, Matrix, Value, as_factor, as_numeric, number_labels, scalar_label
 
 State = Any
 
@@ -113,6 +113,23 @@ def _relevel(x: Value, ref: Value) -> Factor:
     return Factor(f.recode(levels), levels, f.ordered)
 
 
+def _num_factor(*coordinates: Value) -> Factor:
+    """Levels ``(x,y)``, as glmmTMB's numFactor names them, sorted by the first coordinate, then the next."""
+    if not coordinates:
+        raise FormulaError("numFactor() needs one column or more")
+    columns = [np.asarray(as_numeric(x, "numFactor()")) for x in coordinates]
+    if any(column.ndim != 1 for column in columns):
+        raise DataError("numFactor() takes columns, not constants")
+    x = np.column_stack(columns)
+    known = np.isfinite(x).all(axis=1)
+    places, which = np.unique(x[known], axis=0, return_inverse=True)
+    codes = np.full(len(x), -1, dtype=np.int32)
+    codes[known] = which.ravel()
+    parts = [number_labels(values)[at.ravel()] for values, at in (np.unique(p, return_inverse=True) for p in places.T)]
+    labels = [f"({','.join(row)})" for row in zip(*parts, strict=True)]
+    return Factor(codes, np.array(labels, dtype=object))
+
+
 def _extreme(name: str, ufunc: Any) -> Callable[..., Value]:
     def call(*args: Value) -> Value:
         return ufunc.reduce(np.broadcast_arrays(*(as_numeric(a, name) for a in args)))
@@ -164,6 +181,7 @@ PLAIN |= {
     "factor": _factor,
     "ordered": _ordered,
     "relevel": _relevel,
+    "numFactor": _num_factor,
     "pmin": _extreme("pmin()", np.minimum),
     "pmax": _extreme("pmax()", np.maximum),
 }

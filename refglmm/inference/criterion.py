@@ -168,7 +168,7 @@ def _scale(fit: FittedModel, x: FloatArray) -> FloatArray:
     """Standard deviations as large as they are, coefficients by their standard errors, logarithms of shapes by one."""
     problem = fit.problem
     unit = problem.natural_unit * (fit.sigma if fit.is_lmm else 1.0)
-    unit = np.where(np.isinf(problem.par_upper), unit, 1.0)
+    unit = np.where(problem.par_in_sd_units, unit, 1.0)
     par = problem.fold(x[: problem.n_par])
     return np.concatenate([par_scale(problem, par, unit), np.asarray(fit.se), np.ones(problem.n_phi)])
 

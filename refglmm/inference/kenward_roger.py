@@ -111,7 +111,7 @@ def linear_components(structure: Structure) -> FloatArray:
     Raises
     ------
     NotAvailableError
-        For cs and ar1, where the covariances are products of parameters.
+        For all others but us and diag, where the covariances are products or powers of parameters.
     """
     k = structure.k
     if structure.name == "diag" or k == 1:

@@ -9,8 +9,9 @@ with :math:`T_i` the rows of the term's factor. In a linear mixed model T is her
 what the optimiser sees), so that nothing changes its meaning between families.
 
 Rows are named as in lme4's ``confint``: ``sd_(Intercept)|herd``, ``cor_Days.(Intercept)|Subject``, ``sigma``. Terms of
-one correlation have ``rho|group``; of one standard deviation ``sd|group``. They stand in lme4's order, too: by columns
-of T, then sigma (or the family's shape), then the coefficients.
+one correlation have ``rho|group``; of one standard deviation ``sd|group``; others their own parameters by name:
+``range|group``, ``pacf1|group``, and the loadings ``loading_Days.1|group`` of a reduced rank. They stand in lme4's
+order, too: by columns of T, then sigma (or the family's shape), then the coefficients.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
-from refglmm.families.shape_scales import ShapeScale
+from refglmm.families.shape_scales import LogScale, ShapeScale
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+#: Structures whose parameters are entries of T.
+SIGNED = ("us", "rr")
 #: Names that stand for all variance parameters and for all coefficients.
 ALL_VARIANCE, ALL_FIXED = "theta_", "beta_"
 
@@ -44,9 +47,10 @@ class Parameter:
     Attributes
     ----------
     name : str
-    kind : {"sd", "cor", "sigma", "shape", "beta"}
+    kind : {"sd", "cor", "log", "pacf", "loading", "scale", "sigma", "shape", "beta"}
+        "log": a positive parameter of a term that x holds as its logarithm; "scale": the factor of a known covariance.
     index : int or None
-        Where it stands in x = (par, beta, log phi), if it is a coordinate of x (shape and sigma: its logarithm).
+        Where it stands in x = (par, beta, log phi), if it is a coordinate of x (log, shape, sigma: its logarithm).
     term : int or None
         Random-effects term of a standard deviation or correlation.
     rows : tuple of int
@@ -54,7 +58,7 @@ class Parameter:
     lower, upper : float
         Bounds of its value.
     scale : ShapeScale or None
-        Of a shape parameter: where it is estimated.
+        Where a shape parameter, or one of kind "log", is estimated.
     """
 
     name: str
@@ -81,6 +85,11 @@ class Parameter:
             return inner if self.scale is None else self.scale.natural(np.asarray(inner))
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is a term's own parameter, neither a standard deviation nor a correlation."""
+        return self.kind in ("log", "pacf", "loading", "scale")
+
+    @property
     def is_fixed(self) -> bool:
         """Whether it is a coefficient."""
         return self.kind == "beta"
@@ -104,15 +113,35 @@ def _of_term(t: int, design: TermDesign, structure: Any, first: int) -> list[Par
     label, columns = design.label, list(design.columns)
     if structure.name == "us":
         return _unstructured(t, label, columns, first)
+    if structure.name == "rr":
+        return _loadings(t, label, columns, structure, first)
+    if structure.data.matrix:
+        return [Parameter(f"sd|{label}", "scale", first, t, (), 0.0, np.inf)] * structure.n_par
     n_sd = 1 if structure.hom else structure.k
     found = []
     for i in range(n_sd):
         name = f"sd|{label}" if structure.hom and structure.k > 1 else f"sd_{columns[i]}|{label}"
         found.append(Parameter(name, "sd", first + i, t, (i,), 0.0, np.inf))
-    if structure.n_par > n_sd:
-        low, high = float(structure.lower[-1]), float(structure.upper[-1])
-        found.append(Parameter(f"rho|{label}", "cor", first + n_sd, t, (0, 1), low, high))
+    for j in range(n_sd, structure.n_par):
+        name, low, high = structure.par_names("", columns)[j][1:], float(structure.lower[j]), float(structure.upper[j])
+        if structure.logarithms[j]:
+            found.append(
+                Parameter(f"{name.removeprefix('log_')}|{label}", "log", first + j, t, (), 0.0, np.inf, LogScale())
+            )
+        elif name == "rho":
+            found.append(Parameter(f"rho|{label}", "cor", first + j, t, (0, 1), low, high))
+        else:
+            found.append(Parameter(f"{name}|{label}", "pacf", first + j, t, (), low, high))
     return found
+
+
+def _loadings(t: int, label: str, columns: Sequence[str], structure: Any, first: int) -> list[Parameter]:
+    """Entries of T of a reduced rank, by columns; the latent variables count from 1."""
+    entries = zip(*structure.theta_entries, structure.lower, strict=True)
+    return [
+        Parameter(f"loading_{columns[i]}.{j + 1}|{label}", "loading", first + at, t, (), float(low), np.inf)
+        for at, (i, j, low) in enumerate(entries)
+    ]
 
 
 def _unstructured(t: int, label: str, columns: Sequence[str], first: int) -> list[Parameter]:
@@ -173,7 +202,7 @@ def _matching(known: Sequence[Parameter], item: Any) -> list[Parameter]:
 
 def absolute_scale(problem: Problem, sigma: float) -> FloatArray:
     """What turns par of a linear mixed model, relative to sigma, into that of Sigma itself: sigma, or 1 for a rho."""
-    return np.where(np.isinf(problem.par_upper), sigma, 1.0)
+    return np.where(problem.par_in_sd_units, sigma, 1.0)
 
 
 def full_vector(fit: FittedModel) -> FloatArray:
@@ -199,7 +228,7 @@ def values_at(problem: Problem, known: Sequence[Parameter], x: FloatArray) -> Fl
     read = [s.sd_corr(_signless(s, x[part])) for s, part in zip(problem.structures, problem.par_slices, strict=True)]
     values = np.empty(len(known))
     for k, parameter in enumerate(known):
-        if parameter.term is None:
+        if parameter.term is None or parameter.is_own:
             values[k] = parameter.outer(x[parameter.index])
         else:
             sd, corr = read[parameter.term]
@@ -208,8 +237,8 @@ def values_at(problem: Problem, known: Sequence[Parameter], x: FloatArray) -> Fl
 
 
 def _signless(structure: Any, par: FloatArray) -> FloatArray:
-    """``par`` as ``sd_corr`` takes it: only an unstructured term may hold negative entries."""
-    return par if structure.name == "us" else np.where(np.isinf(structure.upper), np.abs(par), par)
+    """``par`` as ``sd_corr`` takes it: standard deviations not negative (other entries of T have a sign)."""
+    return np.where(structure.lower == 0.0, np.abs(par), par) if structure.name not in SIGNED else par
 
 
 def estimates(fit: FittedModel) -> pd.Series:

@@ -234,7 +234,7 @@ class _Walk:
         aim = self.cutoff / STEPS
         if np.isfinite(self.start.slope):
             return aim / self.start.slope
-        if self.parameter.kind == "cor":
+        if self.parameter.kind in ("cor", "pacf"):
             return FIRST_STEP
         k = self.parameter.index
         scale = self.found.scale

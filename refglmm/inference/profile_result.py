@@ -132,7 +132,7 @@ class Curve:
         for k, other in ((0, 1), (-1, -2)):
             if np.isnan(slope[k]):
                 secant = (self.zeta[other] - self.zeta[k]) / (self.inner[other] - self.inner[k])
-                slope[k] = np.inf if self.parameter.kind == "cor" and self.zeta[k] == 0.0 else secant
+                slope[k] = np.inf if self.parameter.kind in ("cor", "pacf") and self.zeta[k] == 0.0 else secant
         return np.where(np.isnan(slope), np.gradient(self.zeta, self.inner), slope)
 
     def _crossing(self, z: float) -> float:
@@ -156,7 +156,7 @@ class Curve:
             return float(self.parameter.outer(found))
         bound = self.parameter.lower if z < 0 else self.parameter.upper
         reached = float(self.parameter.outer(self.inner[0 if z < 0 else -1]))
-        if reached == bound or self.parameter.kind == "shape":
+        if reached == bound or self.parameter.kind in ("shape", "log"):
             return float(bound)
         return np.nan
 

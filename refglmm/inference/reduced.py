@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm.covariance import make_structure
+from refglmm.covariance import term_structures
 from refglmm.errors import NotAvailableError
 from refglmm.formula.checks import independent_columns
 from refglmm.formula.design import Design, TermDesign
 from refglmm.formula.grammar import Formula, Terms, expand_terms
 from refglmm.formula.matrix import ModelMatrix, full_dummies, make_matrix
+from refglmm.formula.term_data import KNOWN, POSITIONED, term_data
 from refglmm.likelihood.laplace import ProfiledObjective
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.problem import build_problem
@@ -120,7 +121,20 @@ def _simpler(model: GLMM, term: TermDesign, inside: Terms, j: int) -> TermDesign
         left = Terms(left.variables, (), True)
     matrix = make_matrix(left, model.frame.columns, {})
     Z = matrix.build(model.frame.columns.__getitem__, model.frame.n)
-    return replace(term, columns=matrix.names, Z=Z, matrix=matrix, term=replace(term.term, expression=terms_text(left)))
+    written = replace(term.term, expression=terms_text(left), rank=min(term.term.rank, len(matrix.names)))
+    if written.structure in (*POSITIONED, *KNOWN):  # without its factor such a term is (1 | g)
+        written = replace(written, structure="us", hom=False, matrix="")
+    data = term_data(written, matrix, model.frame.env)
+    return replace(
+        term,
+        columns=matrix.names,
+        Z=Z,
+        structure=written.structure,
+        hom=written.hom,
+        term=written,
+        matrix=matrix,
+        data=data,
+    )
 
 
 def with_random_terms(model: GLMM, terms: tuple[TermDesign, ...]) -> GLMM:
@@ -135,7 +149,7 @@ def _with_design(model: GLMM, design: Design, formula: Formula) -> GLMM:
     frame = replace(frame, formula=replace(frame.formula, text=frame.formula.expanded))
     other = copy(model)
     other.frame, other.design = frame, replace(design, frame=frame)
-    other.structures = tuple(make_structure(t.structure, t.k, t.hom) for t in design.terms)
+    other.structures = term_structures(design.terms)
     weights = model.problem.group_weights
     other.problem = build_problem(other.design, frame, model.family, other.structures, weights)
     other.call = {**model.call, "formula": frame.formula.text}

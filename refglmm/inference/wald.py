@@ -88,16 +88,18 @@ def _say_missing(frame: pd.DataFrame, note: str) -> tuple[str, ...]:
 
 
 def _transformed(fit: FittedModel, p: Parameter, covariance: FloatArray | None, z: float) -> tuple[float, float]:
-    """The interval of a standard deviation, sigma or shape (log scale) or correlation (Fisher's z)."""
+    """The interval of a standard deviation, sigma, shape, range (log scale), correlation (Fisher's z) or loading."""
     if covariance is None:
         return np.nan, np.nan
     value, a = _value_and_slope(fit, p)
     felt = np.flatnonzero(a)  # what it does not depend on may be nan
     with np.errstate(invalid="ignore"):
         half = z * float(np.sqrt(a[felt] @ covariance[np.ix_(felt, felt)] @ a[felt]))
-        if not half > 0.0 or (p.kind == "cor" and 1.0 - abs(value) < AT_BOUND):
+        if p.kind == "loading":
+            return (value - half, value + half) if half > 0.0 else (np.nan, np.nan)
+        if not half > 0.0 or (p.kind in ("cor", "pacf") and 1.0 - abs(value) < AT_BOUND):
             return np.nan, np.nan
-        if p.kind == "cor":
+        if p.kind in ("cor", "pacf"):
             middle = np.arctanh(value)
             half = half / (1.0 - value**2)
             ends = np.tanh([middle - half, middle + half])
@@ -119,6 +121,8 @@ def _value_and_slope(fit: FittedModel, p: Parameter) -> tuple[float, FloatArray]
         return value, a
     part, par = problem.par_slices[p.term], np.array(fit.optimum.par)
     structure, scale = problem.structures[p.term], fit.sigma if fit.is_lmm else 1.0
+    if p.is_own:
+        return _own_value_and_slope(p, par, scale if fit.is_lmm else None, a)
     T, dT = structure.factor(par[part]), structure.d_factor(par[part])
     sd = np.sqrt(np.sum(T * T, axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -134,6 +138,20 @@ def _value_and_slope(fit: FittedModel, p: Parameter) -> tuple[float, FloatArray]
         d_cov = dT[:, i] @ T[j] + dT[:, j] @ T[i]
         a[part] = d_cov / (sd[i] * sd[j]) - cor * (d_sd[:, i] / sd[i] + d_sd[:, j] / sd[j])
     return cor, a
+
+
+def _own_value_and_slope(p: Parameter, par: FloatArray, sigma: float | None, a: FloatArray) -> tuple[float, FloatArray]:
+    """The same for a term's own parameter: a coordinate, times sigma of a linear model if it is in its units."""
+    assert p.index is not None
+    value = float(p.outer(par[p.index]))
+    if p.kind in ("log", "pacf"):
+        a[p.index] = value if p.kind == "log" else 1.0
+        return value, a
+    if sigma is None:
+        a[p.index] = 1.0
+        return value, a
+    a[p.index], a[-1] = sigma, sigma * value
+    return sigma * value, a
 
 
 def variance_covariance(fit: FittedModel) -> tuple[FloatArray | None, str]:

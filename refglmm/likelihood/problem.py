@@ -142,6 +142,16 @@ class Problem:
             first += structure.k
         return unit
 
+    @cached_property
+    def par_logarithms(self) -> NDArray[np.bool_]:
+        """Where par is the logarithm of a range, rate or smoothness."""
+        return np.concatenate([*(s.logarithms for s in self.structures), np.empty(0, dtype=bool)])
+
+    @cached_property
+    def par_in_sd_units(self) -> NDArray[np.bool_]:
+        """Where par is in units of the standard deviations; elsewhere it is a correlation or a logarithm."""
+        return np.concatenate([*(s.in_sd_units for s in self.structures), np.empty(0, dtype=bool)])
+
     def split(self, psi: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """psi -> (par, beta, phi), phi on its natural scale."""
         n_par, p = len(self.par_names), self.X.shape[1]
@@ -193,7 +203,9 @@ class Problem:
     def _slopes(self, par: FloatArray) -> FloatArray:
         slopes = np.zeros((self.n_par, self.layout.T_size))
         for begin, structure, part in zip(self.layout.T_start, self.structures, self.par_slices, strict=True):
-            slopes[part, begin : begin + structure.k**2] = structure.d_factor(par[part]).reshape(structure.n_par, -1)
+            slopes[part, begin : begin + structure.k**2] = structure.d_factor(par[part]).reshape(
+                structure.n_par, structure.k**2
+            )
         return slopes
 
     def chain_to_par(self, par: FloatArray, d_factors: FloatArray) -> FloatArray:

@@ -109,7 +109,7 @@ def held(stage: Stage, par: FloatArray) -> NDArray[np.bool_]:
     problem, tolerance = stage.problem, stage.control.edge_tolerance
     mask = np.zeros(stage.scale.size, dtype=bool)
     for structure, part in zip(problem.structures, problem.par_slices, strict=True):
-        mask[part] = structure.undetermined(par[part], tolerance * float(np.max(stage.scale[part])))
+        mask[part] = structure.undetermined(par[part], tolerance * float(np.max(stage.scale[part], initial=0.0)))
     return mask
 
 

@@ -25,6 +25,8 @@ FloatArray = NDArray[np.float64]
 
 #: Diagonal elements of T below this count as this where T has to be inverted.
 TINY = 1e-8
+#: Natural size of a change of the logarithm of a range, rate or smoothness.
+LOG_CHANGE = 0.5
 #: Smallest eigenvalue, relative to its blocks, of a model Hessian that is used with what stands between them.
 WELL_POSED = 0.05
 
@@ -93,7 +95,8 @@ def par_scale(problem: Problem, par: FloatArray, fallback: FloatArray) -> FloatA
     """Natural size of a change of each covariance parameter, for first steps and differences.
 
     A change of this size moves no row i of T by more than its own length, the standard deviation of column i;
-    ``fallback`` (the start) stands in for rows of length zero.
+    ``fallback`` (the start) stands in for rows of length zero. Of a logarithm it is ``LOG_CHANGE``: far from where it
+    matters T does not feel it.
     """
     scale = np.empty(par.size)
     for structure, part in zip(problem.structures, problem.par_slices, strict=True):
@@ -102,7 +105,7 @@ def par_scale(problem: Problem, par: FloatArray, fallback: FloatArray) -> FloatA
         change = row_lengths(structure.d_factor(fallback[part]))
         with np.errstate(divide="ignore"):
             scale[part] = np.where(change > 0, sd / change, np.inf).min(axis=1)
-    return scale
+    return np.where(problem.par_logarithms, LOG_CHANGE, scale)
 
 
 def row_lengths(T: FloatArray) -> FloatArray:
@@ -155,7 +158,7 @@ def _relative_change(structure: Any, par: FloatArray) -> FloatArray:
     diagonal = T.diagonal()
     regular = T + np.diag(np.where(np.abs(diagonal) < TINY, TINY, 0.0))
     change = dT / regular if structure.k == 1 else np.linalg.solve(regular, dT)
-    return (change + change.transpose(0, 2, 1)).reshape(len(dT), -1)
+    return (change + change.transpose(0, 2, 1)).reshape(len(dT), structure.k**2)
 
 
 def fixed_point_step(objective: ProfiledLinear) -> FloatArray | None:
@@ -167,11 +170,14 @@ def fixed_point_step(objective: ProfiledLinear) -> FloatArray | None:
     .. math:: T \leftarrow T\,L_S L_A^{-1}/\sqrt{\rho},\qquad L_S L_S' = S,\; L_A L_A' = A,
 
     keeps Sigma positive definite; :math:`\rho` is the same ratio for the residuals. Where a structure has fewer
-    parameters than T has entries, S and A are their diagonals. None where S or A is singular.
+    parameters than T has entries, S and A are their diagonals. None where S or A is singular, or a structure cannot
+    say which of its factors is close to a given matrix.
 
     Source: Harville (1977), section 6, for scalar terms.
     """
     problem, layout, ratio = objective.problem, objective.problem.layout, objective.degrees / objective.pwrss
+    if not all(structure.projects for structure in problem.structures):
+        return None
     factors, penalty, expected = [], 0.0, 0.0
     for structure, begin, k in zip(problem.structures, layout.T_start, layout.k, strict=True):
         T, trace, fit = (a[begin : begin + k * k].reshape(k, k) for a in (objective.T, objective.trace, objective.fit))

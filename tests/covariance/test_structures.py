@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refglmm.covariance import make_structure
-from refglmm.covariance.correlated import EDGE
+from refglmm.covariance.scaled import EDGE
 from refglmm.errors import ArgumentError
 
 KINDS = [
@@ -235,10 +235,10 @@ def test_random_round_trip(data):
     low = np.where(np.isinf(structure.lower), -10.0, structure.lower)
     high = np.where(np.isinf(structure.upper), 10.0, structure.upper)
     par = np.array([data.draw(st.floats(a, b, allow_subnormal=False)) for a, b in zip(low, high, strict=True)])
-    sds = par[: structure._n_sd] if name in ("cs", "ar1") else par
+    sds = par[: structure.n_sd] if name in ("cs", "ar1") else par
     sds[np.abs(sds) < 1e-3] = 0.0
     theta = structure.theta(par)
-    room = min(par[-1] - low[-1], high[-1] - par[-1]) if getattr(structure, "_has_rho", False) else 1.0
+    room = min(par[-1] - low[-1], high[-1] - par[-1]) if getattr(structure, "n_phi", 0) else 1.0
     # sqrt(1 - rho^2) magnifies the rounding of rho towards its bounds
     atol = 1e-9 + 10.0 * np.finfo(float).eps / np.sqrt(max(room, np.finfo(float).eps))
     np.testing.assert_allclose(structure.theta(structure.par_from_theta(theta)), theta, rtol=1e-9, atol=atol)
@@ -365,8 +365,8 @@ def test_two_columns_of_cs_and_ar1_are_the_same_model():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ArgumentError, match="unknown covariance structure 'toep'; known are us, diag, cs, ar1"):
-        make_structure("toep", 2, False)
+    with pytest.raises(ArgumentError, match="unknown covariance structure 'arma'; known are us, diag, cs, ar1, toep"):
+        make_structure("arma", 2, False)
     with pytest.raises(ArgumentError, match="at least one column, not 0"):
         make_structure("us", 0, False)
     with pytest.raises(ArgumentError, match="no homogeneous form"):

@@ -86,7 +86,7 @@ def test_ordered_factors_compare_by_level():
         ("lgo(x)", FormulaError, r"unknown function lgo\(\) in lgo\(x\); did you mean log\(\)"),
         ("__import__('os')", FormulaError, "unknown function __import__"),
         ("eval('1')", FormulaError, "unknown function eval"),
-        ("toep(x | f)", (FormulaError, DataError), "needs numbers|unknown function"),
+        ("arma(x | f)", (FormulaError, DataError), "needs numbers|unknown function"),
         ("log(x, y = 2)", FormulaError, "could not be evaluated"),
         ("poly(x, 6)", DataError, "needs more than 6 distinct values, found 6"),
         ("poly(x, 0)", FormulaError, "whole number >= 1"),
