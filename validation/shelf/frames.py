@@ -29,7 +29,7 @@ _SHIPPED: tuple[str, ...] = (
     "Contraception",
     "ohio",
 )
-_SHIPPED += ("sleepstudy", "grouseticks", "respiratory", "VerbAgg", "Arabidopsis", "Penicillin")
+_SHIPPED += ("sleepstudy", "grouseticks", "VerbAgg", "Arabidopsis", "Penicillin")
 
 
 def simulated(name: str) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def frame(label: str) -> pd.DataFrame:
         return simulated(label.removeprefix("simulated: ").split(".csv")[0])
     name = label.split("::")[1].split()[0]
     if name not in _SHIPPED:
-        raise AbsentError(f"no data set {name}")
+        raise AbsentError(f"no data set {name} (HSAUR3's respiratory trial differs from geepack's in some rows)")
     data = rg.datasets.load(name)
     return _PREPARED[name](data) if name in _PREPARED else data
 
@@ -75,20 +75,8 @@ def _sleepstudy(data: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _respiratory(data: pd.DataFrame) -> pd.DataFrame:
-    return data.assign(
-        status=data["outcome"],
-        centre=factor(data["center"].astype(int)),
-        treatment=pd.Categorical(data["treat"].map({"P": "placebo", "A": "treatment"}), ["placebo", "treatment"]),
-        gender=pd.Categorical(data["sex"].map({"F": "female", "M": "male"}), ["female", "male"]),
-        baseline=pd.Categorical(data["baseline"].map({0: "poor", 1: "good"}), ["poor", "good"]),
-        subject=data["center"].astype(str) + ":" + data["id"].astype(str),
-    )
-
-
 _PREPARED = {
     "sleepstudy": _sleepstudy,
-    "respiratory": _respiratory,
     "Owls": lambda data: data.assign(cArr=data["ArrivalTime"] - data["ArrivalTime"].mean()),
     "Contraception": lambda data: data.assign(age10=data["age"] / 10),
 }
