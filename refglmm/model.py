@@ -129,12 +129,15 @@ class GLMM:
             parse(formula, double_bar=double_bar),
             table,
             binomial=self.family.is_binomial,
+            coded=self.family.takes_codes,
             weights=weights,
             offset=offset,
             subset=subset,
             na_action=na_action,
             env=env,
         )
+        if self.frame.codes is not None:
+            self.family = self.family.with_codes(self.frame.y, self.frame.codes)
         self.table = table.used()
         self.other_response = False
         if not np.any(self.frame.weights > 0):

@@ -7,6 +7,7 @@ for), ``special``, ``links``, ``base``, then one distribution a module, ``user``
 from refglmm.families.base import Family
 from refglmm.families.beta import Beta
 from refglmm.families.binomial import Bernoulli, Binomial
+from refglmm.families.censored_normal import CensoredNormal
 from refglmm.families.gamma import Gamma
 from refglmm.families.gaussian import Gaussian
 from refglmm.families.inverse_gaussian import InverseGaussian
@@ -26,6 +27,7 @@ __all__ = [
     "Bernoulli",
     "Beta",
     "Binomial",
+    "CensoredNormal",
     "Family",
     "Gamma",
     "Gaussian",

@@ -14,6 +14,7 @@ from refglmm.errors import FamilyError
 from refglmm.families.base import Family
 from refglmm.families.beta import Beta
 from refglmm.families.binomial import Bernoulli, Binomial
+from refglmm.families.censored_normal import CensoredNormal
 from refglmm.families.density import DensityFamily
 from refglmm.families.gamma import Gamma
 from refglmm.families.gaussian import Gaussian
@@ -44,6 +45,7 @@ _ALL: tuple[type[Family], ...] = (
     Lognormal,
     LognormalLog,
     Tweedie,
+    CensoredNormal,
 )
 
 #: The built-in families under the name they carry.
@@ -67,6 +69,7 @@ _ALSO = {
     "studentst": "student_t",
     "tfamily": "student_t",
     "t": "student_t",
+    "tobit": "censored_normal",
 }
 
 # name, or name(link), name(link = "log"), name(2.5), name(size = 2.5)
