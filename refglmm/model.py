@@ -141,6 +141,7 @@ class GLMM:
             parse(formula, double_bar=double_bar),
             table,
             binomial=self.family.is_binomial,
+            coded=self.family.takes_codes,
             weights=weights,
             offset=offset,
             subset=subset,
@@ -148,6 +149,8 @@ class GLMM:
             env=env,
         )
         use_column(group_weights, table)
+        if self.frame.codes is not None:
+            self.family = self.family.with_codes(self.frame.y, self.frame.codes)
         self.table = table.used()
         self.other_response = False
         if not np.any(self.frame.weights > 0):

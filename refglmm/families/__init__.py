@@ -5,27 +5,42 @@ for), ``special``, ``links``, ``base``, then one distribution a module, ``user``
 """
 
 from refglmm.families.base import Family
+from refglmm.families.beta import Beta
 from refglmm.families.binomial import Bernoulli, Binomial
+from refglmm.families.censored_normal import CensoredNormal
 from refglmm.families.gamma import Gamma
 from refglmm.families.gaussian import Gaussian
 from refglmm.families.inverse_gaussian import InverseGaussian
 from refglmm.families.links import Link
+from refglmm.families.lognormal import Lognormal, LognormalLog
 from refglmm.families.negative_binomial import NegativeBinomial
+from refglmm.families.ordbeta import OrderedBeta
 from refglmm.families.poisson import Poisson
 from refglmm.families.registry import FAMILIES, get_family
+from refglmm.families.student import StudentT
+from refglmm.families.tweedie import Tweedie
+from refglmm.families.unit_lindley import UnitLindley
 from refglmm.families.user import UserFamily
 
 __all__ = [
     "FAMILIES",
     "Bernoulli",
+    "Beta",
     "Binomial",
+    "CensoredNormal",
     "Family",
     "Gamma",
     "Gaussian",
     "InverseGaussian",
     "Link",
+    "Lognormal",
+    "LognormalLog",
     "NegativeBinomial",
+    "OrderedBeta",
     "Poisson",
+    "StudentT",
+    "Tweedie",
+    "UnitLindley",
     "UserFamily",
     "get_family",
 ]

@@ -70,6 +70,11 @@ class Family:
         ``log_concave``: the observed information is never negative.
     weights_repeat : bool
         Whether the prior weight repeats a row (multiplies the log density) and so has no part in drawing one.
+    is_zero_truncated : bool
+        Whether the law gives zero no mass, so that it can be the positive part of a hurdle model.
+    takes_codes : bool
+        Whether a response ``cbind(value, code)`` is read, with a method ``with_codes(y, codes)`` that returns the
+        family made ready for it.
     """
 
     name: ClassVar[str]
@@ -89,6 +94,8 @@ class Family:
     has_scale: ClassVar[bool] = False
     is_binomial: ClassVar[bool] = False
     weights_repeat: ClassVar[bool] = False
+    is_zero_truncated: ClassVar[bool] = False
+    takes_codes: ClassVar[bool] = False
 
     link: Link
     shape_names: tuple[str, ...] = ()
@@ -188,6 +195,10 @@ class Family:
     def at(self, phi: FloatArray) -> Family:
         """Return the family with its shape parameters known, if its variance depends on them; here itself."""
         return self
+
+    def with_codes(self, y: FloatArray, codes: FloatArray) -> Family:
+        """Return the family made ready for a response ``cbind(value, code)``, see ``takes_codes``."""
+        raise NotImplementedError
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Part of the log density that is free of eta and phi, weighted; 0 where a is 0."""

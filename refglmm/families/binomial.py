@@ -109,7 +109,7 @@ def binomial_logit_large(y, eta, a, base, phi):
 
 
 @inline
-def _normal_tail(z):
+def normal_tail(z):
     """Tail t = Phi(-z), r = phi(z)/t with r' = r d, r'' = r c, and log t; z >= 0."""
     if not z > _MILLS_FROM:
         t = 0.5 * math.erfc(z * _SQRT_HALF)
@@ -134,7 +134,7 @@ def binomial_probit(y, eta, a, base, phi):
     if a == 0.0:
         return NOTHING
     z = abs(eta)
-    t, r, d, c, log_t = _normal_tail(z)
+    t, r, d, c, log_t = normal_tail(z)
     rest = 1.0 - t
     m = r * t / rest
     g = z + m
@@ -147,7 +147,7 @@ def binomial_probit(y, eta, a, base, phi):
 
 
 @inline
-def _mills_cloglog(t):
+def mills_cloglog(t):
     """Return r = t/(exp(t) - 1) and c = 1 - t - r, which is about -t/2 at small t."""
     if t > 700.0:
         return 0.0, 1.0 - t
@@ -162,7 +162,7 @@ def _mills_cloglog(t):
 
 
 @inline
-def _log_cloglog(eta, t):
+def log_cloglog(eta, t):
     """Log of p = 1 - exp(-t), t = exp(eta)."""
     if t < 1e-3:
         return eta - 0.5 * t + t * t / 24.0
@@ -175,14 +175,14 @@ def binomial_cloglog(y, eta, a, base, phi):
     if a == 0.0:
         return NOTHING
     t = np.exp(eta)
-    log_p = 0.0 if y == 0.0 else _log_cloglog(eta, t)
+    log_p = 0.0 if y == 0.0 else log_cloglog(eta, t)
     l0 = base + a * _log_density(y, a, -np.expm1(-t), np.exp(-t), log_p, -t)
-    r, c = _mills_cloglog(t)
+    r, c = mills_cloglog(t)
     return _join(y, a, l0, r, _times(r, c), _times(r, c * c - t - r * c), -t, -t, -t)
 
 
 @inline
-def _cauchy_derivatives(p, g, x):
+def cauchy_derivatives(p, g, x):
     """First three derivatives of log p, p = 1/2 + arctan(eta)/pi, g = 1/(1 + eta^2), x = eta g."""
     r1 = g / (np.pi * p)
     r2, r3 = -2.0 * x * r1, (6.0 * x * x - 2.0 * g * g) * r1
@@ -199,8 +199,8 @@ def binomial_cauchit(y, eta, a, base, phi):
     log_p = 0.0 if y == 0.0 else np.log(p)
     log_q = 0.0 if y == 1.0 else np.log(q)
     g = 1.0 / (1.0 + eta * eta)
-    p1, p2, p3 = _cauchy_derivatives(p, g, eta * g)
-    q1, q2, q3 = _cauchy_derivatives(q, g, -eta * g)
+    p1, p2, p3 = cauchy_derivatives(p, g, eta * g)
+    q1, q2, q3 = cauchy_derivatives(q, g, -eta * g)
     return _join(y, a, base + a * _log_density(y, a, p, q, log_p, log_q), p1, p2, p3, -q1, q2, -q3)
 
 

@@ -8,7 +8,7 @@ a start and a way to draw.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class DensityFamily(Family):
         """Working scales of the shape parameters that are estimated."""
         return tuple(self.all_shapes[name] for name in self.shape_names)
 
-    def at(self, phi: FloatArray) -> DensityFamily:
+    def at(self, phi: FloatArray) -> Self:
         """Return the same family with every shape parameter known."""
         values = self.complete(phi)
         return type(self)(self.link.name, **dict(zip(self.all_shapes, map(float, values), strict=True)))

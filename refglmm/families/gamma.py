@@ -117,6 +117,7 @@ class Gamma(Family):
     canonical_link = "inverse"
     concave_links = frozenset({"inverse", "log"})
     has_scale = True
+    is_zero_truncated = True
     shape_names = ("phi",)
     domains: ClassVar = {"inverse": "positive", "identity": "positive"}
     points: ClassVar = {"inverse": gamma_inverse, "log": gamma_log, "identity": gamma_identity}

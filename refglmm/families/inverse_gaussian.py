@@ -144,6 +144,7 @@ class InverseGaussian(Family):
     canonical_link = "1/mu^2"
     concave_links = frozenset({"1/mu^2", "inverse"})
     has_scale = True
+    is_zero_truncated = True
     shape_names = ("phi",)
     domains: ClassVar = {"inverse": "positive", "identity": "positive"}
     points: ClassVar = {

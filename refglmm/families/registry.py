@@ -12,15 +12,22 @@ from typing import Any
 
 from refglmm.errors import FamilyError
 from refglmm.families.base import Family
+from refglmm.families.beta import Beta
 from refglmm.families.binomial import Bernoulli, Binomial
+from refglmm.families.censored_normal import CensoredNormal
 from refglmm.families.density import DensityFamily
 from refglmm.families.gamma import Gamma
 from refglmm.families.gaussian import Gaussian
 from refglmm.families.inverse_gaussian import InverseGaussian
 from refglmm.families.links import Link
+from refglmm.families.lognormal import Lognormal, LognormalLog
 from refglmm.families.nbinom1 import NegativeBinomial1
 from refglmm.families.negative_binomial import NegativeBinomial
+from refglmm.families.ordbeta import OrderedBeta
 from refglmm.families.poisson import Poisson
+from refglmm.families.student import StudentT
+from refglmm.families.tweedie import Tweedie
+from refglmm.families.unit_lindley import UnitLindley
 
 _ALL: tuple[type[Family], ...] = (
     Binomial,
@@ -31,6 +38,14 @@ _ALL: tuple[type[Family], ...] = (
     Gaussian,
     NegativeBinomial,
     NegativeBinomial1,
+    Beta,
+    OrderedBeta,
+    UnitLindley,
+    StudentT,
+    Lognormal,
+    LognormalLog,
+    Tweedie,
+    CensoredNormal,
 )
 
 #: The built-in families under the name they carry.
@@ -47,6 +62,14 @@ _ALSO = {
     "negbin": "negative_binomial",
     "negbinomial": "negative_binomial",
     "nb1": "nbinom1",
+    "betafamily": "beta",
+    "betafam": "beta",
+    "orderedbeta": "ordbeta",
+    "student": "student_t",
+    "studentst": "student_t",
+    "tfamily": "student_t",
+    "t": "student_t",
+    "tobit": "censored_normal",
 }
 
 # name, or name(link), name(link = "log"), name(2.5), name(size = 2.5)

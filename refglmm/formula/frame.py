@@ -16,6 +16,8 @@ proportion  numbers in [0, 1]                 as given        weights
 binary      0/1 or truth values               0 / 1           --
 factor      first level = failure             0 / 1           --
 =========== ================================= =============== ==========
+
+That of a censored one, ``cbind(value, code)``, is stored as the values, with the codes beside them.
 """
 
 from __future__ import annotations
@@ -67,11 +69,14 @@ class ModelFrame:
         Response (NaN-free unless ``na_action="pass"``), prior weights (times trials for ``cbind``) and the
         sum of all offsets.
     response_kind : str
-        ``"numeric"``, ``"cbind"``, ``"proportion"``, ``"binary"``, ``"factor"``, ``"ordinal"`` or ``"none"``.
+        ``"numeric"``, ``"cbind"``, ``"proportion"``, ``"binary"``, ``"factor"``, ``"ordinal"``, ``"coded"`` or
+        ``"none"``.
     response_levels : tuple of str
         Levels of a factor response, else empty.
     trials : float array or None
         Binomial totals.
+    codes : float array or None
+        Second column of a response ``cbind(value, code)``.
     index, full_index : pandas.Index
         Labels of the kept rows; of all rows after ``subset``.
     kept : bool array
@@ -104,6 +109,7 @@ class ModelFrame:
     env: Mapping[str, Any] = field(repr=False)
     response_levels: tuple[str, ...] = ()
     offset_argument: str | None = None
+    codes: np.ndarray | None = None
 
     @property
     def n(self) -> int:
@@ -160,6 +166,7 @@ def build_frame(
     na_action: str = "omit",
     env: Mapping[str, Any] | None = None,
     ordinal: bool = False,
+    coded: bool = False,
     also: Sequence[Formula] = (),
     check: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> ModelFrame:
@@ -184,6 +191,8 @@ def build_frame(
         The caller's functions and arrays for use in the formula.
     ordinal : bool
         The response is an ordered factor; y holds 0, 1, ....
+    coded : bool
+        The response may be ``cbind(value, code)``.
     also : sequence of Formula
         Further formulas (zero inflation, dispersion) whose variables are evaluated and share the
         missing-value rule; see :meth:`ModelFrame.with_formula`.
@@ -223,6 +232,7 @@ def build_frame(
         {text: final[id(column)] for text, column in full.items()},
         binomial=binomial,
         ordinal=ordinal,
+        coded=coded,
         index=full_index if kept.all() else full_index[kept],
         full_index=full_index,
         kept=kept,
@@ -400,6 +410,7 @@ class _Response:
     kind: str
     trials: np.ndarray | None = None
     levels: tuple[str, ...] = ()
+    codes: np.ndarray | None = None
 
 
 def _assemble(
@@ -408,6 +419,7 @@ def _assemble(
     *,
     binomial: bool,
     ordinal: bool,
+    coded: bool,
     index: pd.Index,
     **rest: Any,
 ) -> ModelFrame:
@@ -420,7 +432,10 @@ def _assemble(
         weights = np.array(as_numeric(given), dtype=np.float64)
         _check_weights(weights, index)
     parts = [columns.pop(f"\0response{i}") for i in range(2) if f"\0response{i}" in columns]
-    response = _response(parts, formula.response or "", weights, has_weights, binomial, ordinal, index)
+    if coded and len(parts) == 2:
+        response = _coded(parts, formula.response or "", index)
+    else:
+        response = _response(parts, formula.response or "", weights, has_weights, binomial, ordinal, index)
     if response.kind == "cbind":
         assert response.trials is not None
         weights = weights * response.trials
@@ -434,6 +449,7 @@ def _assemble(
         response_kind=response.kind,
         trials=response.trials,
         response_levels=response.levels,
+        codes=response.codes,
         index=index,
         has_weights=has_weights,
         has_offset=argument is not None or bool(formula.offsets),
@@ -496,7 +512,10 @@ def _response(
 
 def _numeric(parts: list[Column], text: str, index: pd.Index) -> _Response:
     if len(parts) == 2:
-        raise ResponseError(f"the response {text} has two columns; only binomial families take cbind()", response=text)
+        raise ResponseError(
+            f"the response {text} has two columns; only binomial families and censored_normal take cbind()",
+            response=text,
+        )
     if not isinstance(parts[0], np.ndarray):
         kind = "truth values" if isinstance(parts[0], Logical) else "a factor or text"
         raise ResponseError(
@@ -506,6 +525,12 @@ def _numeric(parts: list[Column], text: str, index: pd.Index) -> _Response:
     y = np.array(parts[0], dtype=np.float64)
     _check_finite(y, text, index)
     return _Response(y, "numeric")
+
+
+def _coded(parts: list[Column], text: str, index: pd.Index) -> _Response:
+    y, codes = (np.array(as_numeric(p, text), dtype=np.float64) for p in parts)
+    _check_finite(y + codes, text, index)
+    return _Response(y, "coded", codes=codes)
 
 
 def _check_finite(y: np.ndarray, text: str, index: pd.Index) -> None:

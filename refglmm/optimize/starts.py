@@ -53,7 +53,7 @@ def start_fixed(problem: Problem) -> tuple[FloatArray, FloatArray]:
     for beta in candidates:
         eta = problem.offset + X @ beta
         with np.errstate(all="ignore"):
-            phi = start_shape(problem, eta)
+            phi = family.complete(start_shape(problem, eta))
             value = family.observe(problem.y, eta, problem.weights, problem.base, phi, VALUE, out)
         if np.isfinite(value) and (best is None or value > best[0]):
             best = (value, beta, eta)

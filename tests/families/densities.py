@@ -96,3 +96,22 @@ def check_draws(family, eta, phi, seed=1, n=200_000):
     assert abs(y.mean() - mean) < 5.0 * np.sqrt(variance / n)
     square = (y - mean) ** 2
     assert abs(square.mean() - variance) < 5.0 * square.std() / np.sqrt(n)
+
+
+def line_rule(low, high, n=400):
+    """Gauss-Legendre nodes and weights on [low, high]."""
+    x, w = np.polynomial.legendre.leggauss(n)
+    return low + 0.5 * (high - low) * (x + 1.0), 0.5 * (high - low) * w
+
+
+def positive_rule(low, high, n=400):
+    """The same on [e^low, e^high], dense near zero."""
+    x, w = line_rule(low, high, n)
+    return np.exp(x), w * np.exp(x)
+
+
+def certified(fit):
+    """The fit, if it is certified without a remark."""
+    assert fit.optimum.certificate.converged
+    assert not fit.optimum.certificate.messages
+    return fit
