@@ -11,12 +11,14 @@ from refglmm.families.gaussian import Gaussian
 from refglmm.families.inverse_gaussian import InverseGaussian
 from refglmm.families.links import Link
 from refglmm.families.negative_binomial import NegativeBinomial
+from refglmm.families.ordinal import Adjacent, Ordered, Sequential
 from refglmm.families.poisson import Poisson
 from refglmm.families.registry import FAMILIES, get_family
 from refglmm.families.user import UserFamily
 
 __all__ = [
     "FAMILIES",
+    "Adjacent",
     "Bernoulli",
     "Binomial",
     "Family",
@@ -25,7 +27,9 @@ __all__ = [
     "InverseGaussian",
     "Link",
     "NegativeBinomial",
+    "Ordered",
     "Poisson",
+    "Sequential",
     "UserFamily",
     "get_family",
 ]

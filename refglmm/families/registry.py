@@ -20,6 +20,7 @@ from refglmm.families.inverse_gaussian import InverseGaussian
 from refglmm.families.links import Link
 from refglmm.families.nbinom1 import NegativeBinomial1
 from refglmm.families.negative_binomial import NegativeBinomial
+from refglmm.families.ordinal import Adjacent, Ordered, Sequential
 from refglmm.families.poisson import Poisson
 
 _ALL: tuple[type[Family], ...] = (
@@ -31,6 +32,9 @@ _ALL: tuple[type[Family], ...] = (
     Gaussian,
     NegativeBinomial,
     NegativeBinomial1,
+    Ordered,
+    Sequential,
+    Adjacent,
 )
 
 #: The built-in families under the name they carry.
@@ -47,6 +51,12 @@ _ALSO = {
     "negbin": "negative_binomial",
     "negbinomial": "negative_binomial",
     "nb1": "nbinom1",
+    "cumulative": "ordered",
+    "ordinal": "ordered",
+    "sratio": "sequential",
+    "cr": "sequential",
+    "continuationratio": "sequential",
+    "acat": "adjacent",
 }
 
 # name, or name(link), name(link = "log"), name(2.5), name(size = 2.5)
