@@ -122,7 +122,7 @@ class FamilyWarning(RefglmmWarning):
 
 
 class ResponseWarning(RefglmmWarning):
-    """Categories of an ordinal response that no row has; the model is for the others."""
+    """Categories of an ordinal response that no row has, or whose order nobody has given."""
 
 
 class FormulaWarning(RefglmmWarning):

@@ -590,6 +590,21 @@ def _note_unused(before: Column, after: Column, text: str) -> None:
     )
 
 
+def _note_alphabet(column: Column, text: str) -> None:
+    """Say that words are ordered by the alphabet, where nobody has said otherwise."""
+    if not isinstance(column, Factor) or column.ordered or len(column.levels) < 3:
+        return
+    labels = column.levels.tolist()
+    if labels == sorted(labels) and not all(label.lstrip("-").isdigit() for label in labels):
+        warn(
+            ResponseWarning(
+                f"the categories of {text!r} stand in alphabetical order, {' < '.join(labels)}; make it an ordered "
+                "Categorical to give them another, or to confirm this one",
+                levels=tuple(labels),
+            )
+        )
+
+
 def _ordinal(parts: list[Column], text: str, index: pd.Index) -> _Response:
     if len(parts) == 2:
         raise ResponseError(f"an ordinal response is one column, not {text}", response=text)
@@ -608,6 +623,7 @@ def _ordinal(parts: list[Column], text: str, index: pd.Index) -> _Response:
     factor = as_factor(parts[0], text)
     if factor.missing().any():
         raise ResponseError(f"NA/NaN/Inf in 'y': response {text!r} has missing levels; drop them", response=text)
+    _note_alphabet(parts[0], text)
     if len(factor.levels) < 2:
         raise ResponseError(f"the response {text!r} has only one level; an ordinal model needs two", response=text)
     return _Response(factor.codes.astype(np.float64), "ordinal", None, tuple(factor.levels))
