@@ -363,7 +363,7 @@ def _result(
         table = table.assign(**{letter: ratio, "p.value": 2.0 * t_distribution.sf(np.abs(ratio), df)})
     who = "integrated out" if re == "integrate" else "zero"
     notes = (
-        f"scale: {type}; random effects {who}; averaged over {_rows_text(fit)}; confidence level {level:g}",
+        f"scale: {'latent' if type == 'response' and fit.family.is_ordinal else type}; random effects {who}; averaged over {_rows_text(fit)}; confidence level {level:g}",
         parameters.note if re == "integrate" and type == "response" else fit.covariance.note,
     )
     frame = pd.DataFrame(covariance)

@@ -79,7 +79,12 @@ def residuals(fit: FittedModel, type: str = "deviance", *, scaled: bool = False)
 
 def fitted_values(fit: FittedModel) -> pd.Series:
     """Conditional means with row labels; of an ordinal fit the probability of the row's own category."""
-    return padded(fit, own_probabilities(fit) if fit.family.is_ordinal else fit.conditional.mu, "fitted")
+    return padded(fit, fitted_array(fit), "fitted")
+
+
+def fitted_array(fit: FittedModel) -> FloatArray:
+    """Fitted values of the rows that were used, a copy."""
+    return own_probabilities(fit) if fit.family.is_ordinal else np.array(fit.conditional.mu)
 
 
 def weights(fit: FittedModel, type: str = "prior") -> pd.Series:
