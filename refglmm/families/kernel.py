@@ -35,8 +35,9 @@ subtracts half the deviance; the base measure of smaller ones is the textbook's.
 
 A family may instead write its log density once as a function of jets (see ``jet``): :func:`density_kernel` and
 :func:`density_shape_kernel` then take every derivative from there; :func:`threshold_kernel` and
-:func:`threshold_shape_kernel` do so for the ordinal families, which have a shape parameter for each threshold. Where the expected information has no closed form,
-w is the size of the observed one, :math:`|h|`: as good a weight where H is not positive definite.
+:func:`threshold_shape_kernel` do so for the ordinal families, whose shape parameters are thresholds, one less than
+there are categories. Where the expected information has no closed form, w is the size of the observed one,
+:math:`|h|`: as good a weight where H is not positive definite.
 """
 
 from __future__ import annotations
@@ -220,15 +221,16 @@ def threshold_kernel(density: Callable[..., Any], admits: Callable[..., Any]) ->
         for i in range(eta.size):
             if a[i] == 0.0:
                 out[:, i] = 0.0
-            elif order == VALUE:
-                out[0, i] = base[i] + a[i] * density(y[i], first_variable(eta[i]), phi, -1)[F]
-            else:
-                l = density(y[i], first_variable(eta[i]), phi, -1)  # noqa: E741  the field's symbol
+                continue
+            l = density(y[i], first_variable(eta[i]), phi, -1)  # noqa: E741  the field's symbol
+            if order != SLOPES:
+                out[0, i] = base[i] + a[i] * l[F]
+                total += out[0, i]
+            if order != VALUE:
                 h, dh = -a[i] * l[F11], -a[i] * l[F111]
-                out[0, i], out[1, i], out[2, i], out[3, i], out[4, i] = base[i] + a[i] * l[F], a[i] * l[F1], h, abs(h), dh
+                out[1, i], out[2, i], out[3, i], out[4, i] = a[i] * l[F1], h, abs(h), dh
                 out[5, i] = dh if h >= 0.0 else -dh
-            total += out[0, i]
-        return total if order != SLOPES else 0.0
+        return total
 
     return kernel(observe)
 

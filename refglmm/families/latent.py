@@ -1,7 +1,8 @@
 r"""A latent variable in an interval: log probabilities as jets, without cancellation in either tail.
 
-Place in the reading order: after ``jet`` and ``binomial`` (for the normal tail); ``ordinal`` builds on it. For each law F
-of a latent variable there are three functions of jets: ``below`` log F(x), ``above`` log{1 - F(x)} and ``between``
+Place in the reading order: after ``jet`` and ``binomial`` (for the normal tail); ``ordinal`` builds on it. For each
+law F of a latent variable there are three functions of jets, ``below`` log F(x), ``above`` log{1 - F(x)} and
+``between``
 
 .. math:: \log\{F(u) - F(l)\},\qquad l < u
 

@@ -11,7 +11,9 @@ sequential          :math:`P(y = k + 1 \mid y \le k + 1) = F(\eta - c_k)`, from 
 adjacent            :math:`P(y = k \mid y \in \{k, k + 1\}) = F(c_k - \eta)`, F logistic
 ==================  ================================================================================================
 
-With two categories all of them are the binomial model with intercept :math:`-c_0` (under cloglog: of the lower category).
+With two categories all of them are the binomial model with intercept :math:`-c_0` (under cloglog, which is not
+symmetric, the forward and the cumulative one are that of the lower category, with all signs reversed). Under cloglog
+the sequential model forward and the cumulative model are the same but for their thresholds (Laara and Matthews 1985).
 
 The inverse link of these families is the identity: "mu" is the mean of the latent variable, not of y. The categories'
 probabilities come from ``probabilities``; the *code* of y, 0 to K - 1, has the mean and variance that ``mean`` and
@@ -25,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -32,7 +35,7 @@ import numpy as np
 from refglmm._jit import inline
 from refglmm.errors import ArgumentError, FamilyError, NotAvailableError, ResponseError
 from refglmm.families.base import Family, FloatArray, weighted
-from refglmm.families.jet import F, add, compose, constant, second_variable, subtract, times
+from refglmm.families.jet import F, add, compose, constant, second_variable, subtract
 from refglmm.families.kernel import VALUE, threshold_kernel, threshold_shape_kernel
 from refglmm.families.latent import (
     cauchit_above,
@@ -71,10 +74,10 @@ def any_order(phi):
 @inline
 def increasing(phi):
     """Thresholds increase."""
+    ordered = True
     for j in range(phi.size - 1):
-        if not phi[j] < phi[j + 1]:
-            return False
-    return True
+        ordered = ordered and phi[j] < phi[j + 1]
+    return ordered
 
 
 @inline
@@ -254,8 +257,7 @@ class OrdinalFamily(Family):
         self._check_categories(names, known)
         self._set("levels", names)
         self._set("thresholds", known)
-        pairs = zip(names, names[1:], strict=False)
-        self._set("shape_names", () if known else tuple(f"{low}|{high}" for low, high in pairs))
+        self._set("shape_names", () if known else tuple(f"{low}|{high}" for low, high in pairwise(names)))
 
     def _check_categories(self, names: tuple[str, ...], known: tuple[float, ...]) -> None:
         """Refuse a single category, two of one name, and thresholds that define no distribution."""
@@ -265,7 +267,8 @@ class OrdinalFamily(Family):
             return
         if len(names) != len(known) + 1:
             raise ArgumentError(
-                f"{len(known)} thresholds separate {len(known) + 1} categories; give that many levels, not {len(names)}",
+                f"{len(known)} thresholds separate {len(known) + 1} categories; give that many levels, not "
+                f"{len(names)}",
                 levels=names,
                 thresholds=known,
             )
@@ -336,7 +339,9 @@ class OrdinalFamily(Family):
 
     # -- probabilities -------------------------------------------------------------------------------------------
 
-    def log_density(self, y: FloatArray, eta: FloatArray, a: FloatArray, phi: FloatArray | None = None) -> FloatArray:
+    def log_density(
+        self, y: FloatArray, eta: FloatArray, a: FloatArray | float, phi: FloatArray | None = None
+    ) -> FloatArray:
         """Log probability of each row's category, weighted; phi: the thresholds where they are not known."""
         y, eta, a = (np.ascontiguousarray(v, dtype=np.float64) for v in np.broadcast_arrays(y, eta, a))
         out = np.empty((6, y.size))
@@ -388,8 +393,8 @@ class OrdinalFamily(Family):
         empty = [level for level, share in zip(self.levels, self._shares(y, a), strict=True) if share == 0.0]
         if empty and not self.thresholds:
             raise ResponseError(
-                f"no row is in category {', '.join(map(repr, empty))}: its threshold has no estimate; drop the category "
-                "or join it with its neighbour",
+                f"no row is in category {', '.join(map(repr, empty))}: its threshold has no estimate; drop the "
+                "category or join it with its neighbour",
                 levels=tuple(empty),
             )
 

@@ -21,7 +21,8 @@ pearson     sqrt(a) (code - m) / sqrt(v)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -48,18 +49,21 @@ def threshold_table(fit: FittedModel) -> pd.DataFrame:
     hessian = fit.optimum.hessian
     if hessian is not None and estimate.size:
         keep = np.flatnonzero(free_parameters(fit))
-        try:  # the thresholds are the last parameters, and never on a boundary
+        with suppress(LinAlgError):  # the thresholds are the last parameters, and never on a boundary
             se = np.sqrt(2.0 * np.diag(invert_scaled(np.asarray(hessian)[np.ix_(keep, keep)]))[-estimate.size :])
-        except LinAlgError:
-            pass
     return pd.DataFrame(
         {"Estimate": estimate, "Std. Error": se, "z value": estimate / se}, index=list(fit.problem.phi_names)
     )
 
 
+def _family(fit: FittedModel) -> OrdinalFamily:
+    """The family, which is an ordinal one."""
+    return cast("OrdinalFamily", fit.family)
+
+
 def own_probabilities(fit: FittedModel) -> FloatArray:
     """Probability of the category that each row of the fit has, at the modes of the random effects."""
-    return np.exp(fit.family.log_density(fit.frame.y, fit.conditional.eta, 1.0, fit.kernel_phi))
+    return np.exp(_family(fit).log_density(fit.frame.y, fit.conditional.eta, 1.0, fit.kernel_phi))
 
 
 def category_residuals(fit: FittedModel, type: str) -> FloatArray:
@@ -85,8 +89,7 @@ def category_columns(
     fit: FittedModel, rows: Rows, eta: FloatArray, type: str, se: bool, newparams: Any
 ) -> dict[Any, Any]:
     """Columns of a prediction: probabilities (``"prob"``), cumulative ones (``"cum"``), the likeliest (``"class"``)."""
-    family: OrdinalFamily = fit.family
-    known = ~np.isnan(eta)
+    family, known = _family(fit), ~np.isnan(eta)
     p = np.full((eta.size, family.n_levels), np.nan)
     p[known] = family.probabilities(eta[known], fit_parameters(fit, newparams).phi)
     if type == "class":

@@ -5,7 +5,8 @@ Place in the reading order: in ``fit``, beside ``categories``; it stands on pand
 An ordinal response with categories 1, ..., K is passed category by category, forward from the lowest or backward from
 the highest. Each step is a binary response among those who got there, the *cohort*:
 
-.. math:: P(y = k \mid y \ge k) = F(\eta_k)\ \text{(forward)},\qquad P(y = k \mid y \le k) = F(\eta_k)\ \text{(backward)}
+.. math:: P(y = k \mid y \ge k) = F(\eta_k)\ \text{(forward)},\qquad
+          P(y = k \mid y \le k) = F(\eta_k)\ \text{(backward)}
 
 so the likelihood of the sequential model is that of a binomial model on the expanded rows. There the effect of a
 variable may differ between categories (``cohort:x``), which :class:`refglmm.families.Sequential` does not offer. With
@@ -151,7 +152,9 @@ def _codes(y: Any) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         try:
             numbers = values.to_numpy(dtype=float, na_value=np.nan)
         except (TypeError, ValueError):
-            raise ResponseError("the categories are text, whose order is unknown; make y an ordered Categorical") from None
+            raise ResponseError(
+                "the categories are text, whose order is unknown; make y an ordered Categorical"
+            ) from None
         if np.any(broken := np.isfinite(numbers) & (numbers != np.floor(numbers))) or np.any(np.isinf(numbers)):
             row = int(np.argmax(broken | np.isinf(numbers)))
             raise ResponseError(f"y must be categories or whole numbers; it is {numbers[row]:g} in row {row}", row=row)
@@ -181,7 +184,9 @@ def cr_marginal_probabilities(eta: Any, direction: str = "forward", *, link: str
     _check_direction(direction)
     values = np.asarray(eta, dtype=np.float64)
     if values.ndim != 2 or not values.shape[1]:
-        raise ArgumentError(f"eta must have a row for each observation and a column for each cohort, not {values.shape}")
+        raise ArgumentError(
+            f"eta must have a row for each observation and a column for each cohort, not {values.shape}"
+        )
     F = get_link(link).inverse
     ends, goes_on = np.asarray(F(values)), np.asarray(1.0 - F(values))
     ones = np.ones((len(values), 1))

@@ -149,7 +149,9 @@ def _check(
     if type in CATEGORY_TYPES and random_only:
         raise ArgumentError("the random effects alone have no place on the scale of the response; use type='link'")
     if fit.family.is_ordinal and (interval == "prediction" or (interval and type != "link")):
-        raise ArgumentError("an ordinal model has intervals of the linear predictor: type='link', interval='confidence'")
+        raise ArgumentError(
+            "an ordinal model has intervals of the linear predictor: type='link', interval='confidence'"
+        )
     if type == "class" and se:
         raise ArgumentError("a category has no standard error; use type='prob'")
     identity = fit.family.link.name == "identity"

@@ -13,7 +13,8 @@ deviance    sign(y - mu) sqrt(d_i)              sqrt(w) (y - mu)
 ==========  ==================================  =============================
 
 with prior weights w (trial counts for the binomial) and unit deviances d_i, which include w. ``scaled``
-divides by sigma. Those of ordinal fits are in ``categories``. Under ``na_action="exclude"`` rows dropped for missing values come back as NaN.
+divides by sigma. Those of ordinal fits are in ``categories``. Under ``na_action="exclude"`` rows dropped for missing
+values come back as NaN.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def fortify(fit: FittedModel) -> pd.DataFrame:
     """The variables of the model (rows used) and three columns, named as lme4 names them.
 
-    ``.fitted``: conditional mean, response scale (ordinal: probability of the row's category); ``.resid``: Pearson residual; ``.scresid``: the same over sigma.
+    ``.fitted``: conditional mean, response scale (ordinal: probability of the row's category); ``.resid``: Pearson
+    residual; ``.scresid``: the same over sigma.
     """
     pearson = residual_values(fit, "pearson")
     return fit.model_frame().assign(
