@@ -31,6 +31,8 @@ _HOME = {
     "glmer_nb": "model",
     "FittedModel": "fitted",
     "simulate": "fit.simulate",
+    "cr_setup": "fit.continuation",
+    "cr_marginal_probabilities": "fit.continuation",
     "Control": "optimize.control",
     "anova": "inference.compare",
     "compare_models": "inference.compare",

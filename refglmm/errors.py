@@ -121,6 +121,10 @@ class FamilyWarning(RefglmmWarning):
     """A family was replaced by an equivalent model (gaussian with identity link is a linear mixed model)."""
 
 
+class ResponseWarning(RefglmmWarning):
+    """Categories of an ordinal response that no row has, or whose order nobody has given."""
+
+
 class FormulaWarning(RefglmmWarning):
     """The formula means something that often surprises (a factor left of ``||``)."""
 

@@ -285,7 +285,7 @@ class FittedModel:
 
     @property
     def fitted(self) -> pd.Series:
-        """Conditional means, on the scale of the response."""
+        """Conditional means, on the scale of the response; of ordinal fits the probability of each row's category."""
         return residuals_module.fitted_values(self)
 
     def residuals(self, type: str = "deviance", *, scaled: bool = False) -> pd.Series:
@@ -416,7 +416,10 @@ class FittedModel:
             fitted ``(x | g)``.
         random_only : bool
             Leave out the fixed part and the offset.
-        type : {"link", "response"}
+        type : {"link", "response"}, for ordinal models {"link", "prob", "cum", "class"}
+            "prob" and "cum" give a column for each category: its probability, or that of it and all below; "class" the
+            likeliest category. Their standard errors are always "unconditional": columns ("fit", category) and
+            ("se", category).
         allow_new_levels : bool
             Levels of a grouping factor that the fit did not have, and missing ones, contribute 0 (and z' Sigma z to
             the variance) instead of being an error.
@@ -1025,8 +1028,16 @@ class FittedModel:
             lines += ["Fixed Effects:", named_numbers(list(self.design.names), estimates)]
         else:
             lines.append("No fixed effects")
+        if self.family.is_ordinal and self.optimum.phi.size:
+            lines += ["Thresholds:", named_numbers(list(self.phi.index), format_numbers(self.phi.to_numpy(), 4))]
         certificate = self.optimum.certificate
         return lines + ([] if certificate.converged and not certificate.messages else [str(certificate)])
+
+    def _threshold_html(self) -> list[str]:
+        if not self.family.is_ordinal or not self.optimum.phi.size:
+            return []
+        shown = zip(map(str, self.phi.index), format_numbers(self.phi.to_numpy(), 4), strict=True)
+        return [html_table(["", "Estimate"], shown, "Thresholds")]
 
     def _repr_html_(self) -> str:
         header, rows = self.varcorr.cells(("Variance", "Std.Dev."), 4)
@@ -1039,6 +1050,7 @@ class FittedModel:
                 html_table(header, rows, "Random effects"),
                 html_lines([summary_module.size_line(self)]),
                 html_table(["", "Estimate"], fixed, "Fixed effects"),
+                *self._threshold_html(),
                 html_lines(self.optimum.certificate.messages),
             ]
         )

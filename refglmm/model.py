@@ -32,6 +32,7 @@ from refglmm.errors import (
     WeightsError,
     warn,
 )
+from refglmm.families.ordinal import OrdinalFamily
 from refglmm.families.registry import FAMILIES, get_family
 from refglmm.fit.parameters import par_from_theta
 from refglmm.fit.response import raw_with_response
@@ -119,6 +120,8 @@ class GLMM:
             raise ArgumentError(f"mode must be 'exact' or 'lme4', not {mode!r}")
         self.mode_name = mode
         self.family = get_family(family, link)
+        if mode == "lme4" and self.family.is_ordinal:
+            raise NotAvailableError("lme4 has no ordinal models to reproduce; use mode='exact'")
         self.is_lmm = self.family.name == "gaussian" and self.family.link.name == "identity"
         self.data_name = data_name or _name_of(data)
         self.arguments = {
@@ -142,6 +145,7 @@ class GLMM:
             table,
             binomial=self.family.is_binomial,
             coded=self.family.takes_codes,
+            ordinal=self.family.is_ordinal,
             weights=weights,
             offset=offset,
             subset=subset,
@@ -155,9 +159,15 @@ class GLMM:
         self.other_response = False
         if not np.any(self.frame.weights > 0):
             raise WeightsError("all weights are zero: no observation is left; give some rows a positive weight")
+        if isinstance(self.family, OrdinalFamily):
+            self.family = self.family.for_levels(self.frame.response_levels)
         self.family.check_response(self.frame.y, self.frame.weights)
         self.design = build_design(
-            self.frame, contrasts=contrasts, mode=mode, control=_make_checks(checks, self.is_lmm)
+            self.frame,
+            contrasts=contrasts,
+            mode=mode,
+            control=_make_checks(checks, self.is_lmm),
+            intercept=self.family.has_intercept,
         )
         self.structures = term_structures(self.design.terms)
         if self.is_lmm and any(term.structure == "equalto" for term in self.design.terms):
@@ -247,7 +257,7 @@ class GLMM:
         settings |= arguments
         known_shape = self.family.fixed_shape.size > 0
         if "link" in arguments and "family" not in arguments and self.family.name in FAMILIES and not known_shape:
-            settings["family"] = self.family.name
+            settings["family"] = self.family.with_link(settings["link"])
         if data is None:
             self._refuse_unkept(changed, settings)
         else:

@@ -292,6 +292,7 @@ def conditional_effects(
     table = cross(setting.variables, setting.values).assign(**numbers)
     text = ":".join(setting.values)
     scale = "response" if type == "response" or fit.family.link.name == "identity" else scale_name(fit.family.link)
+    scale = "latent" if fit.family.is_ordinal else scale
     held = held_text(setting.variables, setting.held)
     notes = (
         f"held at {held}" if held else "",

@@ -362,8 +362,9 @@ def _result(
         letter = "z.ratio" if np.isinf(df).all() else "t.ratio"
         table = table.assign(**{letter: ratio, "p.value": 2.0 * t_distribution.sf(np.abs(ratio), df)})
     who = "integrated out" if re == "integrate" else "zero"
+    scale = "latent" if type == "response" and fit.family.is_ordinal else type
     notes = (
-        f"scale: {type}; random effects {who}; averaged over {_rows_text(fit)}; confidence level {level:g}",
+        f"scale: {scale}; random effects {who}; averaged over {_rows_text(fit)}; confidence level {level:g}",
         parameters.note if re == "integrate" and type == "response" else fit.covariance.note,
     )
     frame = pd.DataFrame(covariance)

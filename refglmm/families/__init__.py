@@ -15,6 +15,7 @@ from refglmm.families.links import Link
 from refglmm.families.lognormal import Lognormal, LognormalLog
 from refglmm.families.negative_binomial import NegativeBinomial
 from refglmm.families.ordbeta import OrderedBeta
+from refglmm.families.ordinal import Adjacent, Ordered, Sequential
 from refglmm.families.poisson import Poisson
 from refglmm.families.registry import FAMILIES, get_family
 from refglmm.families.student import StudentT
@@ -24,6 +25,7 @@ from refglmm.families.user import UserFamily
 
 __all__ = [
     "FAMILIES",
+    "Adjacent",
     "Bernoulli",
     "Beta",
     "Binomial",
@@ -36,8 +38,10 @@ __all__ = [
     "Lognormal",
     "LognormalLog",
     "NegativeBinomial",
+    "Ordered",
     "OrderedBeta",
     "Poisson",
+    "Sequential",
     "StudentT",
     "Tweedie",
     "UnitLindley",

@@ -68,6 +68,9 @@ class Family:
         Whether the first shape parameter is a dispersion phi with variance phi V(mu) / a.
     is_binomial, is_canonical, log_concave : bool
         ``log_concave``: the observed information is never negative.
+    is_ordinal, has_intercept : bool
+        Whether the response is an ordered factor, and whether the fixed part has an intercept (else thresholds or the
+        like stand in its place, and the design leaves it out).
     weights_repeat : bool
         Whether the prior weight repeats a row (multiplies the log density) and so has no part in drawing one.
     is_zero_truncated : bool
@@ -93,6 +96,8 @@ class Family:
     domains: ClassVar[Mapping[str, str]] = {}
     has_scale: ClassVar[bool] = False
     is_binomial: ClassVar[bool] = False
+    is_ordinal: ClassVar[bool] = False
+    has_intercept: ClassVar[bool] = True
     weights_repeat: ClassVar[bool] = False
     is_zero_truncated: ClassVar[bool] = False
     takes_codes: ClassVar[bool] = False
@@ -185,6 +190,10 @@ class Family:
         if name not in self.densities or not self.shape_names:
             raise NotAvailableError(f"the {self.name} family has no shape parameter")
         return _density_shape_kernel(self.densities[name])
+
+    def with_link(self, link: str | Link) -> Family:
+        """Return the same family with another link."""
+        return type(self)(link)
 
     # -- numpy -----------------------------------------------------------------------------------------------
 

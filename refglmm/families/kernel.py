@@ -34,14 +34,18 @@ many trials, therefore have as base measure the log density of the saturated mod
 subtracts half the deviance; the base measure of smaller ones is the textbook's.
 
 A family may instead write its log density once as a function of jets (see ``jet``): :func:`density_kernel` and
-:func:`density_shape_kernel` then take every derivative from there. Where the expected information has no closed form,
-w is the size of the observed one, :math:`|h|`: as good a weight where H is not positive definite.
+:func:`density_shape_kernel` then take every derivative from there; :func:`threshold_kernel` and
+:func:`threshold_shape_kernel` do so for the ordinal families, whose shape parameters are thresholds, one less than
+there are categories. Where the expected information has no closed form, w is the size of the observed one,
+:math:`|h|`: as good a weight where H is not positive definite.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from refglmm._jit import inline, kernel
 from refglmm.families.jet import F1, F2, F11, F12, F111, F112, F, constant, first_variable, second_variable
@@ -193,5 +197,55 @@ def density_shape_kernel(density: Callable[..., Any]) -> Any:
             l = density(y[i], a[i], first_variable(eta[i]), first, second, third)  # noqa: E741  the field's symbol
             dh = -l[F112]
             out[0, i], out[1, i], out[2, i], out[3, i] = l[F2], l[F12], dh, (dh if -l[F11] >= 0.0 else -dh)
+
+    return kernel(observe_shape)
+
+
+def threshold_kernel(density: Callable[..., Any], admits: Callable[..., Any]) -> Any:
+    """The loop of :func:`array_kernel` for a density in jets with any number of thresholds.
+
+    Parameters
+    ----------
+    density : function ``(y, eta, phi, active) -> jet``
+        Log density of one observation. ``eta`` is a jet, ``phi`` the array of thresholds, of which ``active`` (or none,
+        -1) is the second variable. Must be marked :data:`inline` and importable by name.
+    admits : function ``phi -> bool``
+        Whether these thresholds define a distribution; where they do not, nothing is finite.
+    """
+
+    def observe(y, eta, a, base, phi, order, out):
+        if not admits(phi):
+            out[:] = np.nan
+            return -np.inf
+        total = 0.0
+        for i in range(eta.size):
+            if a[i] == 0.0:
+                out[:, i] = 0.0
+                continue
+            l = density(y[i], first_variable(eta[i]), phi, -1)  # noqa: E741  the field's symbol
+            if order != SLOPES:
+                out[0, i] = base[i] + a[i] * l[F]
+                total += out[0, i]
+            if order != VALUE:
+                h, dh = -a[i] * l[F11], -a[i] * l[F111]
+                out[1, i], out[2, i], out[3, i], out[4, i] = a[i] * l[F1], h, abs(h), dh
+                out[5, i] = dh if h >= 0.0 else -dh
+        return total
+
+    return kernel(observe)
+
+
+def threshold_shape_kernel(density: Callable[..., Any]) -> Any:
+    """The loop of :func:`shape_kernel` for a density in jets with any number of thresholds."""
+
+    def observe_shape(y, eta, a, phi, j, out):
+        for i in range(eta.size):
+            if a[i] == 0.0:
+                out[:, i] = 0.0
+                continue
+            l = density(y[i], first_variable(eta[i]), phi, j)  # noqa: E741  the field's symbol
+            dh = -a[i] * l[F112]
+            out[0, i], out[1, i], out[2, i] = a[i] * l[F2], a[i] * l[F12], dh
+            out[3, i] = dh if -l[F11] >= 0.0 else -dh
 
     return kernel(observe_shape)

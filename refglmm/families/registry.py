@@ -24,6 +24,7 @@ from refglmm.families.lognormal import Lognormal, LognormalLog
 from refglmm.families.nbinom1 import NegativeBinomial1
 from refglmm.families.negative_binomial import NegativeBinomial
 from refglmm.families.ordbeta import OrderedBeta
+from refglmm.families.ordinal import Adjacent, Ordered, Sequential
 from refglmm.families.poisson import Poisson
 from refglmm.families.student import StudentT
 from refglmm.families.tweedie import Tweedie
@@ -46,6 +47,9 @@ _ALL: tuple[type[Family], ...] = (
     LognormalLog,
     Tweedie,
     CensoredNormal,
+    Ordered,
+    Sequential,
+    Adjacent,
 )
 
 #: The built-in families under the name they carry.
@@ -70,6 +74,12 @@ _ALSO = {
     "tfamily": "student_t",
     "t": "student_t",
     "tobit": "censored_normal",
+    "cumulative": "ordered",
+    "ordinal": "ordered",
+    "sratio": "sequential",
+    "cr": "sequential",
+    "continuationratio": "sequential",
+    "acat": "adjacent",
 }
 
 # name, or name(link), name(link = "log"), name(2.5), name(size = 2.5)

@@ -158,7 +158,7 @@ def given_beta(given: Mapping[str, Any], names: Sequence[str], default: FloatArr
 
 
 def given_phi(given: Mapping[str, Any], family: Family, default: FloatArray | None) -> FloatArray:
-    """Shape parameters from ``sigma`` (of a family with a scale) or ``phi``, positive."""
+    """Shape parameters from ``sigma`` (of a family with a scale) or ``phi``, within their bounds."""
     if "sigma" in given and not family.has_scale:
         raise ArgumentError(f"the {family.name} family has no sigma; leave it out")
     if "sigma" not in given and "phi" not in given:
@@ -169,11 +169,17 @@ def given_phi(given: Mapping[str, Any], family: Family, default: FloatArray | No
     if not family.n_shape:
         raise ArgumentError(f"the {family.name} family here has no shape parameter to give; leave phi out")
     by_sigma = "sigma" in given
-    values = _vector(given["sigma"], "sigma", None) if by_sigma else _vector(given["phi"], "phi", None)
-    if values.shape != (family.n_shape,) or np.any(values <= 0):
-        names = "sigma" if by_sigma else ", ".join(family.shape_names)
-        raise ArgumentError(f"{names} must be {family.n_shape} positive number(s), not {values}")
-    return values**2 if by_sigma else values
+    if by_sigma:
+        values = _vector(given["sigma"], "sigma", None)
+        if values.shape != (1,) or values[0] <= 0:
+            raise ArgumentError(f"sigma must be 1 positive number(s), not {values}")
+        return values**2
+    values = _vector(given["phi"], "phi", family.shape_names)
+    for name, value, scale in zip(family.shape_names, values, family.shape_scales, strict=True):
+        if not scale.low < value < scale.high:
+            rule = "positive" if scale.low == 0.0 and scale.high == np.inf else f"in ({scale.low:g}, {scale.high:g})"
+            raise ArgumentError(f"{name} must be {rule}, not {value:g}", name=name, value=float(value))
+    return values
 
 
 def _vector(value: Any, what: str, names: Sequence[str] | None) -> FloatArray:

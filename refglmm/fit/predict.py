@@ -19,6 +19,8 @@ the Hessian, so that the uncertainty of theta is in them already). On the scale 
     starts from a fixed seed, so the same question has the same answer. Binomial intervals are for the proportion among
     w trials.
 
+Ordinal models predict the linear predictor, or the probabilities of the categories (see ``categories``).
+
 Source: lme4's help page ``predict.merMod``; Bates et al. (2015), equations 54 to 60.
 """
 
@@ -33,6 +35,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, MissingValuesError
+from refglmm.fit.categories import category_columns
 from refglmm.fit.parameters import conditional_modes, fit_parameters
 from refglmm.fit.response import padded_frame
 from refglmm.fit.rows import (
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 TYPES = ("link", "response")
+#: Kinds of prediction that only ordinal models have.
+CATEGORY_TYPES = ("prob", "cum", "class")
 INTERVALS = (None, "confidence", "prediction")
 SES = (False, True, "unconditional")
 NA_ACTIONS = ("pass", "exclude", "omit", "fail")
@@ -88,6 +93,9 @@ def predict(
             refuse_new_levels(fit, newdata, rows, used)
     rows = _with_columns(rows, chosen, random_only)
     eta = _linear_predictor(fit, rows, newparams)
+    if type in CATEGORY_TYPES:
+        table = pd.DataFrame(category_columns(fit, rows, eta, type, bool(se), newparams), index=rows.index)
+        return _finished(fit, table, np.isnan(eta), newdata, na_action)
     columns = {"fit": eta}
     if se or interval is not None:
         columns["se"] = np.sqrt(_variance(fit, rows, any(used), se == "unconditional"))
@@ -100,12 +108,18 @@ def predict(
         columns = _on_response_scale(fit, columns, transform_bounds=interval == "confidence")
     if not se:
         columns.pop("se", None)
-    table = pd.DataFrame(columns, index=rows.index)
+    return _finished(fit, pd.DataFrame(columns, index=rows.index), np.isnan(eta), newdata, na_action)
+
+
+def _finished(
+    fit: FittedModel, table: pd.DataFrame, absent: NDArray[np.bool_], newdata: Any, na_action: str
+) -> pd.Series | pd.DataFrame:
+    """Treat the rows without a prediction; a single column called "fit" is a Series."""
     if newdata is not None:
-        table = _without_missing(table, na_action)
+        table = _without_missing(table, absent, na_action)
     elif fit.frame.na_action == "exclude":
         table = padded_frame(fit.frame, table)
-    return table if len(columns) > 1 else table["fit"]
+    return table["fit"] if list(table.columns) == ["fit"] else table
 
 
 def _check(
@@ -123,7 +137,7 @@ def _check(
 ) -> None:
     """Refuse what has no meaning."""
     for name, value, known in (
-        ("type", type, TYPES),
+        ("type", type, ("link", *CATEGORY_TYPES) if fit.family.is_ordinal else TYPES),
         ("interval", interval, INTERVALS),
         ("na_action", na_action, NA_ACTIONS),
         ("se", se, SES),
@@ -132,6 +146,14 @@ def _check(
             raise ArgumentError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}")
     if isinstance(level, bool) or not isinstance(level, int | float | np.number) or not 0.0 < level < 1.0:
         raise ArgumentError(f"level must lie between 0 and 1, not {level!r}")
+    if type in CATEGORY_TYPES and random_only:
+        raise ArgumentError("the random effects alone have no place on the scale of the response; use type='link'")
+    if fit.family.is_ordinal and (interval == "prediction" or (interval and type != "link")):
+        raise ArgumentError(
+            "an ordinal model has intervals of the linear predictor: type='link', interval='confidence'"
+        )
+    if type == "class" and se:
+        raise ArgumentError("a category has no standard error; use type='prob'")
     identity = fit.family.link.name == "identity"
     if random_only and not identity and (type == "response" or interval == "prediction"):
         raise ArgumentError("the random effects alone have no place on the scale of the response; use type='link'")
@@ -238,9 +260,8 @@ def _mixture_quantiles(
 # --- missing values ------------------------------------------------------------------------------------------
 
 
-def _without_missing(table: pd.DataFrame, na_action: str) -> pd.DataFrame:
+def _without_missing(table: pd.DataFrame, absent: NDArray[np.bool_], na_action: str) -> pd.DataFrame:
     """Rows of new data without a prediction stay as NaN, are dropped, or are an error."""
-    absent = np.isnan(table["fit"].to_numpy())
     if not absent.any() or na_action in ("pass", "exclude"):
         return table
     if na_action == "fail":

@@ -13,7 +13,8 @@ deviance    sign(y - mu) sqrt(d_i)              sqrt(w) (y - mu)
 ==========  ==================================  =============================
 
 with prior weights w (trial counts for the binomial) and unit deviances d_i, which include w. ``scaled``
-divides by sigma. Under ``na_action="exclude"`` rows dropped for missing values come back as NaN.
+divides by sigma. Those of ordinal fits are in ``categories``. Under ``na_action="exclude"`` rows dropped for missing
+values come back as NaN.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
+from refglmm.fit.categories import category_residuals, own_probabilities
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -52,6 +54,8 @@ def residual_values(fit: FittedModel, type: str = "deviance") -> FloatArray:
     """Residuals of the rows that were used, unscaled."""
     if type not in TYPES:
         raise ArgumentError(f"unknown residual type {type!r}; use one of {', '.join(TYPES)}", type=type)
+    if fit.family.is_ordinal:
+        return category_residuals(fit, type)
     y, mu, weights = fit.frame.y, fit.conditional.mu, fit.frame.weights
     raw = y - mu
     if type == "response" or (fit.is_lmm and type == "working"):
@@ -75,8 +79,13 @@ def residuals(fit: FittedModel, type: str = "deviance", *, scaled: bool = False)
 
 
 def fitted_values(fit: FittedModel) -> pd.Series:
-    """Conditional means with row labels."""
-    return padded(fit, fit.conditional.mu, "fitted")
+    """Conditional means with row labels; of an ordinal fit the probability of the row's own category."""
+    return padded(fit, fitted_array(fit), "fitted")
+
+
+def fitted_array(fit: FittedModel) -> FloatArray:
+    """Fitted values of the rows that were used, a copy."""
+    return own_probabilities(fit) if fit.family.is_ordinal else np.array(fit.conditional.mu)
 
 
 def weights(fit: FittedModel, type: str = "prior") -> pd.Series:

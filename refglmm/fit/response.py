@@ -9,6 +9,7 @@ cbind       successes / trials              two columns of counts
 proportion  proportion                      the same
 binary      0 or 1                          the same, or truth values
 factor      0 (first level) or 1 (others)   a Categorical
+ordinal     number of the level, from 0     an ordered Categorical, or whole numbers
 numeric     a number                        the same
 =========== =============================== ==========================
 """
@@ -26,7 +27,7 @@ from refglmm.errors import ArgumentError, DataError, ResponseError
 from refglmm.formula.convert import to_column
 from refglmm.formula.expressions import Call, Name, deparse, parse_expression
 from refglmm.formula.frame import ModelFrame
-from refglmm.formula.values import Column, Factor, Logical, as_numeric
+from refglmm.formula.values import Column, Factor, Logical, as_factor, as_numeric
 
 FloatArray = NDArray[np.float64]
 
@@ -81,11 +82,22 @@ def raw_with_response(frame: ModelFrame, y: FloatArray, trials: FloatArray | Non
     if pair is not None and trials is not None:
         success = _whole(y * trials)
         columns: dict[str, Column] = {_column_name(pair[0]): success, _column_name(pair[1]): trials - success}
+    elif frame.response_kind == "ordinal":
+        columns = {response: _ordinal_column(frame, y)}
     elif frame.response_kind == "factor":
         columns = {response: Factor((y > 0).astype(np.int32), np.array(frame.response_levels, dtype=object))}
     else:
         columns = {response: Logical(y) if isinstance(raw.get(response), Logical) else y}
     return raw | {name: column for name, column in columns.items() if name in raw}
+
+
+def _ordinal_column(frame: ModelFrame, y: FloatArray) -> Column:
+    """Codes of an ordinal response as the column of data that they came from: numbers, or a factor."""
+    levels = np.array(frame.response_levels, dtype=object)
+    before = frame.raw.get(_column_name(frame.formula.response))
+    if isinstance(before, np.ndarray):
+        return levels.astype(np.float64)[y.astype(np.intp)].astype(before.dtype)
+    return Factor(y.astype(np.int32), levels, before.ordered if isinstance(before, Factor) else True)
 
 
 def padded_frame(frame: ModelFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -105,6 +117,12 @@ def _one_column(frame: ModelFrame, y: FloatArray) -> Any:
     if frame.response_kind == "factor":
         codes = np.where(np.isnan(y), -1, y > 0).astype(np.int8)
         return pd.Categorical.from_codes(codes, categories=list(frame.response_levels))
+    if frame.response_kind == "ordinal":
+        if isinstance(frame.raw.get(_column_name(frame.formula.response)), np.ndarray):
+            labels = np.array([*map(float, frame.response_levels), np.nan])
+            return labels[np.where(np.isnan(y), -1, y).astype(np.intp)]
+        codes = np.where(np.isnan(y), -1, y).astype(np.intp)
+        return pd.Categorical.from_codes(codes, categories=list(frame.response_levels), ordered=True)
     if frame.response_kind == "binary" and not np.isnan(y).any():
         column = frame.raw.get(_column_name(frame.formula.response))
         return y.astype(bool) if isinstance(column, Logical) else y.copy()
@@ -196,10 +214,18 @@ def _fit_rows(frame: ModelFrame, column: Any) -> Any:
 
 def _one_response(frame: ModelFrame, column: Any) -> FloatArray:
     """One column as ``frame.y`` holds it."""
+    if frame.response_kind == "ordinal":
+        return _level_codes(frame, as_factor(column, "y"))
     if not isinstance(column, Factor):
         return np.array(as_numeric(column, "y"), dtype=np.float64)
     if frame.response_kind != "factor":
         raise ResponseError(f"y is a factor or text, but the response {frame.formula.response!r} of the fit is numeric")
+    codes = _level_codes(frame, column)
+    return np.where(np.isnan(codes), np.nan, codes > 0)
+
+
+def _level_codes(frame: ModelFrame, column: Factor) -> FloatArray:
+    """Number of each row's level in the response of the fit, NaN where it is missing."""
     known = np.array(frame.response_levels, dtype=object)
     codes = column.recode(known)
     unknown = sorted({label for label in column.labels()[codes < 0].tolist() if label is not None})
@@ -208,7 +234,7 @@ def _one_response(frame: ModelFrame, column: Any) -> FloatArray:
             f"y has levels {', '.join(map(repr, unknown))}; the response of the fit has {', '.join(map(repr, known))}",
             levels=tuple(unknown),
         )
-    return np.where(codes < 0, np.nan, codes > 0)
+    return np.where(codes < 0, np.nan, codes).astype(np.float64)
 
 
 def _finite(frame: ModelFrame, y: FloatArray) -> FloatArray:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from refglmm.covariance import term_structures
 from refglmm.errors import ArgumentError, SimulationError, SimulationWarning, warn
+from refglmm.families.ordinal import OrdinalFamily
 from refglmm.families.registry import get_family
 from refglmm.fit.parameters import (
     Parameters,
@@ -393,7 +394,8 @@ def simulate(
         As for :func:`refglmm.glmer`.
     newparams : mapping
         ``beta`` (in order, or by name); ``theta`` or ``par``, terms in the order of a fit (relative to sigma in a
-        gaussian model with identity link); ``sigma`` or ``phi`` for families that have them.
+        gaussian model with identity link); ``sigma`` or ``phi`` for families that have them (of ordinal families the
+        thresholds, which may also be known to the family: ``Ordered(levels=[...], thresholds=[...])``).
     nsim, seed, cond_sim
         As for :meth:`FittedModel.simulate`.
     weights : str or array-like, optional
@@ -433,11 +435,13 @@ def simulate(
         na_action=na_action,
         env=env,
     )
-    design = build_design(frame, contrasts=contrasts, control=_ANYTHING)
+    design = build_design(frame, contrasts=contrasts, control=_ANYTHING, intercept=distribution.has_intercept)
     source = _design_source(design, distribution, newparams)
     warn_of_weights(distribution, frame.weights, "none")
     kind = "numeric" if cbind_names(asked.response) is None else "cbind"
     shown = replace(frame, formula=asked, response_kind=kind)
+    if isinstance(distribution, OrdinalFamily):
+        shown = replace(shown, response_kind="ordinal", response_levels=distribution.levels)
     return draw_frame(source, shown, frame.index, frame.weights, nsim, seed, cond_sim)
 
 

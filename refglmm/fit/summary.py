@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from refglmm.fit import criteria
 from refglmm.fit.arrays import plain
+from refglmm.fit.categories import threshold_table
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.residuals import conditional_family, residual_values
 from refglmm.fit.rformat import (
@@ -166,6 +167,8 @@ class Summary:
     size : str
     phi : Series
         Shape parameters other than the scale, which the random-effects table shows as Residual.
+    thresholds : DataFrame
+        Thresholds of an ordinal model; no rows for others.
     coefficients, correlation : DataFrame
     notes : tuple of str
         Convergence messages, singularity, kind of standard errors; empty when there is nothing to say.
@@ -177,6 +180,7 @@ class Summary:
     varcorr: VarCorr
     size: str
     phi: pd.Series
+    thresholds: pd.DataFrame
     coefficients: pd.DataFrame
     correlation: pd.DataFrame
     notes: tuple[str, ...]
@@ -191,6 +195,7 @@ class Summary:
             "varcorr": plain(self.varcorr.as_frame().to_dict(orient="records")),
             "size": self.size,
             "phi": plain(self.phi),
+            "thresholds": plain(self.thresholds.to_dict(orient="index")),
             "coefficients": plain(self.coefficients.to_dict(orient="index")),
             "correlation": plain(self.correlation.to_dict(orient="index")),
             "notes": list(self.notes),
@@ -218,6 +223,8 @@ class Summary:
             lines += ["", "Fixed effects:", *self._coefficient_lines(), *self._correlation_lines()]
         else:
             lines += ["", "No fixed effects"]
+        if len(self.thresholds):
+            lines += ["", "Threshold coefficients:", self._threshold_text()]
         return lines + list(self.notes)
 
     def _phi_text(self) -> list[str]:
@@ -241,6 +248,17 @@ class Summary:
             else:
                 columns.append(format_numbers(frame[name].round(3), 4))
         return header, [list(row) for row in zip(*columns, strict=True)]
+
+    def threshold_cells(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the table of thresholds as text."""
+        frame = self.thresholds
+        estimate, se = format_coefficients(frame["Estimate"], frame["Std. Error"])
+        columns = [list(map(str, frame.index)), estimate, se, format_numbers(frame["z value"].round(3), 4)]
+        return ["", *map(str, frame.columns)], [list(row) for row in zip(*columns, strict=True)]
+
+    def _threshold_text(self) -> str:
+        header, rows = self.threshold_cells()
+        return table(header, rows, [True] + [False] * (len(header) - 1))
 
     def _coefficient_lines(self) -> list[str]:
         header, rows = self.coefficient_cells()
@@ -280,6 +298,7 @@ class Summary:
                 html_table(vc_header, vc_rows, "Random effects"),
                 html_lines([self.size]),
                 html_table(header, rows, "Fixed effects"),
+                *([html_table(*self.threshold_cells(), "Threshold coefficients")] if len(self.thresholds) else []),
                 html_lines(self.notes),
             ]
         )
@@ -300,6 +319,7 @@ def summary(
         header = [*textwrap.wrap(f"{title(fit)}. {tests.phrase}", LINE_WIDTH), *header[len(_wrapped_title(fit)) :]]
     covariance = fit.vcov() if tests is None else pd.DataFrame(tests.covariance, index=names, columns=names)
     quantiles = np.quantile(residual_values(fit, "pearson") / fit.sigma, [0.0, 0.25, 0.5, 0.75, 1.0])
+    ordinal = fit.family.is_ordinal and fit.optimum.phi.size > 0
     show = len(fit.design.names) <= MAX_CORRELATION if correlation_shown is None else correlation_shown
     return Summary(
         header=tuple(header),
@@ -307,7 +327,8 @@ def summary(
         residual_quantiles=pd.Series(quantiles, index=["Min", "1Q", "Median", "3Q", "Max"]),
         varcorr=fit.varcorr,
         size=size_line(fit),
-        phi=fit.phi.drop("phi", errors="ignore"),
+        phi=pd.Series(dtype=float) if ordinal else fit.phi.drop("phi", errors="ignore"),
+        thresholds=threshold_table(fit) if ordinal else pd.DataFrame(),
         coefficients=coefficient_table(fit) if tests is None else tests.coefficients,
         correlation=correlation(covariance),
         notes=trouble(fit),

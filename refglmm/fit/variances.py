@@ -72,14 +72,22 @@ def linear_predictor_variance(fit: FittedModel, rows: Rows, *, unconditional: bo
     unconditional : bool
         Add the uncertainty of the covariance (and shape) parameters; without it they are taken as known.
     """
-    unknown = [codes[:, None] < 0 for codes in rows.codes]
-    z = [np.where(new, 0.0 * Z, Z) for Z, new in zip(rows.Z, unknown, strict=True)]  # NaN stays NaN
-    codes = [np.maximum(level, 0) for level in rows.codes]
-    a = [values @ T for values, T in zip(z, term_factors(fit), strict=True)]
+    z, codes = known_levels(rows)
     estimated = all_parameters(fit) if unconditional else fixed_effects(fit)
-    out = _estimation_share(fit, rows.X, z, codes, estimated)
-    out += posterior_scale(fit) * _random_share(fit, len(rows.X), a, codes)
-    return out + _new_level_variance(fit, rows)
+    return _estimation_share(fit, rows.X, z, codes, estimated) + random_variance(fit, rows)
+
+
+def known_levels(rows: Rows) -> tuple[list[FloatArray], list[NDArray[Any]]]:
+    """Columns of Z and levels, those that the fit did not have with zeros in Z (NaN stays NaN)."""
+    z = [np.where(codes[:, None] < 0, 0.0 * Z, Z) for Z, codes in zip(rows.Z, rows.codes, strict=True)]
+    return z, [np.maximum(level, 0) for level in rows.codes]
+
+
+def random_variance(fit: FittedModel, rows: Rows) -> FloatArray:
+    """Variance of each row's random part about its mode if all parameters were known."""
+    z, codes = known_levels(rows)
+    a = [values @ T for values, T in zip(z, term_factors(fit), strict=True)]
+    return posterior_scale(fit) * _random_share(fit, len(rows.X), a, codes) + _new_level_variance(fit, rows)
 
 
 # --- what estimation adds ------------------------------------------------------------------------------------
@@ -163,22 +171,26 @@ def _with_profiled_beta(fit: FittedModel, theta_slopes: FloatArray, theta_covari
 def _estimation_share(
     fit: FittedModel, X: FloatArray, z: list[FloatArray], codes: list[NDArray[Any]], estimated: Estimated
 ) -> FloatArray:
-    """J Cov J' of each row, J = (0, x', 0) + z' db/dpsi."""
-    starts, n = term_starts(fit), estimated.covariance.shape[0]
-    by_level = [
-        estimated.slopes[i:j].reshape((j - i) // values.shape[1], values.shape[1], n)
-        for values, i, j in zip(z, starts, starts[1:], strict=False)
-    ]
-    out = np.empty(len(X))
+    """J Cov J' of each row."""
+    n, out = estimated.covariance.shape[0], np.empty(len(X))
     step = max(1, BLOCK // (max(n, 1) * max([1, *(values.shape[1] for values in z)])))
     for first in range(0, len(X), step):
         here = slice(first, first + step)
-        J = np.zeros((len(X[here]), n))
-        J[:, estimated.beta] = X[here]
-        for values, level, slopes in zip(z, codes, by_level, strict=True):
-            J += np.einsum("ik,ikp->ip", values[here], slopes[level[here]])
+        J = predictor_slopes(fit, X[here], [v[here] for v in z], [level[here] for level in codes], estimated)
         out[here] = np.einsum("ip,pr,ir->i", J, estimated.covariance, J, optimize=True)
     return out
+
+
+def predictor_slopes(
+    fit: FittedModel, X: FloatArray, z: list[FloatArray], codes: list[NDArray[Any]], estimated: Estimated
+) -> FloatArray:
+    """J = (0, x', 0) + z' db/dpsi of each row, shape (m, number of parameters)."""
+    starts, J = term_starts(fit), np.zeros((len(X), estimated.covariance.shape[0]))
+    J[:, estimated.beta] = X
+    for values, level, i, j in zip(z, codes, starts, starts[1:], strict=False):
+        k = values.shape[1]
+        J += np.einsum("ik,ikp->ip", values, estimated.slopes[i:j].reshape((j - i) // k, k, -1)[level])
+    return J
 
 
 # --- what would be left if all parameters were known ---------------------------------------------------------

@@ -405,6 +405,7 @@ def build_design(
     contrasts: Mapping[str, Any] | None = None,
     mode: str = "exact",
     control: Checks | None = None,
+    intercept: bool = True,
 ) -> Design:
     """Build the design of a model.
 
@@ -419,6 +420,9 @@ def build_design(
         Order of terms with equally many levels: as written, or as lme4 has it (see :func:`term_order`).
     control : Checks, optional
         What to do about findings; defaults to :class:`Checks`.
+    intercept : bool
+        False for a family whose thresholds stand in its place: factors are coded beside an intercept, which is then
+        left out.
 
     Returns
     -------
@@ -444,8 +448,8 @@ def build_design(
             ),
         )
     terms = _random_terms(frame, mode, control)
-    matrix, X = _fixed(frame, contrasts or {})
-    kept = check_rank(X, matrix.names, control.rank)
+    matrix, X = _fixed(frame, contrasts or {}, intercept)
+    kept = matrix.independent(X, lambda columns, names: check_rank(columns, names, control.rank))
     if len(kept) < X.shape[1]:
         X = np.ascontiguousarray(X[:, kept])
     names = tuple(matrix.names[j] for j in kept)
@@ -464,11 +468,17 @@ def build_design(
     )
 
 
-def _fixed(frame: ModelFrame, contrasts: Mapping[str, Any]) -> tuple[ModelMatrix, np.ndarray]:
+def _fixed(frame: ModelFrame, contrasts: Mapping[str, Any], intercept: bool) -> tuple[ModelMatrix, np.ndarray]:
     terms = expand_terms(frame.formula.fixed)
+    if not intercept and not terms.intercept:
+        raise FormulaError(
+            f"the thresholds of an ordinal model stand for the intercept, so {frame.formula.fixed!r} cannot do without "
+            "it: leave 0 and -1 out of the formula",
+            formula=frame.formula.text,
+        )
     # A factor whose name needs backticks may be given without them.
     contrasts = {name if name in terms.variables else name_text(name): kind for name, kind in contrasts.items()}
-    matrix = make_matrix(terms, frame.columns, contrasts)
+    matrix = make_matrix(terms, frame.columns, contrasts, without_intercept=not intercept)
     factors = {terms.variables[v] for v, coding in matrix.codings.items() if coding.levels is not None}
     unused = [name for name in contrasts if name not in factors]
     if unused:

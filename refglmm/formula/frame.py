@@ -18,6 +18,8 @@ factor      first level = failure             0 / 1           --
 =========== ================================= =============== ==========
 
 That of a censored one, ``cbind(value, code)``, is stored as the values, with the codes beside them.
+The response of an ordinal model (kind ``"ordinal"``) is a factor, text, truth values or whole numbers; y is the number
+of its level, from 0, in the order of the levels (of text: alphabetical, of numbers: ascending).
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ from refglmm.errors import (
     FormulaError,
     MissingValuesError,
     ResponseError,
+    ResponseWarning,
     WeightsError,
+    warn,
 )
 from refglmm.formula.convert import Table, to_array, to_column, to_table
 from refglmm.formula.evaluate import Scope
@@ -226,6 +230,8 @@ def build_frame(
     kept = _complete(full, selected, na_action, table.index)
     raw = {name: table.column(name) for name in _names_used(formula, also) if name in table}
     final = _final_columns((*full.values(), *raw.values()), selected, kept)
+    if ordinal and "\0response0" in full:
+        _note_unused(full["\0response0"], final[id(full["\0response0"])], formula.response or "")
     full_index = table.index if selected is None else table.index[selected]
     frame = _assemble(
         formula,
@@ -502,7 +508,7 @@ def _response(
     if not parts:
         return _Response(np.full(len(index), np.nan), "none")
     if ordinal:
-        return _ordinal(parts, text)
+        return _ordinal(parts, text, index)
     if not binomial:
         return _numeric(parts, text, index)
     if len(parts) == 2:
@@ -595,12 +601,54 @@ def _two_level(column: Factor, text: str, index: pd.Index) -> _Response:
     return _Response(y, "factor", None, tuple(column.levels))
 
 
-def _ordinal(parts: list[Column], text: str) -> _Response:
+def _note_unused(before: Column, after: Column, text: str) -> None:
+    """Say which categories of an ordinal response no row has."""
+    if not isinstance(before, Factor) or not isinstance(after, Factor) or len(before.levels) == len(after.levels):
+        return
+    unused = [level for level in before.levels.tolist() if level not in after.levels]
+    warn(
+        ResponseWarning(
+            f"the response {text!r} has no row in {', '.join(map(repr, unused))}: the model is for the categories "
+            f"{', '.join(map(repr, after.levels))}",
+            levels=tuple(unused),
+        )
+    )
+
+
+def _note_alphabet(column: Column, text: str) -> None:
+    """Say that words are ordered by the alphabet, where nobody has said otherwise."""
+    if not isinstance(column, Factor) or column.ordered or len(column.levels) < 3:
+        return
+    labels = column.levels.tolist()
+    if labels == sorted(labels) and not all(label.lstrip("-").isdigit() for label in labels):
+        warn(
+            ResponseWarning(
+                f"the categories of {text!r} stand in alphabetical order, {' < '.join(labels)}; make it an ordered "
+                "Categorical to give them another, or to confirm this one",
+                levels=tuple(labels),
+            )
+        )
+
+
+def _ordinal(parts: list[Column], text: str, index: pd.Index) -> _Response:
     if len(parts) == 2:
         raise ResponseError(f"an ordinal response is one column, not {text}", response=text)
+    if isinstance(parts[0], np.ndarray):
+        y = np.array(parts[0], dtype=np.float64)
+        _check_finite(y, text, index)
+        whole = y == np.floor(y)
+        if not whole.all():
+            i = int(np.argmin(whole))
+            raise ResponseError(
+                f"an ordinal response is a factor, text or whole numbers: response {text!r} is {y[i]:g} at row "
+                f"{index[i]!r}; cut it into categories",
+                response=text,
+                row=index[i],
+            )
     factor = as_factor(parts[0], text)
     if factor.missing().any():
         raise ResponseError(f"NA/NaN/Inf in 'y': response {text!r} has missing levels; drop them", response=text)
+    _note_alphabet(parts[0], text)
     if len(factor.levels) < 2:
         raise ResponseError(f"the response {text!r} has only one level; an ordinal model needs two", response=text)
     return _Response(factor.codes.astype(np.float64), "ordinal", None, tuple(factor.levels))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,16 +202,24 @@ class ModelMatrix:
         One per ``terms.variables`` that is used, by index.
     full : tuple
         See :func:`full_dummies`.
+    without_intercept : bool
+        Leave the column of ones out although the terms are coded beside it: thresholds stand in its place.
     """
 
     terms: Terms
     codings: Mapping[int, Coding]
     full: tuple[tuple[bool, ...], ...]
+    without_intercept: bool = False
+
+    @property
+    def intercept(self) -> bool:
+        """Whether the first column is the intercept."""
+        return self.terms.intercept and not self.without_intercept
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """Column names, the intercept first."""
-        out = ["(Intercept)"] if self.terms.intercept else []
+        out = ["(Intercept)"] if self.intercept else []
         for mask, full in zip(self.terms.masks, self.full, strict=True):
             parts = [self.codings[v].names(f) for v, f in zip(self.terms.members(mask), full, strict=True)]
             # product() runs its last argument fastest; R runs the first variable fastest.
@@ -221,7 +229,7 @@ class ModelMatrix:
     @functools.cached_property
     def assign(self) -> tuple[int, ...]:
         """Term of each column: 0 for the intercept, j for ``terms.labels[j - 1]``."""
-        out = [0] if self.terms.intercept else []
+        out = [0] if self.intercept else []
         for j, width in enumerate(self.widths):
             out += [j + 1] * width
         return tuple(out)
@@ -229,7 +237,7 @@ class ModelMatrix:
     @functools.cached_property
     def zero_one(self) -> frozenset[int]:
         """Columns that hold nothing but 0 and 1, whatever the data: the intercept and indicators."""
-        out = [True] if self.terms.intercept else []
+        out = [True] if self.intercept else []
         for mask, full, width in zip(self.terms.masks, self.full, self.widths, strict=True):
             parts = zip(self.terms.members(mask), full, strict=True)
             out += [all(self.codings[v].is_indicator(f) for v, f in parts)] * width
@@ -242,6 +250,13 @@ class ModelMatrix:
             math.prod(self.codings[v].width(f) for v, f in zip(self.terms.members(mask), full, strict=True))
             for mask, full in zip(self.terms.masks, self.full, strict=True)
         )
+
+    def independent(self, X: np.ndarray, judge: Callable[[np.ndarray, Sequence[str]], list[int]]) -> list[int]:
+        """Columns of X that ``judge`` keeps of a matrix and its names; thresholds count as a column of ones before."""
+        if not self.without_intercept:
+            return judge(X, self.names)
+        kept = judge(np.column_stack([np.ones(len(X)), X]), ("(Intercept)", *self.names))
+        return [j - 1 for j in kept if j > 0]
 
     @np.errstate(all="ignore")  # what overflows is reported as infinite, with its column and row
     def build(self, column: Callable[[str], Column], n: int) -> np.ndarray:
@@ -262,9 +277,9 @@ class ModelMatrix:
         self.check_size(n)
         prepared = {v: c.prepare(column(self.terms.variables[v])) for v, c in self.codings.items()}
         out = np.empty((n, len(self.names)))
-        if self.terms.intercept:
+        if self.intercept:
             out[:, 0] = 1.0
-        at = int(self.terms.intercept)
+        at = int(self.intercept)
         for mask, full, width in zip(self.terms.masks, self.full, self.widths, strict=True):
             self._fill(out[:, at : at + width], mask, full, prepared)
             at += width
@@ -297,7 +312,9 @@ def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (b[:, :, None] * a[:, None, :]).reshape(len(a), -1)
 
 
-def make_matrix(terms: Terms, columns: Mapping[str, Column], contrasts: Mapping[str, Any]) -> ModelMatrix:
+def make_matrix(
+    terms: Terms, columns: Mapping[str, Column], contrasts: Mapping[str, Any], *, without_intercept: bool = False
+) -> ModelMatrix:
     """Prepare the recipe for some terms.
 
     Parameters
@@ -308,6 +325,8 @@ def make_matrix(terms: Terms, columns: Mapping[str, Column], contrasts: Mapping[
         Evaluated variables of the fit.
     contrasts : mapping
         The user's choices.
+    without_intercept : bool
+        See :class:`ModelMatrix`.
 
     Returns
     -------
@@ -317,4 +336,4 @@ def make_matrix(terms: Terms, columns: Mapping[str, Column], contrasts: Mapping[
     used = set(terms.used)
     codings = {v: make_coding(name, columns[name], contrasts) for v, name in enumerate(terms.variables) if name in used}
     is_factor = tuple(isinstance(columns.get(name), Factor | Logical) for name in terms.variables)
-    return ModelMatrix(terms, codings, full_dummies(terms, is_factor))
+    return ModelMatrix(terms, codings, full_dummies(terms, is_factor), without_intercept)

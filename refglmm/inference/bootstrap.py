@@ -240,6 +240,8 @@ def bootstrap(
 
 
 def _check_semiparametric(fit: FittedModel, use_u: bool) -> None:
+    if fit.family.is_ordinal:
+        raise NotAvailableError("categories have no residuals to resample; use type='parametric'")
     if not use_u:
         raise ArgumentError(
             "the semiparametric bootstrap resamples residuals around the conditional means; it needs use_u=True"

@@ -42,6 +42,8 @@ def _check_dispersion_is_open(fit: FittedModel) -> None:
             f"the dispersion of this {fit.family.name} model is estimated: there is nothing to exceed; "
             "simulated_residuals().dispersion() compares its spread with simulations"
         )
+    if fit.family.is_ordinal:
+        raise NotAvailableError("categories cannot be overdispersed: their variance follows from their probabilities")
     trials = fit.frame.weights[fit.frame.weights > 0]
     if fit.family.name == "bernoulli" or (fit.family.is_binomial and np.all(trials == 1.0)):
         raise NotAvailableError("binary responses cannot be overdispersed: their variance follows from their mean")

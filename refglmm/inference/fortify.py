@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from refglmm.fit.residuals import residual_values
+from refglmm.fit.residuals import fitted_array, residual_values
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 def fortify(fit: FittedModel) -> pd.DataFrame:
     """The variables of the model (rows used) and three columns, named as lme4 names them.
 
-    ``.fitted``: conditional mean, response scale; ``.resid``: Pearson residual; ``.scresid``: the same over sigma.
+    ``.fitted``: conditional mean, response scale (ordinal: probability of the row's category); ``.resid``: Pearson
+    residual; ``.scresid``: the same over sigma.
     """
     pearson = residual_values(fit, "pearson")
     return fit.model_frame().assign(
-        **{".fitted": fit.conditional.mu.copy(), ".resid": pearson, ".scresid": pearson / fit.sigma}
+        **{".fitted": fitted_array(fit), ".resid": pearson, ".scresid": pearson / fit.sigma}
     )

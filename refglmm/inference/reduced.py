@@ -63,9 +63,10 @@ def without_fixed_term(model: GLMM, j: int) -> GLMM:
     codings = design.matrix.codings
     is_factor = tuple(v in codings and codings[v].levels is not None for v in range(len(terms.variables)))
     used = {v for mask in terms.masks for v in terms.members(mask)}
-    matrix = ModelMatrix(terms, {v: c for v, c in codings.items() if v in used}, full_dummies(terms, is_factor))
+    left = {v: c for v, c in codings.items() if v in used}
+    matrix = ModelMatrix(terms, left, full_dummies(terms, is_factor), design.matrix.without_intercept)
     X = matrix.build(frame.columns.__getitem__, frame.n)
-    kept = independent_columns(X)
+    kept = matrix.independent(X, lambda columns, _: independent_columns(columns))
     smaller = replace(
         design,
         X=np.ascontiguousarray(X[:, kept]),

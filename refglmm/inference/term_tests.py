@@ -73,10 +73,16 @@ def _centred_column(column: Column) -> Column:
 def recoded_matrix(fit: FittedModel, coding: Any, covariates: str = "zero") -> tuple[ModelMatrix, FloatArray]:
     """Build the fixed-effects matrix of a fit, rank-deficient columns included, with its codings replaced."""
     matrix, columns = fit.design.matrix, fit.frame.columns
-    other = ModelMatrix(matrix.terms, {v: coding(c) for v, c in matrix.codings.items()}, matrix.full)
+    codings = {v: coding(c) for v, c in matrix.codings.items()}
+    other = ModelMatrix(matrix.terms, codings, matrix.full, matrix.without_intercept)
     if covariates == "mean":
         columns = {name: _centred_column(column) for name, column in columns.items()}
-    return other, other.build(columns.__getitem__, fit.frame.n)
+    return other, _beside_thresholds(fit, other.build(columns.__getitem__, fit.frame.n))
+
+
+def _beside_thresholds(fit: FittedModel, X: FloatArray) -> FloatArray:
+    """Columns less their means where thresholds stand for the intercept: a shift of them changes no effect."""
+    return X - X.mean(axis=0) if fit.design.matrix.without_intercept else X
 
 
 def contained_in(fit: FittedModel, j: int) -> list[int]:
@@ -114,7 +120,7 @@ class Metric:
 
 def metric(fit: FittedModel) -> Metric:
     """Measure by X'WX (linear models) or by the inverse covariance of the estimates."""
-    X = np.asarray(fit.design.X)
+    X = _beside_thresholds(fit, np.asarray(fit.design.X))
     matrix, recoded = recoded_matrix(fit, _first_level_coding)
     if fit.is_lmm:
         root = np.linalg.qr(np.sqrt(np.asarray(fit.frame.weights))[:, None] * X)[1]
@@ -193,7 +199,8 @@ def centred(fit: FittedModel, covariates: str) -> Centred:
     size[size == 0.0] = 1.0
     _, values, Vt = np.linalg.svd(np.linalg.qr(Xc / size)[1], full_matrices=True)
     rank = int(np.sum(values > DEPENDENT * values[0])) if values.size else 0
-    return Centred(matrix, _solve_columns(Xc, np.asarray(fit.design.X)), (Vt[rank:] / size).T)
+    X = _beside_thresholds(fit, np.asarray(fit.design.X))
+    return Centred(matrix, _solve_columns(Xc, X), (Vt[rank:] / size).T)
 
 
 def _level_rows(coding: Coding, full: bool) -> FloatArray:

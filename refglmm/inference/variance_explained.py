@@ -17,7 +17,7 @@ Place in the reading order: in ``inference``. On the scale of the linear predict
 =================  ==================================================  ========================================
 approximation      variance                                            for
 =================  ==================================================  ========================================
-``"theoretical"``  pi^2/3 logit, 1 probit, pi^2/6 cloglog              binomial: the latent variable's own
+``"theoretical"``  pi^2/3 logit, 1 probit, pi^2/6 cloglog              binomial, ordered: the latent variable's own
 ``"lognormal"``    log(1 + c)                                          log link (default there)
 ``"trigamma"``     psi'(1/c)                                           log link
 ``"delta"``        phi V(mu) / (dmu/deta)^2                            any link (default elsewhere)
@@ -177,7 +177,12 @@ def null_mean(fit: FittedModel) -> float:
 def chosen_approximation(fit: FittedModel, approximation: str) -> str:
     """The approximation to use; an error where it means nothing for this family and link."""
     link = fit.family.link.name
-    latent = fit.family.is_binomial and link in LATENT
+    latent = (fit.family.is_binomial or fit.family.name == "ordered") and link in LATENT
+    if fit.family.is_ordinal and not (latent and approximation in ("auto", "theoretical")):
+        raise NotAvailableError(
+            "of ordinal models, cumulative ones with logit, probit or cloglog have a latent variable whose variance is "
+            "known: R2 and ICC exist for those, with approximation='theoretical'"
+        )
     if approximation == "auto":
         return "theoretical" if latent else "lognormal" if link == "log" and not fit.family.is_binomial else "delta"
     if approximation == "theoretical" and not latent:

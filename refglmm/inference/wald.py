@@ -88,7 +88,7 @@ def _say_missing(frame: pd.DataFrame, note: str) -> tuple[str, ...]:
 
 
 def _transformed(fit: FittedModel, p: Parameter, covariance: FloatArray | None, z: float) -> tuple[float, float]:
-    """The interval of a standard deviation, sigma, shape, range (log scale), correlation (Fisher's z) or loading."""
+    """The interval of a standard deviation, sigma or range (log scale), shape (its own), correlation (z) or loading."""
     if covariance is None:
         return np.nan, np.nan
     value, a = _value_and_slope(fit, p)
@@ -104,6 +104,9 @@ def _transformed(fit: FittedModel, p: Parameter, covariance: FloatArray | None, 
             half = half / (1.0 - value**2)
             ends = np.tanh([middle - half, middle + half])
             return float(max(ends[0], p.lower)), float(min(ends[1], p.upper))
+        if p.scale is not None:
+            middle, half = p.inner(value), half / float(p.scale.slope(value))
+            return float(p.outer(middle - half)), float(p.outer(middle + half))
         half = half / value
         return float(value * np.exp(-half)), float(value * np.exp(half))
 

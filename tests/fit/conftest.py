@@ -125,7 +125,7 @@ def certificate(**changes):
 
 
 def stand_in_family(name, has_scale=False, **functions):
-    family = SimpleNamespace(name=name, r_name=name, has_scale=has_scale, shape_names=(), **functions)
+    family = SimpleNamespace(name=name, r_name=name, has_scale=has_scale, is_ordinal=False, shape_names=(), **functions)
     family.at = lambda phi: family
     return family
 
