@@ -254,6 +254,7 @@ def test_columns_without_any_effect_make_a_singular_fit(lattice):
     assert np.all(np.isfinite(fit.se))
 
 
+@pytest.mark.slow
 def test_a_smoothness_beyond_all_bounds_is_held_not_judged(lattice):
     """These counts prefer gau, the limit of mat: standard errors hold the smoothness there."""
     fit = rg.glmer("count ~ z + mat(0 + numFactor(a, b) | all)", lattice, family="poisson")
