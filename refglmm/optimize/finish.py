@@ -38,6 +38,8 @@ MAX_ROUNDS = 4
 REPEATED = 30
 #: A large standard deviation, in units of the default start.
 FAR = 3.0
+#: Logarithms of ranges are tried over this width about their start.
+LOG_REACH = 6.0
 #: A rise of the objective that setting a tiny variance to zero may cost.
 NEGLIGIBLE = 1e-9
 
@@ -154,20 +156,28 @@ def _along_negative_curvature(stage: Stage, point: Endpoint) -> list[FloatArray]
 def _off_the_edge(stage: Stage, point: Endpoint) -> list[FloatArray]:
     """Where a standard deviation of a correlated structure is zero: the same with it raised, for several correlations.
 
-    Such a zero can be a poor local optimum, because which way is up depends on the correlation.
+    Such a zero can be a poor local optimum, because which way is up depends on the correlation (or its range).
     """
     problem, trials = stage.problem, []
     for part in problem.par_slices:
-        bounded = np.flatnonzero(np.isfinite(stage.upper[part])) + part.start
+        shapes = np.flatnonzero(~problem.par_in_sd_units[part]) + part.start
         at_zero = np.flatnonzero(np.abs(point.x[part]) < stage.control.edge_tolerance * stage.scale[part])
-        for zero in set(at_zero + part.start) - set(bounded) if bounded.size else ():
+        for zero in set(at_zero + part.start) - set(shapes) if shapes.size else ():
             for size in (0.3, 1.0):
                 for share in (0.25, 0.5, 0.75):
                     trial = point.x.copy()
                     trial[zero] = size * stage.scale[zero]
-                    trial[bounded] = stage.lower[bounded] + share * (stage.upper - stage.lower)[bounded]
+                    trial[shapes] = _along_its_range(stage, share)[shapes]
                     trials.append(trial)
     return trials
+
+
+def _along_its_range(stage: Stage, share: float) -> FloatArray:
+    """Par with each correlation this share of the way between its bounds, each logarithm as far from its start."""
+    problem = stage.problem
+    with np.errstate(invalid="ignore"):
+        between = problem.par_lower + share * (problem.par_upper - problem.par_lower)
+    return np.where(problem.par_logarithms, problem.par_start + LOG_REACH * (share - 0.5), between)
 
 
 def _from_afar(stage: Stage, point: Endpoint) -> list[FloatArray]:

@@ -242,6 +242,19 @@ def test_fits_survive_pickling_and_updating(times):
     assert "ou(0 + numFactor(time) | subject)" in smaller.formula.expanded
 
 
+def test_columns_without_any_effect_make_a_singular_fit(lattice):
+    """Counts that repeat a pattern over the places, with less than Poisson's variation: nothing is left for exp."""
+    calm = lattice.assign(count=4 + lattice.z + (lattice.a + lattice.b) % 2)
+    with pytest.warns(rg.errors.SingularFitWarning, match="all.sd at the edge"):
+        fit = rg.glmer("count ~ z + exp(0 + numFactor(a, b) | all)", calm, family="poisson")
+    assert fit.is_singular()
+    assert fit.optimum.certificate.converged
+    assert fit.optimum.par[0] == 0.0
+    assert fit.loglik == pytest.approx(rg.without_random(fit).loglik, abs=1e-8)
+    assert np.all(np.isfinite(fit.se))
+
+
+@pytest.mark.slow
 def test_a_smoothness_beyond_all_bounds_is_held_not_judged(lattice):
     """These counts prefer gau, the limit of mat: standard errors hold the smoothness there."""
     fit = rg.glmer("count ~ z + mat(0 + numFactor(a, b) | all)", lattice, family="poisson")
