@@ -83,6 +83,9 @@ class Family:
     is_binomial: ClassVar[bool] = False
     weights_repeat: ClassVar[bool] = False
 
+    #: linear predictors that the density depends on
+    n_parts: ClassVar[int] = 1
+
     link: Link
     shape_names: tuple[str, ...] = ()
 
@@ -142,6 +145,11 @@ class Family:
         return self.link.name in self.concave_links
 
     @property
+    def links(self) -> tuple[Link, ...]:
+        """The link of each linear predictor."""
+        return (self.link,)
+
+    @property
     def display(self) -> str:
         """The family as R's summary heads it: "binomial ( logit )"."""
         return f"{self.r_name} ( {self.link.name} )"
@@ -161,6 +169,10 @@ class Family:
         return _shape_kernel(self.shape_points[self.link.name])
 
     # -- numpy -----------------------------------------------------------------------------------------------
+
+    def mean(self, eta: FloatArray) -> FloatArray:
+        """Mean of the response, shape (n,), at the linear predictor."""
+        return self.link.inverse(eta)
 
     def at(self, phi: FloatArray) -> Family:
         """Return the family with its shape parameters known, if its variance depends on them; here itself."""

@@ -72,6 +72,16 @@ class Problem:
         return self.layout.q
 
     @property
+    def n_parts(self) -> int:
+        """Linear predictors."""
+        return int(self.family.n_parts)
+
+    @property
+    def eta_shape(self) -> tuple[int, ...]:
+        """Shape of what there is one of for each row: (n,), or (number of predictors, n) where there are several."""
+        return (self.n,)
+
+    @property
     def n_par(self) -> int:
         """Covariance parameters."""
         return len(self.par_names)
@@ -94,8 +104,27 @@ class Problem:
 
     @cached_property
     def zeros(self) -> FloatArray:
-        """Shape (n,): the fixed part of a linear predictor that has none."""
-        return np.zeros(self.n)
+        """The fixed part of a linear predictor that has none."""
+        return np.zeros(self.eta_shape)
+
+    # -- products with X: rows of several predictors stand one predictor after the other ----------------------
+
+    def fixed_predictor(self, beta: FloatArray, out: FloatArray) -> None:
+        """Offset + X beta, filled in place."""
+        np.dot(self.X, beta, out=out)
+        out += self.offset
+
+    def times(self, B: FloatArray) -> FloatArray:
+        """X B: a row for each row of each predictor."""
+        return self.X @ B
+
+    def transpose_times(self, r: FloatArray) -> FloatArray:
+        """X'r."""
+        return self.X.T @ r
+
+    def rows_times_fixed(self, R: FloatArray) -> FloatArray:
+        """R X for a matrix R with a column for each row of each predictor."""
+        return R @ self.X
 
     @cached_property
     def par_slices(self) -> tuple[slice, ...]:
@@ -187,6 +216,43 @@ class Problem:
 
         a = self.weights if weights is None else weights
         return replace(self, y=y, weights=a, base=self.family.base_measure(y, a))
+
+
+@dataclass(frozen=True)
+class CoupledProblem(Problem):
+    """A model whose density depends on several linear predictors: ``offset`` is (K, n), X has the columns of all.
+
+    Attributes
+    ----------
+    beta_parts : tuple of slice
+        The columns of X, and the elements of beta, that belong to each predictor.
+    """
+
+    beta_parts: tuple[slice, ...]
+
+    @property
+    def eta_shape(self) -> tuple[int, ...]:
+        """(Number of predictors, n)."""
+        return self.n_parts, self.n
+
+    def fixed_predictor(self, beta: FloatArray, out: FloatArray) -> None:
+        """Offset + X beta, filled in place."""
+        for k, part in enumerate(self.beta_parts):
+            np.dot(self.X[:, part], beta[part], out=out[k])
+        out += self.offset
+
+    def times(self, B: FloatArray) -> FloatArray:
+        """X B: a row for each row of each predictor."""
+        return np.concatenate([self.X[:, part] @ B[part] for part in self.beta_parts])
+
+    def transpose_times(self, r: FloatArray) -> FloatArray:
+        """X'r."""
+        return self.rows_times_fixed(r.reshape(1, -1))[0]
+
+    def rows_times_fixed(self, R: FloatArray) -> FloatArray:
+        """R X for a matrix R with a column for each row of each predictor."""
+        pieces = R.reshape(-1, self.n_parts, self.n)
+        return np.hstack([pieces[:, k] @ self.X[:, part] for k, part in enumerate(self.beta_parts)])
 
 
 def build_problem(design: Any, frame: Any, family: Any, structures: Sequence[Any]) -> Problem:
