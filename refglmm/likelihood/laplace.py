@@ -263,7 +263,7 @@ class LaplaceObjective(_LaplaceBase):
         differences of their first derivatives. The columns of B (``basis``) enter before anything is squared, so that
         collinear columns of X do not cost digits twice.
         """
-        problem, pirls, p, n_par = self.problem, self.pirls, self.problem.p, self.problem.n_par
+        problem, p, n_par = self.problem, self.problem.p, self.problem.n_par
         par, _, phi = problem.split(psi)
         sides, e = self._slope_sides(psi)
         A = e.reshape(n_par, -1).T @ basis[:n_par] + problem.times(basis[n_par : n_par + p])

@@ -199,12 +199,8 @@ def test_curvature_and_slope_of_the_mode_by_differences(parts, structure):
     step, weights = 1e-3, {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
 
     def jacobian(f):
-        return np.array(
-            [
-                sum(w * (f(psi + k * e) - f(psi - k * e)) for k, w in weights.items()) / step
-                for e in step * np.eye(psi.size)
-            ]
-        )
+        steps = step * np.eye(psi.size)
+        return np.array([sum(w * (f(psi + k * e) - f(psi - k * e)) for k, w in weights.items()) for e in steps]) / step
 
     whole = jacobian(gradient)
     np.testing.assert_allclose(curvature, basis.T @ whole @ basis, rtol=1e-6, atol=1e-6)
@@ -214,7 +210,7 @@ def test_curvature_and_slope_of_the_mode_by_differences(parts, structure):
 
 def test_predictors_that_do_not_meet_are_models_of_their_own():
     """Diagonal forms and no common term: the deviance is the sum of two, each with one predictor."""
-    problem, psi, terms = build(2, "diag")
+    problem, psi, _ = build(2, "diag")
     family = Exponentials(2, n_shape=0)
     family.forms = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, -0.5]])
     apart = replace(problem, family=family, phi_names=())
