@@ -198,9 +198,9 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         problem, pirls = self.problem, self.pirls
         row = H_PHI if self.curvature == "observed" else W_PHI
         shape = np.empty((4, problem.n))
-        gradient = np.empty(problem.n_phi)
+        gradient, scale = np.empty(problem.n_phi), problem.shape_slope(pirls.phi)
         for j in range(problem.n_phi):
             problem.family.observe_shape(problem.y, pirls.eta, problem.weights, pirls.phi, j, shape)
             slope = -2.0 * np.sum(self._mean_phi[j] / self._mass) + v @ shape[row] + Ma @ shape[S_PHI]
-            gradient[j] = pirls.phi[j] * slope
+            gradient[j] = scale[j] * slope
         return gradient

@@ -146,13 +146,13 @@ class _LaplaceBase:
         """The gradient of D, or (not ``whole``) of log|H| alone, in log phi, one shape parameter after the other."""
         problem, at = self.problem, shape_rows(self.problem.n_parts)
         weight = at.w if self.curvature == "expected" else at.h
-        gradient = np.empty(problem.n_phi)
+        gradient, scale = np.empty(problem.n_phi), problem.shape_slope(phi)
         for j in range(problem.n_phi):
             out = self._observe_shape(phi, j)
             slope = np.vdot(v, out[weight]) + np.vdot(Ma, out[at.s])
             if whole:
                 slope -= 2.0 * out[L_PHI].sum()
-            gradient[j] = phi[j] * slope
+            gradient[j] = scale[j] * slope
         return gradient
 
     def _observe_shape(self, phi: FloatArray, j: int) -> FloatArray:
@@ -270,9 +270,9 @@ class LaplaceObjective(_LaplaceBase):
         sides = basis.T @ sides
         hA = self._weighed(A.T.reshape(-1, *problem.eta_shape))
         curvature = sides @ self._observed_factor().solve_rows(sides).T - hA @ A
-        at = shape_rows(problem.n_parts)
+        at, scale = shape_rows(problem.n_parts), problem.shape_slope(phi)
         for j, row in enumerate(basis[n_par + p :]):
-            mixed = np.outer(row, phi[j] * self._observe_shape(phi, j)[at.s].ravel() @ A)
+            mixed = np.outer(row, scale[j] * self._observe_shape(phi, j)[at.s].ravel() @ A)
             curvature += mixed + mixed.T
         for part, own in (
             (basis[:n_par], self._factor_curvature(par)),
@@ -295,7 +295,8 @@ class LaplaceObjective(_LaplaceBase):
 
         def slopes(x: FloatArray) -> FloatArray:
             phi = self.problem.shape_from(x)
-            return np.array([phi[j] * self._observe_shape(phi, j)[L_PHI].sum() for j in range(x.size)])
+            sums = [self._observe_shape(phi, j)[L_PHI].sum() for j in range(x.size)]
+            return self.problem.shape_slope(phi) * np.array(sums)
 
         return differences(slopes, log_phi)
 
@@ -321,9 +322,9 @@ class LaplaceObjective(_LaplaceBase):
             sides[k] -= self._transpose_times(lay.weigh(h, e[k]), work)
         pirls.cross_fixed(h)
         sides[n_par : n_par + p] = -pirls.LtZtWX
-        at = shape_rows(problem.n_parts)
+        at, scale = shape_rows(problem.n_parts), problem.shape_slope(phi)
         for j in range(problem.n_phi):
-            sides[n_par + p + j] = phi[j] * self._transpose_times(self._observe_shape(phi, j)[at.s], work)
+            sides[n_par + p + j] = scale[j] * self._transpose_times(self._observe_shape(phi, j)[at.s], work)
         return sides, e
 
     def _weighed(self, values: FloatArray) -> FloatArray:
@@ -362,7 +363,7 @@ class ProfiledObjective(_LaplaceBase):
     @property
     def names(self) -> tuple[str, ...]:
         """Names of (par, log phi)."""
-        return self.problem.par_names + tuple(f"log({name})" for name in self.problem.phi_names)
+        return self.problem.par_names + self.problem.shape_labels
 
     def parameters(self, psi: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(par, beta, phi) at psi, where the objective was evaluated last."""

@@ -439,7 +439,7 @@ class Pirls:
         except NotPositiveDefiniteError:
             self.rx, self._fixed = np.full_like(self.rx, np.nan), ""
         family = problem.family.at(self.phi)
-        mu = family.mean(self.eta)
+        mu = family.fitted_mean(self.eta)
         s, w, h = (np.atleast_2d(self.out[at])[0].copy() for at in (self.rows.s, self.rows.w, self.rows.h))
         return Mode(
             u=self.u.copy(),
