@@ -205,6 +205,10 @@ class Family:
         """Part of the log density that is free of eta and phi, weighted; 0 where a is 0."""
         raise NotImplementedError
 
+    def density_base(self, y: FloatArray, a: FloatArray) -> FloatArray:
+        """The same for the log density in jets, where that differs from what the point functions leave out."""
+        return self.base_measure(y, a)
+
     def variance(self, mu: FloatArray) -> FloatArray:
         """Variance function V(mu)."""
         raise NotImplementedError

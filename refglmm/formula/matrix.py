@@ -208,6 +208,11 @@ class ModelMatrix:
     codings: Mapping[int, Coding]
     full: tuple[tuple[bool, ...], ...]
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """R texts of the variables."""
+        return self.terms.used
+
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """Column names, the intercept first."""

@@ -1,7 +1,7 @@
 r"""The arrays of one model, and the parameter vector psi = (par, beta, shape parameters on their working scale).
 
-Place in the reading order: after ``layout``, before ``pirls``. Nothing here depends on how the likelihood is
-approximated.
+Place in the reading order: after ``layout`` and ``coupled``, before ``pirls``. Nothing here depends on how the
+likelihood is approximated.
 
 .. math:: \eta = o + X\beta + Z \Lambda(\theta) u,\qquad u \sim N(0, I_q)
 """
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.families.shape_scales import ShapeScale
+from refglmm.likelihood.coupled import CoupledLayout
 from refglmm.likelihood.layout import RandomLayout, build_layout
 
 FloatArray = NDArray[np.float64]
@@ -286,16 +287,38 @@ def build_problem(design: Any, frame: Any, family: Any, structures: Sequence[Any
     )
     y = np.ascontiguousarray(frame.y, dtype=np.float64)
     weights = np.ascontiguousarray(frame.weights, dtype=np.float64)
+    common = {
+        "y": y,
+        "weights": weights,
+        "base": np.ascontiguousarray(family.base_measure(y, weights), dtype=np.float64),
+        "structures": tuple(structures),
+        "family": family,
+        "par_names": tuple(par_names),
+        "phi_names": tuple(family.shape_names),
+    }
+    if family.n_parts > 1:
+        return _coupled_problem(design, layout, common)
     return Problem(
-        y=y,
-        weights=weights,
         offset=np.ascontiguousarray(frame.offset, dtype=np.float64),
-        base=np.ascontiguousarray(family.base_measure(y, weights), dtype=np.float64),
         X=np.ascontiguousarray(design.X, dtype=np.float64),
         layout=layout,
-        structures=tuple(structures),
-        family=family,
         beta_names=tuple(design.names),
-        par_names=tuple(par_names),
-        phi_names=tuple(family.shape_names),
+        **common,
+    )
+
+
+def _coupled_problem(design: Any, layout: RandomLayout, common: dict[str, Any]) -> CoupledProblem:
+    """The arrays of a model with several predictors from its :class:`.CoupledDesign`."""
+    parts = tuple(design.slices.values())
+    columns = np.concatenate([np.full(part.stop - part.start, k) for k, part in enumerate(parts)])
+    predictors = [k for term in design.terms for k in term.predictors]
+    return CoupledProblem(
+        offset=np.array([own.frame.offset for own in design.parts.values()]),
+        X=np.ascontiguousarray(np.hstack([own.X for own in design.parts.values()])),
+        layout=CoupledLayout(
+            **vars(layout), part=np.array(predictors, dtype=np.int64), x_part=columns.astype(np.int64)
+        ),
+        beta_names=design.all_columns,
+        beta_parts=parts,
+        **common,
     )

@@ -34,7 +34,7 @@ MOST_ROWS = 100_000
 def separated_columns(problem: Problem, mode: Mode, beta: FloatArray) -> tuple[str, ...]:
     """Names of the fixed-effects columns whose coefficients run away; empty where there is no separation."""
     family = problem.family
-    if not problem.p or family.has_scale or family.link.name not in SCALE_FREE:
+    if not problem.p or problem.n_parts > 1 or family.has_scale or family.link.name not in SCALE_FREE:
         return ()
     extent = problem.column_extent
     if not suspicious(mode, beta, extent):
@@ -89,7 +89,7 @@ def separating_direction(X: FloatArray, y: FloatArray, weights: FloatArray, uppe
 def runaway_deviations(problem: Problem, par: FloatArray) -> tuple[str, ...]:
     """Names of the standard deviations that run away because the random effects separate the response."""
     family = problem.family
-    if not family.is_binomial or family.link.name not in SCALE_FREE or family.link.name == "log":
+    if not family.is_binomial or problem.n_parts > 1 or family.link.name not in SCALE_FREE or family.link.name == "log":
         return ()
     large = (problem.par_lower == 0.0) & (np.abs(par) > LARGE * problem.natural_unit)
     if not large.any() or problem.n > MOST_ROWS:

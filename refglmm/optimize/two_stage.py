@@ -20,7 +20,7 @@ from refglmm.errors import OptimizationError
 from refglmm.likelihood.agq import AdaptiveQuadratureObjective
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
 from refglmm.likelihood.pirls import Pirls
-from refglmm.likelihood.problem import Problem
+from refglmm.likelihood.problem import CoupledProblem, Problem
 from refglmm.likelihood.profiled import ProfiledLinear
 from refglmm.likelihood.state import Mode
 from refglmm.optimize.control import Control
@@ -33,6 +33,7 @@ from refglmm.optimize.starts import (
     model_hessian,
     par_scale,
     scaled_start,
+    start_coupled,
     start_fixed,
     start_par,
     start_shape,
@@ -68,18 +69,26 @@ class GlmmStart:
     def __init__(self, problem: Problem, start: dict[str, FloatArray]) -> None:
         wanted = {"par", "beta", "phi"} if problem.n_phi else {"par", "beta"}
         self.incomplete = not wanted <= start.keys()
-        if "beta" in start:
-            self.beta = start["beta"]
-            eta = problem.offset + problem.X @ self.beta
-        elif "eta" in start:
-            fitted = np.linalg.lstsq(problem.X, start["eta"] - problem.offset, rcond=None)[0]
-            self.beta = np.asarray(fitted, dtype=np.float64)
-            eta = problem.offset + problem.X @ self.beta
+        if isinstance(problem, CoupledProblem):
+            self.beta, eta, shape = start_coupled(problem)
+            self.beta = start.get("beta", self.beta)
         else:
-            self.beta, eta = start_fixed(problem)
-        self.phi = np.asarray(start.get("phi", start_shape(problem, eta)), dtype=float)
+            self.beta, eta = _start_beta(problem, start)
+            shape = start_shape(problem, eta)
+        self.phi = np.asarray(start.get("phi", shape), dtype=float)
         self.default_par = start_par(problem, eta)
         self.par = np.asarray(start.get("par", self.default_par), dtype=float)
+
+
+def _start_beta(problem: Problem, start: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Beta and eta: as given, closest to the eta that was given, or safe."""
+    if "beta" in start:
+        return start["beta"], problem.offset + problem.X @ start["beta"]
+    if "eta" not in start:
+        return start_fixed(problem)
+    fitted = np.linalg.lstsq(problem.X, start["eta"] - problem.offset, rcond=None)[0]
+    beta = np.asarray(fitted, dtype=np.float64)
+    return beta, problem.offset + problem.X @ beta
 
 
 def fit_glmm(
