@@ -90,8 +90,9 @@ class Family:
     is_binomial: ClassVar[bool] = False
     weights_repeat: ClassVar[bool] = False
 
-    #: linear predictors that the density depends on
+    #: linear predictors that the density depends on, and what they are for
     n_parts: ClassVar[int] = 1
+    part_names: ClassVar[tuple[str, ...]] = ("main",)
 
     link: Link
     shape_names: tuple[str, ...] = ()

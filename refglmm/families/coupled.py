@@ -400,7 +400,7 @@ class CoupledFamily(Family):
         return f"CoupledFamily({self.base!r}, zi={self.zi}, dispersion={self.dispersion})"
 
     @property
-    def part_names(self) -> tuple[str, ...]:
+    def part_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """What each linear predictor is for."""
         return (MAIN,) + (ZI,) * self.zi + (DISPERSION,) * self.dispersion
 

@@ -78,6 +78,16 @@ class CoupledDesign(Design):
         return {part: slice(int(a), int(b)) for part, a, b in zip(self.parts, ends, ends[1:])}
 
 
+def part_designs(design: Design) -> Mapping[str, Design]:
+    """The design of each predictor by name."""
+    return design.parts if isinstance(design, CoupledDesign) else {MAIN: design}
+
+
+def part_slices(design: Design) -> dict[str, slice]:
+    """Where the columns of each predictor stand in X and in beta."""
+    return design.slices if isinstance(design, CoupledDesign) else {MAIN: slice(0, design.X.shape[1])}
+
+
 def prefixed(part: str, name: str) -> str:
     """A column's name among those of all predictors."""
     return name if part == MAIN else f"{part}~{name}"

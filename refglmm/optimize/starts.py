@@ -29,6 +29,8 @@ FloatArray = NDArray[np.float64]
 TINY = 1e-8
 #: Smallest and largest share of additional zeros to start from.
 SHARES = (0.05, 0.95)
+#: Size of the logit of a zero part beyond which a start is pulled in.
+CERTAIN_OF = 3.0
 #: Smallest eigenvalue, relative to its blocks, of a model Hessian that is used with what stands between them.
 WELL_POSED = 0.05
 
@@ -82,6 +84,22 @@ def start_coupled(problem: CoupledProblem) -> tuple[FloatArray, FloatArray, Floa
     for name, part, offset in list(zip(family.part_names, problem.beta_parts, problem.offset, strict=True))[1:]:
         beta[part] = np.linalg.lstsq(problem.X[:, part], levels[name] - offset, rcond=None)[0]
     return beta, eta, phi[1:] if family.dispersion else phi
+
+
+def pulled_in(problem: Problem, beta: FloatArray) -> FloatArray:
+    """The same beta unless a zero part says that it is certain of rows: then one that leaves room for doubt.
+
+    The likelihood is flat where a probability is 0 or 1, so an optimiser that starts there stays.
+    """
+    if not isinstance(problem, CoupledProblem) or not problem.family.zi:
+        return beta
+    X, part, offset = problem.X[:, problem.beta_parts[1]], problem.beta_parts[1], problem.offset[1]
+    zeta = offset + X @ beta[part]
+    if np.max(np.abs(zeta), initial=0.0) <= CERTAIN_OF:
+        return beta
+    pulled = beta.copy()
+    pulled[part] = np.linalg.lstsq(X, np.clip(zeta, -CERTAIN_OF, CERTAIN_OF) - offset, rcond=None)[0]
+    return pulled
 
 
 def _main_problem(problem: CoupledProblem) -> Problem:

@@ -32,6 +32,7 @@ from refglmm.optimize.starts import (
     information_model,
     model_hessian,
     par_scale,
+    pulled_in,
     scaled_start,
     start_coupled,
     start_fixed,
@@ -125,7 +126,7 @@ def fit_glmm(
             outer = stage.run(control.optimizer[0])
             stages.append(stage)
             profiled.value(outer)
-            beta, model = profiled.beta, stage.hessian
+            beta, model = pulled_in(problem, profiled.beta), stage.hessian
         pirls.tolerance = exact
     objective = (
         LaplaceObjective(pirls, control.curvature)
