@@ -50,7 +50,7 @@ from refglmm.optimize.lme4_path import fit_glmm_lme4
 from refglmm.optimize.negative_binomial import fit_nb_lme4
 from refglmm.optimize.records import Optimum
 from refglmm.optimize.rescale import rescaled, restore
-from refglmm.optimize.separation import runaway_deviations, separated_columns
+from refglmm.optimize.separation import certain_zeros, runaway_deviations, separated_columns
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 if TYPE_CHECKING:
@@ -428,6 +428,14 @@ class GLMM:
         if not separated:
             separated = runaway_deviations(self.problem, optimum.par)
             advice = "likelihood keeps rising with the variance; use a prior, or a fixed effect of the group"
+        zeros = () if separated or optimum.certificate.converged else certain_zeros(self.problem, mode, optimum.beta)
+        if zeros:
+            message = (
+                f"the zero part runs away in {', '.join(zeros)}: the likelihood keeps rising as its probability tends "
+                "to 0 or 1 in some rows, so these estimates and their standard errors mean nothing; simplify zi="
+            )
+            certificate = replace(optimum.certificate, converged=False, messages=(message,))
+            return replace(optimum, certificate=certificate), zeros
         if separated:
             message = (
                 f"complete or quasi-complete separation in {', '.join(separated)}: the estimates run away and their "

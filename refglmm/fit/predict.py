@@ -169,7 +169,7 @@ def _predict_coupled(
     _check(fit, newdata, random_only, type, interval, level, offset, None, na_action, newparams, se)
     if interval == "prediction":
         raise NotAvailableError(
-            "prediction intervals are not available for models with zi= or dispersion=; take quantiles of fit.simulate()"
+            "no prediction intervals for models with zi= or dispersion= yet; take quantiles of fit.simulate()"
         )
     family = fit.family.at(fit_parameters(fit, newparams).phi)
     parts = [part for part in COUPLED_TYPES[type] if part in family.part_names]

@@ -102,5 +102,6 @@ def weights(fit: FittedModel, type: str = "prior") -> pd.Series:
     if type == "prior":
         return padded(fit, fit.frame.weights, "prior weights")
     if type == "working":
+        refuse_several(fit, "a working weight")
         return padded(fit, fit.frame.weights if fit.is_lmm else fit.conditional.w, "working weights")
     raise ArgumentError(f"unknown weights type {type!r}; use 'prior' or 'working'", type=type)

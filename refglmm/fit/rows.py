@@ -25,7 +25,7 @@ from refglmm.formula.convert import to_table
 from refglmm.formula.frame import evaluate_new
 from refglmm.formula.grammar import Formula, expand_terms, group_atoms, parse
 from refglmm.formula.matrix import make_matrix
-from refglmm.formula.parts import MAIN, CoupledDesign, part_designs
+from refglmm.formula.parts import MAIN, CoupledDesign, owners, part_designs
 from refglmm.formula.values import as_numeric
 
 if TYPE_CHECKING:
@@ -313,12 +313,18 @@ def _choose(fit: FittedModel, wanted: RandomTerm, chosen: list[BoolArray]) -> No
     except (KeyError, RefglmmError):
         names = (wanted.expression,)
     for name in names:
-        holders = [t for t in same_group if name in terms[t].columns]
+        holders = [t for t in same_group if name in _bare_names(terms[t])]
         if not holders:
             shown = ", ".join(map(describe, terms)) or "none"
             raise ArgumentError(f"re_form names {wanted}, which the fit does not have; its terms are {shown}")
         for t in holders:
-            chosen[t][terms[t].columns.index(name)] = True
+            chosen[t] |= np.array([column == name for column in _bare_names(terms[t])])
+
+
+def _bare_names(term: TermDesign) -> list[str]:
+    """Names of a term's columns without their predictor: a formula names those of all predictors."""
+    owned = zip(owners(term), term.columns, strict=True)
+    return [column if owner == MAIN else column.removeprefix(f"{owner}~") for owner, column in owned]
 
 
 def whole_terms(fit: FittedModel, re_form: Any) -> list[bool]:

@@ -78,6 +78,15 @@ class CoupledDesign(Design):
         return {part: slice(int(a), int(b)) for part, a, b in zip(self.parts, ends, ends[1:])}
 
 
+def replace_main(design: Design, frame: ModelFrame) -> Design:
+    """The design with another frame, the first of several predictors brought in line with what was changed."""
+    design = replace(design, frame=frame)
+    if not isinstance(design, CoupledDesign):
+        return design
+    own = {name: getattr(design, name) for name in Design.__dataclass_fields__ if name != "terms"}
+    return replace(design, parts={**design.parts, MAIN: replace(design.parts[MAIN], **own)})
+
+
 def part_designs(design: Design) -> Mapping[str, Design]:
     """The design of each predictor by name."""
     return design.parts if isinstance(design, CoupledDesign) else {MAIN: design}
@@ -91,6 +100,12 @@ def part_slices(design: Design) -> dict[str, slice]:
 def prefixed(part: str, name: str) -> str:
     """A column's name among those of all predictors."""
     return name if part == MAIN else f"{part}~{name}"
+
+
+def owners(term: TermDesign) -> tuple[str, ...]:
+    """The predictor of each column of a term by name, which its columns carry."""
+    numbers = term.predictors or (0,) * term.k
+    return tuple(name.split("~")[0] if k else MAIN for k, name in zip(numbers, term.columns, strict=True))
 
 
 def part_formula(main: Formula, text: Any, what: str, double_bar: str = "split") -> Formula | None:

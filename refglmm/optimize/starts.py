@@ -69,6 +69,22 @@ def start_fixed(problem: Problem) -> tuple[FloatArray, FloatArray]:
     return best[1], best[2]
 
 
+def start_beta(problem: Problem, start: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Beta, eta (of the first of several predictors) and shapes: beta as given, closest to a given eta, or safe."""
+    if isinstance(problem, CoupledProblem):
+        beta, eta, shape = start_coupled(problem)
+        return start.get("beta", beta), eta, shape
+    if "beta" in start:
+        beta, eta = start["beta"], problem.offset + problem.X @ start["beta"]
+    elif "eta" in start:
+        fitted = np.linalg.lstsq(problem.X, start["eta"] - problem.offset, rcond=None)[0]
+        beta = np.asarray(fitted, dtype=np.float64)
+        eta = problem.offset + problem.X @ beta
+    else:
+        beta, eta = start_fixed(problem)
+    return beta, eta, start_shape(problem, eta)
+
+
 def start_coupled(problem: CoupledProblem) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Beta of all predictors, eta of the first, and the shape parameters, to start a model with several from.
 
