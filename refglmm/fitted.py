@@ -17,6 +17,7 @@ import pandas as pd
 
 from refglmm.errors import ArgumentError
 from refglmm.fit import criteria, getme, serialise
+from refglmm.fit import parts as parts_module
 from refglmm.fit import ranef as ranef_module
 from refglmm.fit import residuals as residuals_module
 from refglmm.fit import summary as summary_module
@@ -137,17 +138,33 @@ class FittedModel:
 
     @property
     def fixef(self) -> pd.Series:
-        """Fixed effects by name."""
-        return pd.Series(np.array(self.optimum.beta, dtype=float), index=list(self.design.names), name="fixef")
+        """Fixed effects by name; in a model with several predictors those of the mean."""
+        return parts_module.coefficients(self)
 
-    def coefficients(self, *, add_dropped: bool = False) -> pd.Series:
-        """Fixed effects; with ``add_dropped`` also the rank-deficient columns, as NaN in their place."""
-        return self.fixef.reindex(list(self.design.all_names)) if add_dropped else self.fixef
+    @property
+    def fixef_zi(self) -> pd.Series:
+        """Fixed effects of the zero part, on the logit scale."""
+        return parts_module.coefficients(self, "zi", "fixef_zi")
+
+    @property
+    def fixef_dispersion(self) -> pd.Series:
+        """Fixed effects of the dispersion, on the logarithmic scale."""
+        return parts_module.coefficients(self, "dispersion", "fixef_dispersion")
+
+    def coefficients(self, *, add_dropped: bool = False, part: str = "main") -> pd.Series:
+        """Fixed effects; with ``add_dropped`` also the rank-deficient columns, as NaN in their place.
+
+        ``part``: "main", "zi", "dispersion", or "all" (names such as ``zi~x``).
+        """
+        values = parts_module.coefficients(self, part)
+        if not add_dropped or part == parts_module.ALL:
+            return values
+        return values.reindex(list(parts_module.part_designs(self.design)[part].all_names))
 
     @property
     def beta(self) -> np.ndarray:
-        """Fixed effects as an array."""
-        return np.array(self.optimum.beta, dtype=float)
+        """Fixed effects as an array; in a model with several predictors those of the mean."""
+        return self.fixef.to_numpy(copy=True)
 
     @property
     def theta(self) -> pd.Series:
@@ -193,16 +210,12 @@ class FittedModel:
 
     @property
     def covariance(self) -> vcov_module.FixedCovariance:
-        """Covariance of the fixed effects with its kind and note (what ``se`` and ``summary`` use)."""
+        """Covariance of the fixed effects (of the mean) with its kind and note: what ``se`` and ``summary`` use."""
+        whole = vcov_module.whole_covariance(self)
+        at, _ = parts_module.part_columns(self, "main")
+        return self.derived("covariance", lambda: replace(whole, matrix=whole.matrix[at, at]))
 
-        def compute() -> vcov_module.FixedCovariance:
-            result = vcov_module.fixed_covariance(self)
-            result.matrix.setflags(write=False)
-            return result
-
-        return self.derived("covariance", compute)
-
-    def vcov(self, kind: str | None = None, *, full: bool = False) -> pd.DataFrame:
+    def vcov(self, kind: str | None = None, *, full: bool = False, part: str = "main") -> pd.DataFrame:
         """Covariance matrix of the fixed effects.
 
         Parameters
@@ -211,8 +224,10 @@ class FittedModel:
             See :mod:`refglmm.fit.vcov`; the default is what the fit was asked for, as far as it exists.
         full : bool
             Joint covariance of (beta, b) given the covariance parameters, dense.
+        part : {"main", "zi", "dispersion", "all"}
+            Of which predictor.
         """
-        return vcov_module.vcov(self, kind, full=full)
+        return vcov_module.vcov(self, kind, full=full, part=part)
 
     @property
     def se(self) -> pd.Series:
@@ -288,8 +303,11 @@ class FittedModel:
         """Conditional means, on the scale of the response; of ordinal fits the probability of each row's category."""
         return residuals_module.fitted_values(self)
 
-    def residuals(self, type: str = "deviance", *, scaled: bool = False) -> pd.Series:
-        """Residuals: "deviance", "pearson", "working" or "response"; ``scaled`` divides by sigma."""
+    def residuals(self, type: str | None = None, *, scaled: bool = False) -> pd.Series:
+        """Residuals: "deviance" (default), "pearson", "working" or "response"; ``scaled`` divides by sigma.
+
+        A model with a zero part or a dispersion of its own has "pearson" (default) and "response".
+        """
         return residuals_module.residuals(self, type, scaled=scaled)
 
     def weights(self, type: str = "prior") -> pd.Series:
@@ -381,7 +399,7 @@ class FittedModel:
         """Arguments of :meth:`GLMM.fit` for a further fit of a like model: one stage, from these estimates."""
         if self.optimum.certificate.singular:  # a zero variance is stationary: begin where every fit begins
             return dict(self.settings)
-        start = {"par": np.array(self.optimum.par), "beta": self.beta}
+        start = {"par": np.array(self.optimum.par), "beta": np.array(self.optimum.beta)}
         if self.optimum.phi.size:
             start["phi"] = np.array(self.optimum.phi)
         control = replace(self.settings["control"], initial_step=False)
@@ -419,7 +437,9 @@ class FittedModel:
         type : {"link", "response"}, for ordinal models {"link", "prob", "cum", "class"}
             "prob" and "cum" give a column for each category: its probability, or that of it and all below; "class" the
             likeliest category. Their standard errors are always "unconditional": columns ("fit", category) and
-            ("se", category).
+            ("se", category). Models with a zero part or a dispersion also have "conditional", the mean of the law,
+            "zprob", the probability of a zero from the zero part, "zlink", its logit, and "disp", the dispersion;
+            "response" is then the mean of the response, (1 - zprob) times "conditional".
         allow_new_levels : bool
             Levels of a grouping factor that the fit did not have, and missing ones, contribute 0 (and z' Sigma z to
             the variance) instead of being an error.
@@ -1023,11 +1043,12 @@ class FittedModel:
             self.varcorr.to_string(digits=4),
         ]
         lines.append(summary_module.size_line(self))
-        if len(self.design.names):
-            estimates = format_numbers(self.beta, 4)
-            lines += ["Fixed Effects:", named_numbers(list(self.design.names), estimates)]
-        else:
-            lines.append("No fixed effects")
+        for part, heading in summary_module.headings(self, "Fixed Effects:").items():
+            values = parts_module.coefficients(self, part)
+            if len(values):
+                lines += [heading, named_numbers(list(values.index), format_numbers(values.to_numpy(), 4))]
+            else:
+                lines.append("No fixed effects")
         if self.family.is_ordinal and self.optimum.phi.size:
             lines += ["Thresholds:", named_numbers(list(self.phi.index), format_numbers(self.phi.to_numpy(), 4))]
         certificate = self.optimum.certificate
@@ -1042,14 +1063,18 @@ class FittedModel:
     def _repr_html_(self) -> str:
         header, rows = self.varcorr.cells(("Variance", "Std.Dev."), 4)
         values = summary_module.shown_criteria(self)
-        fixed = zip(self.design.names, format_numbers(self.beta, 4), strict=True)
+        fixed = [
+            html_table(["", "Estimate"], zip(values.index, format_numbers(values.to_numpy(), 4), strict=True), heading)
+            for part, heading in summary_module.headings(self, "Fixed effects").items()
+            for values in [parts_module.coefficients(self, part)]
+        ]
         return html_block(
             [
                 html_lines(summary_module.header_lines(self)),
                 html_table(list(values), [[format_numbers([v], 7)[0] for v in values.values()]]),
                 html_table(header, rows, "Random effects"),
                 html_lines([summary_module.size_line(self)]),
-                html_table(["", "Estimate"], fixed, "Fixed effects"),
+                *fixed,
                 *self._threshold_html(),
                 html_lines(self.optimum.certificate.messages),
             ]

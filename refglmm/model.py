@@ -32,17 +32,19 @@ from refglmm.errors import (
     WeightsError,
     warn,
 )
+from refglmm.families.coupled import DISPERSION, ZI, CoupledFamily
 from refglmm.families.ordinal import OrdinalFamily
-from refglmm.families.registry import FAMILIES, get_family
+from refglmm.families.registry import FAMILIES, get_family, read_zero_part
 from refglmm.fit.parameters import par_from_theta
 from refglmm.fit.response import raw_with_response
 from refglmm.fitted import FittedModel
 from refglmm.formula.convert import to_table
-from refglmm.formula.design import Checks, build_design
+from refglmm.formula.design import Checks, Design, build_design
 from refglmm.formula.expressions import names_in, parse_expression
 from refglmm.formula.frame import build_frame
 from refglmm.formula.grammar import Formula, parse, update_formula
 from refglmm.formula.group_weights import use_column, weights_of_groups
+from refglmm.formula.parts import build_coupled_design, part_formula
 from refglmm.likelihood.problem import Problem, build_problem
 from refglmm.likelihood.quadrature import MAX_ORDER
 from refglmm.likelihood.state import Mode
@@ -53,10 +55,11 @@ from refglmm.optimize.lme4_path import fit_glmm_lme4
 from refglmm.optimize.negative_binomial import fit_nb_lme4
 from refglmm.optimize.records import Optimum
 from refglmm.optimize.rescale import rescaled, restore
-from refglmm.optimize.separation import runaway_deviations, separated_columns
+from refglmm.optimize.separation import certain_zeros, runaway_deviations, separated_columns
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 if TYPE_CHECKING:
+    from refglmm.families.base import Family
     from refglmm.inference.coefficients import ClassicFit
 
 MODES = ("exact", "lme4")
@@ -88,6 +91,16 @@ class GLMM:
         Pre-fit checks by name, each "ignore", "warning" or "stop".
     mode : {"exact", "lme4"}
         "lme4" reproduces lme4's inner stopping rule and bookkeeping; nothing else depends on it.
+    zi : str, optional
+        One-sided formula of a zero part, e.g. ``"~ x + (1 | g)"``: the logit of the probability of a zero beside those
+        of the family (zero inflation), or of any zero for families without zeros (a hurdle model: truncated counts,
+        gamma, ...). ``.`` stands for the main formula. ``"~0"`` is no zero part.
+    dispersion : str, optional
+        One-sided formula for the logarithm of the family's first shape parameter (gaussian: the residual variance;
+        gamma: phi; negative binomial: the size).
+    tie : bool
+        Make the random effects of the predictors on one grouping factor one correlated term; by default those of
+        different predictors are independent.
 
     Attributes
     ----------
@@ -115,14 +128,27 @@ class GLMM:
         mode: str = "exact",
         autoscale: bool = False,
         data_name: str | None = None,
+        zi: str | Formula | None = None,
+        dispersion: str | Formula | None = None,
+        tie: bool = False,
     ) -> None:
         if mode not in MODES:
             raise ArgumentError(f"mode must be 'exact' or 'lme4', not {mode!r}")
         self.mode_name = mode
-        self.family = get_family(family, link)
+        family, zi = read_zero_part(family, zi)
+        self.base_family = get_family(family, link)
+        parsed = parse(formula, double_bar=double_bar)
+        self.part_formulas = _part_formulas(parsed, zi, dispersion, double_bar)
+        if self.part_formulas:
+            _refuse_for_parts(mode, autoscale)
+            self.family: Family = CoupledFamily(
+                self.base_family, ZI in self.part_formulas, DISPERSION in self.part_formulas
+            )
+        else:
+            self.family = self.base_family
         if mode == "lme4" and self.family.is_ordinal:
             raise NotAvailableError("lme4 has no ordinal models to reproduce; use mode='exact'")
-        self.is_lmm = self.family.name == "gaussian" and self.family.link.name == "identity"
+        self.is_lmm = not self.part_formulas and self.family.name == "gaussian" and self.family.link.name == "identity"
         self.data_name = data_name or _name_of(data)
         self.arguments = {
             "weights": deepcopy(weights),
@@ -138,10 +164,13 @@ class GLMM:
             "checks": dict(checks or {}),
             "mode": mode,
             "autoscale": autoscale,
+            "zi": zi,
+            "dispersion": dispersion,
+            "tie": tie,
         }
         table = to_table(data)
         self.frame = build_frame(
-            parse(formula, double_bar=double_bar),
+            parsed,
             table,
             binomial=self.family.is_binomial,
             coded=self.family.takes_codes,
@@ -151,6 +180,7 @@ class GLMM:
             subset=subset,
             na_action=na_action,
             env=env,
+            also=list(self.part_formulas.values()),
         )
         use_column(group_weights, table)
         if self.frame.codes is not None:
@@ -162,13 +192,7 @@ class GLMM:
         if isinstance(self.family, OrdinalFamily):
             self.family = self.family.for_levels(self.frame.response_levels)
         self.family.check_response(self.frame.y, self.frame.weights)
-        self.design = build_design(
-            self.frame,
-            contrasts=contrasts,
-            mode=mode,
-            control=_make_checks(checks, self.is_lmm),
-            intercept=self.family.has_intercept,
-        )
+        self.design = self._build_design(contrasts, _make_checks(checks, self.is_lmm), tie)
         self.structures = term_structures(self.design.terms)
         if self.is_lmm and any(term.structure == "equalto" for term in self.design.terms):
             raise FormulaError(
@@ -179,6 +203,7 @@ class GLMM:
         self.problem = build_problem(self.design, self.frame, self.family, self.structures, by_group)
         self.autoscale = autoscale
         shown = {"weights": weights, "offset": offset, "group_weights": group_weights, "subset": subset}
+        shown |= {part: formula.expanded for part, formula in self.part_formulas.items()}
         self.call = {"formula": self.frame.formula.text, "family": self.family.display} | {
             name: value if isinstance(value, str) else f"<{type(value).__name__}>"
             for name, value in shown.items()
@@ -193,6 +218,20 @@ class GLMM:
                 "groups, under new labels, for others"
             )
         return weights_of_groups(given, self.design, self.table)
+
+    def _build_design(self, contrasts: Mapping[str, Any] | None, checks: Checks, tie: bool) -> Design:
+        """The design of the one predictor, or of several."""
+        if not self.part_formulas:
+            if tie:
+                raise ArgumentError("tie=True ties random effects of several predictors; give zi= or dispersion=")
+            return build_design(
+                self.frame,
+                contrasts=contrasts,
+                mode=self.mode_name,
+                control=checks,
+                intercept=self.family.has_intercept,
+            )
+        return build_coupled_design(self.frame, self.part_formulas, contrasts=contrasts, control=checks, tie=tie)
 
     def __repr__(self) -> str:
         return (
@@ -251,13 +290,13 @@ class GLMM:
         old, double_bar = self.frame.formula, arguments.get("double_bar", self.arguments["double_bar"])
         changed = old if formula is None else update_formula(old, formula, double_bar=double_bar)
         changed = replace(changed, text=changed.expanded)
-        settings = {"family": self.family, "data_name": self.data_name, **self.arguments}
+        settings = {"family": self.base_family, "data_name": self.data_name, **self.arguments}
         if unknown := [name for name in arguments if name not in (*settings, "link")]:
             raise ArgumentError(f"a model has no argument {unknown[0]!r}; known are {', '.join(settings)}, link")
         settings |= arguments
-        known_shape = self.family.fixed_shape.size > 0
-        if "link" in arguments and "family" not in arguments and self.family.name in FAMILIES and not known_shape:
-            settings["family"] = self.family.with_link(settings["link"])
+        family, known_shape = self.base_family, self.base_family.fixed_shape.size > 0
+        if "link" in arguments and "family" not in arguments and family.name in FAMILIES and not known_shape:
+            settings["family"] = family.with_link(settings["link"])
         if data is None:
             self._refuse_unkept(changed, settings)
         else:
@@ -268,7 +307,9 @@ class GLMM:
     def _refuse_unkept(self, formula: Formula, settings: Mapping[str, Any]) -> None:
         """Raise for variables that are neither among the kept columns nor in env."""
         texts = [settings[name] for name in ("weights", "offset", "subset") if isinstance(settings[name], str)]
-        names = [*formula.variables, *(name for text in texts for name in names_in(parse_expression(text)))]
+        parts = _part_formulas(formula, settings["zi"], settings["dispersion"], settings["double_bar"])
+        names = [name for own in (formula, *parts.values()) for name in own.variables]
+        names += [*(name for text in texts for name in names_in(parse_expression(text)))]
         known = (*self.table.names, *settings["env"], "pi", "T", "F")
         lost = [name for name in dict.fromkeys(names) if name not in known]
         if lost:
@@ -332,6 +373,8 @@ class GLMM:
             raise NotAvailableError("group_weights= need n_agq >= 1 and se='hessian'")
         settings = make_control(control, optimizer, self.mode_name)
         given = self._check_start(start)
+        if (etastart is not None or mustart is not None) and self.part_formulas:
+            raise NotAvailableError("etastart and mustart are for one linear predictor; give start={'beta': ...}")
         if etastart is not None or mustart is not None:
             given["eta"] = self._start_eta(etastart, mustart)
         announce_compilation()
@@ -456,6 +499,14 @@ class GLMM:
         if not separated:
             separated = runaway_deviations(self.problem, optimum.par)
             advice = "likelihood keeps rising with the variance; use a prior, or a fixed effect of the group"
+        zeros = () if separated or optimum.certificate.converged else certain_zeros(self.problem, mode, optimum.beta)
+        if zeros:
+            message = (
+                f"the zero part runs away in {', '.join(zeros)}: the likelihood keeps rising as its probability tends "
+                "to 0 or 1 in some rows, so these estimates and their standard errors mean nothing; simplify zi="
+            )
+            certificate = replace(optimum.certificate, converged=False, messages=(message,))
+            return replace(optimum, certificate=certificate), zeros
         if separated:
             message = (
                 f"complete or quasi-complete separation in {', '.join(separated)}: the estimates run away and their "
@@ -517,7 +568,7 @@ def glmer(
     ----------
     formula, data, family, mode, **model_arguments
         See :class:`GLMM` (``link``, ``weights``, ``offset``, ``subset``, ``na_action``, ``contrasts``, ``env``,
-        ``double_bar``, ``checks``, ``data_name``).
+        ``double_bar``, ``checks``, ``data_name``, ``zi``, ``dispersion``, ``tie``).
     n_agq, optimizer, start, etastart, mustart, control, se
         See :meth:`GLMM.fit`.
 
@@ -574,6 +625,9 @@ def lmer(
     reml, optimizer, start, control
         See :meth:`GLMM.fit`.
     """
+    for name in ("zi", "dispersion", "tie"):
+        if name in model_arguments:
+            raise ArgumentError(f"{name}= belongs to generalized models: glmer(..., 'gaussian', {name}=...)")
     _refuse_unknown(model_arguments, "lmer")
     model = GLMM(formula, data, "gaussian", mode=mode, **model_arguments)
     return model.fit(reml=reml, optimizer=optimizer, start=start, control=control)
@@ -596,6 +650,25 @@ def _numbers(name: str, value: Any) -> np.ndarray:
         raise ArgumentError(f"{name} must be numbers, not {value!r}") from error
 
 
+def _part_formulas(main: Formula, zi: Any, dispersion: Any, double_bar: str) -> dict[str, Formula]:
+    """Formulas of the further predictors, those that there are."""
+    given = {
+        ZI: part_formula(main, zi, ZI, double_bar),
+        DISPERSION: part_formula(main, dispersion, DISPERSION, double_bar),
+    }
+    return {part: formula for part, formula in given.items() if formula is not None}
+
+
+def _refuse_for_parts(mode: str, autoscale: bool) -> None:
+    """What does not exist for several predictors."""
+    if mode != "exact":
+        raise NotAvailableError("zi= and dispersion= exist in exact mode only: lme4 has no such models")
+    if autoscale:
+        raise NotAvailableError(
+            "autoscale=True is for one predictor; exact mode does not depend on the scale of columns"
+        )
+
+
 def _make_checks(checks: Mapping[str, str] | None, is_lmm: bool) -> Checks:
     known = {name for name in Checks.__dataclass_fields__ if name != "is_lmm"}
     for name in checks or {}:
@@ -612,8 +685,6 @@ def _refuse_unknown(arguments: Mapping[str, Any], function: str) -> None:
     for name in arguments:
         if name == "reml":
             raise ArgumentError("reml= belongs to lmer(): a GLMM has no restricted likelihood here")
-        if name in ("zi", "dispersion"):
-            raise NotAvailableError(f"{name}= is not available yet")
         if name not in known:
             raise ArgumentError(f"{function}() has no argument {name!r}; known are {', '.join(known)}")
 

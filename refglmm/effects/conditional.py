@@ -55,6 +55,7 @@ from refglmm.effects.scales import (
 )
 from refglmm.errors import ArgumentError
 from refglmm.fit.parameters import conditional_modes
+from refglmm.fit.parts import refuse_several
 from refglmm.fit.rows import Rows as PlacedRows
 from refglmm.fit.variances import linear_predictor_variance
 from refglmm.inference.denominator_df import resolve_method
@@ -165,6 +166,7 @@ def _check_re(fit: FittedModel, re: Any) -> dict[str, str]:
 
 def at_level(fit: FittedModel, rows: Rows, levels: Mapping[str, str]) -> tuple[FloatArray, FloatArray]:
     """Linear predictor at some levels of the grouping factors (others zero), and its standard errors."""
+    refuse_several(fit, "an effect at a level of a grouping factor", "fit.predict(type=...) has every part of it")
     m = len(rows.offset)
     Z, codes, eta = [], [], linear_predictor(fit, rows)
     for term, values, modes in zip(fit.design.terms, rows.Z, conditional_modes(fit), strict=True):

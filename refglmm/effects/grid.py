@@ -157,7 +157,7 @@ def _listed(values: Sequence[Any], most: int = 12) -> str:
 def model_variables(fit: FittedModel) -> dict[str, Variable]:
     """Variables of the fixed part (in order of appearance), then those of random slopes and offsets only."""
     frame, design = fit.frame, fit.design
-    texts = [*design.matrix.terms.used, *(t for term in design.terms for t in term.matrix.terms.used)]
+    texts = [*design.matrix.terms.used, *(t for term in design.terms for t in term.matrix.used)]
     fixed, used = set(_names(design.matrix.terms.used)), _names(texts)
     out = {}
     for name in dict.fromkeys([*used, *_names(frame.formula.offsets)]):

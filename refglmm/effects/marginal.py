@@ -52,6 +52,7 @@ from refglmm.effects.scales import (
     slopes,
 )
 from refglmm.errors import ArgumentError, NotAvailableError
+from refglmm.fit.parts import refuse_several
 from refglmm.inference.denominator_df import coefficient_df, covariance_for, resolve_method
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class _Sample:
 
 
 def _sample(fit: FittedModel, offset: float | None) -> _Sample:
+    refuse_several(fit, "average marginal effects", "fit.predict(type=...) has every part of it")
     used = np.flatnonzero(np.asarray(fit.frame.weights) > 0)
     return _Sample(fit, model_variables(fit), used, fit.frame.data.iloc[used].reset_index(drop=True), offset)
 

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from refglmm.effects.derivatives import STENCIL, STEP
 from refglmm.effects.grid import Rows
 from refglmm.errors import ArgumentError, NotAvailableError
+from refglmm.fit.parts import refuse_several
 from refglmm.fit.varcorr import split_par
 from refglmm.fit.vcov import free_parameters, invert_scaled
 
@@ -185,6 +186,7 @@ def means(fit: FittedModel, rows: Rows, re: str) -> tuple[FloatArray, FloatArray
     eta = linear_predictor(fit, rows)
     if re == "zero" or link.name == "identity":
         return link.inverse(eta), _jacobian(fit, link.mu_eta(eta), rows.L)
+    refuse_several(fit, "the mean over the random effects", "fit.predict(type=...) has the mean of each row")
     check_integrable(link)
     s = np.sqrt(random_variance(fit, rows))
     (value,) = integrated(link.inverse, eta, s)

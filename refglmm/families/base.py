@@ -102,6 +102,10 @@ class Family:
     is_zero_truncated: ClassVar[bool] = False
     takes_codes: ClassVar[bool] = False
 
+    #: linear predictors that the density depends on, and what they are for
+    n_parts: ClassVar[int] = 1
+    part_names: ClassVar[tuple[str, ...]] = ("main",)
+
     link: Link
     shape_names: tuple[str, ...] = ()
 
@@ -167,6 +171,11 @@ class Family:
         return self.link.name in self.concave_links
 
     @property
+    def links(self) -> tuple[Link, ...]:
+        """The link of each linear predictor."""
+        return (self.link,)
+
+    @property
     def display(self) -> str:
         """The family as R's summary heads it: "binomial ( logit )"."""
         return f"{self.r_name} ( {self.link.name} )"
@@ -201,6 +210,10 @@ class Family:
         """All shape parameters as the kernels take them: the estimated ones, then those that are known."""
         return np.concatenate([np.asarray(phi, dtype=np.float64)[: self.n_shape], self.fixed_shape])
 
+    def fitted_mean(self, eta: FloatArray) -> FloatArray:
+        """What a fit calls the mean of a row, shape (n,), at the linear predictor: its inverse link."""
+        return self.link.inverse(eta)
+
     def at(self, phi: FloatArray) -> Family:
         """Return the family with its shape parameters known, if its variance depends on them; here itself."""
         return self
@@ -212,6 +225,10 @@ class Family:
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Part of the log density that is free of eta and phi, weighted; 0 where a is 0."""
         raise NotImplementedError
+
+    def density_base(self, y: FloatArray, a: FloatArray) -> FloatArray:
+        """The same for the log density in jets, where that differs from what the point functions leave out."""
+        return self.base_measure(y, a)
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """Variance function V(mu)."""

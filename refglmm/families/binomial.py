@@ -28,6 +28,7 @@ from refglmm._jit import inline
 from refglmm.errors import WeightsError
 from refglmm.families.base import EPS, Family, FloatArray, log_ratio_excess
 from refglmm.families.elementary import exponential, log1p_unit
+from refglmm.families.jet import compose, times
 from refglmm.families.links import NOTHING, OUTSIDE
 from refglmm.families.special import HALF_LOG_2PI, LARGE, NEAR, near_excess, stirling_rests
 
@@ -219,6 +220,43 @@ def binomial_log(y, eta, a, base, phi):
     return _join(y, a, l0, 1.0, 0.0, 0.0, -r, -r / q, -r * (1.0 + p) / (q * q))
 
 
+@inline
+def _jet_of(observation, a, eta):
+    """The log density of a trials as a jet, from the observation of one: its derivatives in eta are all there are."""
+    l, s, h, _, dh, _ = observation  # noqa: E741  the field's symbol
+    return times(a, compose(eta, l, s, -h, -dh))
+
+
+@inline
+def binomial_logit_density(y, a, eta, first, second, third):
+    """Log density in jets under the logit link."""
+    return _jet_of(binomial_logit(y, eta[0], 1.0, 0.0, 0.0), a, eta)
+
+
+@inline
+def binomial_probit_density(y, a, eta, first, second, third):
+    """Log density in jets under the probit link."""
+    return _jet_of(binomial_probit(y, eta[0], 1.0, 0.0, 0.0), a, eta)
+
+
+@inline
+def binomial_cloglog_density(y, a, eta, first, second, third):
+    """Log density in jets under the complementary log-log link."""
+    return _jet_of(binomial_cloglog(y, eta[0], 1.0, 0.0, 0.0), a, eta)
+
+
+@inline
+def binomial_cauchit_density(y, a, eta, first, second, third):
+    """Log density in jets under the cauchit link."""
+    return _jet_of(binomial_cauchit(y, eta[0], 1.0, 0.0, 0.0), a, eta)
+
+
+@inline
+def binomial_log_density(y, a, eta, first, second, third):
+    """Log density in jets under the log link."""
+    return _jet_of(binomial_log(y, eta[0], 1.0, 0.0, 0.0), a, eta)
+
+
 def _log_coefficient(k: FloatArray, r: FloatArray, a: FloatArray, saturated_from: float) -> FloatArray:
     """Log of (a over k), r = a - k, not only for whole counts; from so many trials on times (k/a)^k (r/a)^r."""
     out = np.zeros_like(k)
@@ -255,6 +293,18 @@ class Binomial(Family):
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Log of the binomial coefficient (a over a*y), or for large a the saturated log density."""
         return _log_coefficient(a * y, a * (1.0 - y), a, saturated_from=LARGE)
+
+    densities: ClassVar = {
+        "logit": binomial_logit_density,
+        "probit": binomial_probit_density,
+        "cloglog": binomial_cloglog_density,
+        "cauchit": binomial_cauchit_density,
+        "log": binomial_log_density,
+    }
+
+    def density_base(self, y: FloatArray, a: FloatArray) -> FloatArray:
+        """Log of the binomial coefficient (a over a*y)."""
+        return _log_coefficient(a * y, a * (1.0 - y), a, saturated_from=np.inf)
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """mu (1 - mu), at least eps."""

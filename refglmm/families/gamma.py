@@ -20,8 +20,9 @@ import numpy as np
 
 from refglmm._jit import inline
 from refglmm.families.base import Family, FloatArray, drawing_weight, weighted
+from refglmm.families.jet import compose, exp_of, log_of, multiply, reciprocal, shift, subtract, times
 from refglmm.families.links import NOTHING, NOTHING_SHAPE, OUTSIDE, OUTSIDE_SHAPE
-from refglmm.families.special import expm1_minus, log_minus_digamma, log_stirling_constant
+from refglmm.families.special import expm1_minus, log_minus_digamma, log_stirling_constant, polygammas
 
 
 @inline
@@ -105,6 +106,34 @@ def gamma_identity_shape(y, eta, a, phi, j):
     return _shape(gamma_identity(y, eta, a, 0.0, phi), np.log(y / eta), y / eta, a, phi[0])
 
 
+@inline
+def _in_log_ratio(a, log_ratio, phi):
+    """Log density in jets, with k = a/phi and r = y/mu: k log k - k - log Gamma(k) - k (r - 1 - log r)."""
+    k = times(a, reciprocal(phi))
+    _, trigamma, tetragamma = polygammas(k[0])
+    r = 1.0 / k[0]
+    constant = compose(k, log_stirling_constant(k[0]), log_minus_digamma(k[0]), r - trigamma, -r * r - tetragamma)
+    return subtract(constant, multiply(k, shift(subtract(exp_of(log_ratio), log_ratio), -1.0)))
+
+
+@inline
+def gamma_log_density(y, a, eta, first, second, third):
+    """Log density in jets under the log link."""
+    return _in_log_ratio(a, shift(times(-1.0, eta), np.log(y)), first)
+
+
+@inline
+def gamma_inverse_density(y, a, eta, first, second, third):
+    """Log density in jets under the inverse link."""
+    return _in_log_ratio(a, shift(log_of(eta), np.log(y)), first)
+
+
+@inline
+def gamma_identity_density(y, a, eta, first, second, third):
+    """Log density in jets under the identity link."""
+    return _in_log_ratio(a, shift(times(-1.0, log_of(eta)), np.log(y)), first)
+
+
 class Gamma(Family):
     """Gamma with dispersion phi, the squared coefficient of variation.
 
@@ -125,6 +154,12 @@ class Gamma(Family):
         "inverse": gamma_inverse_shape,
         "log": gamma_log_shape,
         "identity": gamma_identity_shape,
+    }
+
+    densities: ClassVar = {
+        "inverse": gamma_inverse_density,
+        "log": gamma_log_density,
+        "identity": gamma_identity_density,
     }
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from refglmm._jit import inline
 from refglmm.families.base import Family, FloatArray, drawing_weight
+from refglmm.families.jet import add, divide, exp_of, log_of, logistic_of, reciprocal, shift, square, times
 from refglmm.families.links import (
     NOTHING,
     NOTHING_SHAPE,
@@ -118,6 +119,36 @@ def gaussian_logit_shape(y, eta, a, phi, j):
     return _shape(gaussian_logit(y, eta, a, 0.0, phi), y, logit_mean(eta)[0], a, phi[0])
 
 
+@inline
+def _in_mean(y, a, mu, phi):
+    """Log density in jets: -log(phi)/2 - a (y - mu)^2 / (2 phi)."""
+    return times(-0.5, add(log_of(phi), divide(times(a, square(shift(mu, -y))), phi)))
+
+
+@inline
+def gaussian_identity_density(y, a, eta, first, second, third):
+    """Log density in jets under the identity link."""
+    return _in_mean(y, a, eta, first)
+
+
+@inline
+def gaussian_log_density(y, a, eta, first, second, third):
+    """Log density in jets under the log link."""
+    return _in_mean(y, a, exp_of(eta), first)
+
+
+@inline
+def gaussian_inverse_density(y, a, eta, first, second, third):
+    """Log density in jets under the inverse link."""
+    return _in_mean(y, a, reciprocal(eta), first)
+
+
+@inline
+def gaussian_logit_density(y, a, eta, first, second, third):
+    """Log density in jets under the logit link."""
+    return _in_mean(y, a, logistic_of(eta), first)
+
+
 class Gaussian(Family):
     """Gaussian with variance phi/a. Links: identity (default), log, inverse, logit."""
 
@@ -139,6 +170,13 @@ class Gaussian(Family):
         "log": gaussian_log_shape,
         "inverse": gaussian_inverse_shape,
         "logit": gaussian_logit_shape,
+    }
+
+    densities: ClassVar = {
+        "identity": gaussian_identity_density,
+        "log": gaussian_log_density,
+        "inverse": gaussian_inverse_density,
+        "logit": gaussian_logit_density,
     }
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ import numpy as np
 
 from refglmm._jit import inline
 from refglmm.families.base import Family, FloatArray, drawing_weight, weighted
+from refglmm.families.jet import add, divide, exp_of, log_of, positive, reciprocal, shift, sqrt_of, square, times
 from refglmm.families.links import NOTHING, NOTHING_SHAPE, OUTSIDE, OUTSIDE_SHAPE
 
 
@@ -135,6 +136,37 @@ def inverse_gaussian_identity_shape(y, eta, a, phi, j):
     return _shape(inverse_gaussian_identity(y, eta, a, 0.0, phi), y, 1.0 / eta, a, phi[0])
 
 
+@inline
+def _in_reciprocal(y, a, rate, phi):
+    """Log density in jets of rate = 1/mu: log(a/phi)/2 - a (y rate - 1)^2 / (2 phi y)."""
+    misfit = divide(times(a / y, square(shift(times(y, rate), -1.0))), phi)
+    return shift(times(-0.5, add(log_of(phi), misfit)), 0.5 * np.log(a))
+
+
+@inline
+def inverse_gaussian_square_density(y, a, eta, first, second, third):
+    """Log density in jets under the link 1/mu^2."""
+    return _in_reciprocal(y, a, sqrt_of(positive(eta)), first)
+
+
+@inline
+def inverse_gaussian_inverse_density(y, a, eta, first, second, third):
+    """Log density in jets under the inverse link."""
+    return _in_reciprocal(y, a, positive(eta), first)
+
+
+@inline
+def inverse_gaussian_log_density(y, a, eta, first, second, third):
+    """Log density in jets under the log link."""
+    return _in_reciprocal(y, a, exp_of(times(-1.0, eta)), first)
+
+
+@inline
+def inverse_gaussian_identity_density(y, a, eta, first, second, third):
+    """Log density in jets under the identity link."""
+    return _in_reciprocal(y, a, reciprocal(positive(eta)), first)
+
+
 class InverseGaussian(Family):
     """Inverse Gaussian with variance phi mu^3 / a. Links: 1/mu^2 (default), inverse, log, identity."""
 
@@ -158,6 +190,13 @@ class InverseGaussian(Family):
         "inverse": inverse_gaussian_inverse_shape,
         "log": inverse_gaussian_log_shape,
         "identity": inverse_gaussian_identity_shape,
+    }
+
+    densities: ClassVar = {
+        "1/mu^2": inverse_gaussian_square_density,
+        "inverse": inverse_gaussian_inverse_density,
+        "log": inverse_gaussian_log_density,
+        "identity": inverse_gaussian_identity_density,
     }
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:

@@ -185,6 +185,12 @@ def softplus_of(f):
 
 
 @inline
+def positive(f):
+    """Return f where it is positive, else a jet that is not finite."""
+    return f if f[0] > 0.0 else constant(np.nan)
+
+
+@inline
 def log_gamma(x):
     """Return log Gamma(x) for x > 0; plain arithmetic, so that the compiler can drop it (math.lgamma it cannot)."""
     return (x - 0.5) * np.log(x) - x + HALF_LOG_2PI + stirling_rest(x)

@@ -43,7 +43,9 @@ there are categories. Where the expected information has no closed form, w is th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,6 +58,49 @@ VALUE, SLOPES, ALL = 0, 1, 2
 L, S, H, W, DH, DW = range(6)
 #: Rows of the ``out`` array that a shape kernel fills.
 L_PHI, S_PHI, H_PHI, W_PHI = range(4)
+
+
+class ObservationRows(NamedTuple):
+    """Where in ``out``, which has ``size`` rows, an observation kernel puts s, h, w, dh and dw."""
+
+    size: int
+    s: int | slice
+    h: int | slice
+    w: int | slice
+    dh: int | slice
+    dw: int | slice
+
+
+class ShapeRows(NamedTuple):
+    """Where in ``out`` a shape kernel puts the derivatives of s, h and w."""
+
+    size: int
+    s: int | slice
+    h: int | slice
+    w: int | slice
+
+
+@cache
+def observation_rows(parts: int) -> ObservationRows:
+    """Rows of an observation kernel for so many linear predictors: numbers for one, slices for several.
+
+    Several predictors: l; s (K); h (pairs); w (pairs); dh (triples). Pairs and triples are those of a lower triangle,
+    k >= l >= m, in the order (0, 0), (1, 0), (1, 1), (2, 0), ... There is no expected information, hence no dw.
+    """
+    if parts == 1:
+        return ObservationRows(6, S, H, W, DH, DW)
+    pairs, triples = parts * (parts + 1) // 2, parts * (parts + 1) * (parts + 2) // 6
+    s, h, w, dh = (slice(a, b) for a, b in pairwise(accumulate((1, parts, pairs, pairs, triples))))
+    return ObservationRows(dh.stop, s, h, w, dh, slice(0, 0))
+
+
+@cache
+def shape_rows(parts: int) -> ShapeRows:
+    """Rows of a shape kernel for so many linear predictors: numbers for one, slices for several (l; s; h)."""
+    if parts == 1:
+        return ShapeRows(4, S_PHI, H_PHI, W_PHI)
+    pairs = parts * (parts + 1) // 2
+    return ShapeRows(1 + parts + pairs, slice(1, 1 + parts), slice(1 + parts, 1 + parts + pairs), slice(0, 0))
 
 
 @inline

@@ -30,7 +30,7 @@ import math
 import numpy as np
 
 from refglmm._jit import inline
-from refglmm.families.binomial import _normal_tail
+from refglmm.families.binomial import normal_tail
 from refglmm.families.jet import F, add, compose, exp_of, softplus_of, subtract, times
 from refglmm.families.special import HALF_LOG_2PI
 
@@ -120,7 +120,7 @@ def cloglog_between(lower, upper):
 @inline
 def probit_below(x):
     """Log Phi(x): for x > 0 from its complement."""
-    t, r, d, c, log_t = _normal_tail(abs(x[F]))
+    t, r, d, c, log_t = normal_tail(abs(x[F]))
     if x[F] <= 0.0:
         return compose(x, log_t, r, -r * d, r * c)
     m = r * t / (1.0 - t)
@@ -146,8 +146,8 @@ def probit_between(lower, upper):
 def _probit_below_mean(lower, upper):
     """Log {Phi(u) - Phi(l)} for l + u <= 0, so that l < 0."""
     l, u = lower[F], upper[F]  # noqa: E741  the symbol of the formula
-    log_low = _normal_tail(-l)[4] if l < u else np.nan
-    tail = _normal_tail(abs(u))
+    log_low = normal_tail(-l)[4] if l < u else np.nan
+    tail = normal_tail(abs(u))
     log_high = tail[4] if u <= 0.0 else np.log1p(-tail[0])
     value = log_high + log1mexp(log_high - log_low)
     at_low, at_high = np.exp(-0.5 * l * l - HALF_LOG_2PI - value), np.exp(-0.5 * u * u - HALF_LOG_2PI - value)

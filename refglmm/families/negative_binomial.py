@@ -29,7 +29,15 @@ import numpy as np
 
 from refglmm._jit import inline
 from refglmm.errors import ArgumentError, NotAvailableError
-from refglmm.families.base import Family, FloatArray, count_base, log_ratio_excess, weighted
+from refglmm.families.base import (
+    Family,
+    FloatArray,
+    count_base,
+    log_ratio_excess,
+    minus_log_factorial,
+    weighted,
+)
+from refglmm.families.jet import add, compose, log_of, multiply, positive, shift, softplus_of, square, subtract, times
 from refglmm.families.links import (
     NOTHING,
     NOTHING_SHAPE,
@@ -47,6 +55,7 @@ from refglmm.families.special import (
     log1p_minus,
     log_rising,
     near_excess,
+    polygammas,
     stirling_rest,
 )
 
@@ -192,6 +201,36 @@ def negative_binomial_identity_shape(y, eta, a, phi, j):
     return _shape_in_mean(y, a, phi[0], identity_mean(eta))
 
 
+@inline
+def _in_logs(y, a, log_mu, theta):
+    """Log density in jets: log {Gamma(theta + y) / Gamma(theta) theta^y} + y log mu - (theta + y) log(1 + mu/theta)."""
+    t, x = theta[0], y / theta[0]
+    _, high_1, high_2 = polygammas(t + y)
+    _, low_1, low_2 = polygammas(t)
+    slope = digamma_growth(t, y) + log1p_minus(x)
+    rising = compose(theta, log_rising(t, y), slope, high_1 - low_1 + x / t, high_2 - low_2 - 2.0 * x / (t * t))
+    log_odds = softplus_of(subtract(log_mu, log_of(theta)))
+    return times(a, subtract(add(rising, times(y, log_mu)), multiply(shift(theta, y), log_odds)))
+
+
+@inline
+def negative_binomial_log_density(y, a, eta, first, second, third):
+    """Log density in jets under the log link."""
+    return _in_logs(y, a, eta, first)
+
+
+@inline
+def negative_binomial_sqrt_density(y, a, eta, first, second, third):
+    """Log density in jets under the square-root link."""
+    return _in_logs(y, a, log_of(square(positive(eta))), first)
+
+
+@inline
+def negative_binomial_identity_density(y, a, eta, first, second, third):
+    """Log density in jets under the identity link."""
+    return _in_logs(y, a, log_of(eta), first)
+
+
 class NegativeBinomial(Family):
     """Negative binomial, Var y = mu + mu^2/size. Links: log (default), sqrt, identity.
 
@@ -253,6 +292,16 @@ class NegativeBinomial(Family):
                 "ask family.at(phi), which knows it"
             )
         return self.size
+
+    densities: ClassVar = {
+        "log": negative_binomial_log_density,
+        "sqrt": negative_binomial_sqrt_density,
+        "identity": negative_binomial_identity_density,
+    }
+
+    def density_base(self, y: FloatArray, a: FloatArray) -> FloatArray:
+        """-a log y!."""
+        return minus_log_factorial(y, a)
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """-a log y!, or for large y the Poisson's saturated log density."""

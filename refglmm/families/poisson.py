@@ -17,8 +17,16 @@ from typing import ClassVar
 import numpy as np
 
 from refglmm._jit import inline
-from refglmm.families.base import Family, FloatArray, count_base, log_ratio_excess, weighted
+from refglmm.families.base import (
+    Family,
+    FloatArray,
+    count_base,
+    log_ratio_excess,
+    minus_log_factorial,
+    weighted,
+)
 from refglmm.families.elementary import exponential
+from refglmm.families.jet import exp_of, log_of, positive, square, subtract, times
 from refglmm.families.links import NOTHING, OUTSIDE
 from refglmm.families.special import LARGE, NEAR, near_excess
 
@@ -83,6 +91,24 @@ def poisson_identity(y, eta, a, base, phi):
     return l0, a * (r - 1.0), w * r, w, -2.0 * w * r / eta, -w / eta
 
 
+@inline
+def poisson_log_density(y, a, eta, first, second, third):
+    """Log density in jets under the log link."""
+    return times(a, subtract(times(y, eta), exp_of(eta)))
+
+
+@inline
+def poisson_sqrt_density(y, a, eta, first, second, third):
+    """Log density in jets under the square-root link."""
+    return times(a, subtract(times(2.0 * y, log_of(eta)), square(positive(eta))))
+
+
+@inline
+def poisson_identity_density(y, a, eta, first, second, third):
+    """Log density in jets under the identity link."""
+    return times(a, subtract(times(y, log_of(eta)), positive(eta)))
+
+
 class Poisson(Family):
     """Poisson counts. Links: log (default), sqrt, identity."""
 
@@ -94,11 +120,20 @@ class Poisson(Family):
     concave_links = frozenset({"log", "sqrt", "identity"})
     domains: ClassVar = {"identity": "positive"}
     points: ClassVar = {"log": poisson_log, "sqrt": poisson_sqrt, "identity": poisson_identity}
+    densities: ClassVar = {
+        "log": poisson_log_density,
+        "sqrt": poisson_sqrt_density,
+        "identity": poisson_identity_density,
+    }
     rare_points: ClassVar = {"log": (large_count, poisson_log_large)}
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """-a log y!, or for large y the saturated log density."""
         return count_base(y, a)
+
+    def density_base(self, y: FloatArray, a: FloatArray) -> FloatArray:
+        """-a log y!."""
+        return minus_log_factorial(y, a)
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """Mu itself."""

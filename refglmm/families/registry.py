@@ -137,6 +137,28 @@ def _from_text(text: str, link: str | Link | None) -> Family:
         raise FamilyError(f"cannot read the family {text!r}: {cls.__name__} takes no such argument") from None
 
 
+def read_zero_part(family: Any, zi: Any = None) -> tuple[Any, Any]:
+    """Take the zero part out of a family's name: "zi.poisson", "zi_negative_binomial", "hurdle.poisson", ...
+
+    Returns
+    -------
+    family, zi
+        The family of the rest; for a hurdle its zero-truncated relative, where it has zeros of its own. The formula of
+        the zero part, ``"~1"`` where none was given.
+    """
+    match = re.fullmatch(r"\s*(zi|hurdle)[\s._-]+(.+)", family, re.IGNORECASE) if isinstance(family, str) else None
+    if match is None:
+        return family, zi
+    kind, rest = match[1].lower(), match[2]
+    if kind == "hurdle":
+        call = _CALL.fullmatch(rest)
+        law = None if call is None else _class_of(call["name"])
+        same = (spelling for spelling, cls in _BY_SPELLING.items() if cls is law)
+        truncated = next((f"truncated{spelling}" for spelling in same if f"truncated{spelling}" in _BY_SPELLING), None)
+        rest = rest if call is None or truncated is None else rest.replace(call["name"], truncated, 1)
+    return rest, "~1" if zi is None else zi
+
+
 def get_family(family: Any, link: str | Link | None = None) -> Family:
     """Return the family that a user named.
 

@@ -40,7 +40,7 @@ def n_parameters(fit: FittedModel) -> int:
     else:
         # The scale counts in lme4 mode too, where it is estimated from the residuals and not part of phi.
         shape = max(len(fit.family.shape_names), int(fit.has_scale))
-    return fit.design.X.shape[1] + len(fit.optimum.par) + shape
+    return len(fit.optimum.beta) + len(fit.optimum.par) + shape
 
 
 def pwrss(fit: FittedModel) -> float:
@@ -58,6 +58,10 @@ def ml_deviance(fit: FittedModel) -> float:
 
 def deviance(fit: FittedModel) -> float:
     """Conditional deviance of a GLMM; -2 log L (ML) of an LMM, for REML at the REML estimates."""
+    if fit.problem.n_parts > 1:
+        raise NotAvailableError(
+            f"a {fit.family.name} model has no saturated model to measure a deviance from; minus_two_loglik is -2 log L"
+        )
     if not fit.is_lmm:
         return float(fit.conditional.deviance)
     return ml_deviance(fit) if fit.reml else float(fit.optimum.value)

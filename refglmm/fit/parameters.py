@@ -76,11 +76,12 @@ def fit_parameters(fit: FittedModel, newparams: Mapping[str, Any] | None = None)
     ArgumentError
         Unknown names, wrong lengths, values out of bounds.
     """
-    par, beta, phi = np.array(fit.optimum.par, dtype=float), fit.beta, drawing_phi(fit)
+    par, beta = np.array(fit.optimum.par, dtype=float), np.array(fit.optimum.beta, dtype=float)
+    phi = drawing_phi(fit)
     if newparams is not None:
         given = check_given(newparams)
         par = given_par(given, fit.structures, fit.problem.par_names, par)
-        beta = given_beta(given, fit.design.names, beta)
+        beta = given_beta(given, fit.problem.beta_names, beta)
         phi = given_phi(given, fit.family, phi)
     return join_parameters(fit.structures, par, beta, phi, fit.is_lmm)
 

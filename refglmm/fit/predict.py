@@ -34,7 +34,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from refglmm.errors import ArgumentError, MissingValuesError
+from refglmm.errors import ArgumentError, MissingValuesError, NotAvailableError
+from refglmm.families.coupled import DISPERSION, MAIN, ZI
 from refglmm.fit.categories import category_columns
 from refglmm.fit.parameters import conditional_modes, fit_parameters
 from refglmm.fit.response import padded_frame
@@ -45,11 +46,11 @@ from refglmm.fit.rows import (
     new_rows,
     new_weights,
     own_rows,
-    random_part,
     refuse_new_levels,
 )
 from refglmm.fit.simulate import draw_known, drawing_weights
 from refglmm.fit.variances import BLOCK, linear_predictor_variance
+from refglmm.fit.vcov import whole_covariance
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -58,11 +59,22 @@ FloatArray = NDArray[np.float64]
 TYPES = ("link", "response")
 #: Kinds of prediction that only ordinal models have.
 CATEGORY_TYPES = ("prob", "cum", "class")
+#: Types of a model with a zero part or a dispersion: which predictors each needs.
+COUPLED_TYPES = {
+    "link": (MAIN,),
+    "response": (MAIN, ZI, DISPERSION),
+    "conditional": (MAIN, DISPERSION),
+    "zprob": (ZI,),
+    "zlink": (ZI,),
+    "disp": (DISPERSION,),
+}
 INTERVALS = (None, "confidence", "prediction")
 SES = (False, True, "unconditional")
 NA_ACTIONS = ("pass", "exclude", "omit", "fail")
 #: Draws behind each prediction interval of a generalized model, and the seed they start from.
 DRAWS, SEED = 4000, 20150708
+#: Step of the difference that gives the slope of the mean of a law in a predictor.
+MEAN_STEP = 1e-5
 
 
 def predict(
@@ -82,6 +94,23 @@ def predict(
     na_action: str = "pass",
 ) -> pd.Series | pd.DataFrame:
     """Predictions; see :meth:`FittedModel.predict`."""
+    if fit.problem.n_parts > 1:
+        return _predict_coupled(
+            fit,
+            newdata,
+            re_form,
+            random_only,
+            type,
+            allow_new_levels,
+            se,
+            interval,
+            level,
+            offset,
+            newparams,
+            na_action,
+        )
+    if type in COUPLED_TYPES and type not in TYPES:
+        raise ArgumentError(f"type={type!r} is for models with zi= or dispersion=; take 'link' or 'response'")
     _check(fit, newdata, random_only, type, interval, level, offset, weights, na_action, newparams, se)
     chosen = chosen_columns(fit, re_form)
     used = is_used(chosen)
@@ -122,6 +151,114 @@ def _finished(
     return table["fit"] if list(table.columns) == ["fit"] else table
 
 
+# --- several predictors --------------------------------------------------------------------------------------
+
+
+def _predict_coupled(
+    fit: FittedModel,
+    newdata: Any,
+    re_form: Any,
+    random_only: bool,
+    type: str,
+    allow_new_levels: bool,
+    se: bool | str,
+    interval: str | None,
+    level: float,
+    offset: Any,
+    newparams: Mapping[str, Any] | None,
+    na_action: str,
+) -> pd.Series | pd.DataFrame:
+    """Predictions of a model with a zero part or a dispersion, standard errors by the delta method.
+
+    A linear combination of the predictors of a row is the linear predictor of a row of its own, so the variance of
+    f(eta) is that of the row with the gradient of f for weights.
+    """
+    _check(fit, newdata, random_only, type, interval, level, offset, None, na_action, newparams, se)
+    if interval == "prediction":
+        raise NotAvailableError(
+            "no prediction intervals for models with zi= or dispersion= yet; take quantiles of fit.simulate()"
+        )
+    family = fit.family.at(fit_parameters(fit, newparams).phi)
+    parts = [part for part in COUPLED_TYPES[type] if part in family.part_names]
+    if not parts and type != "disp":
+        raise ArgumentError(f"type={type!r} needs a zero part (zi=), which this fit has not")
+    wanted = np.array([part in parts for part in family.part_names])
+    chosen = _columns_of(fit, chosen_columns(fit, re_form), wanted)
+    used = is_used(chosen)
+    if newdata is None:
+        rows = own_rows(fit.design)
+    else:
+        rows = new_rows(fit, newdata, used, offset, fixed=not random_only, parts=parts)
+        if not allow_new_levels:
+            refuse_new_levels(fit, newdata, rows, used)
+    rows = _with_columns(rows, chosen, random_only)
+    eta = np.where(wanted[:, None], _linear_predictor(fit, rows, newparams), 0.0)
+    value, slopes, transform = _functional(family, type, eta)
+    columns = {"fit": value}
+    if se or interval is not None:
+        columns["se"] = np.sqrt(_variance(fit, rows.combined(slopes), any(used), se == "unconditional"))
+    if interval == "confidence":
+        columns["lower"], columns["upper"] = transform(value, columns["se"], level)
+    if not se:
+        columns.pop("se", None)
+    return _finished(fit, pd.DataFrame(columns, index=rows.index), np.atleast_1d(np.isnan(eta).any(axis=0)), newdata, na_action)
+
+
+def _columns_of(fit: FittedModel, chosen: list[NDArray[np.bool_]], wanted: NDArray[np.bool_]) -> list[Any]:
+    """Of the chosen columns those that belong to the wanted predictors."""
+    return [columns & wanted[list(term.predictors)] for columns, term in zip(chosen, fit.design.terms, strict=True)]
+
+
+def _functional(family: Any, type: str, eta: FloatArray) -> tuple[FloatArray, FloatArray, Any]:
+    """What is predicted, its slope in each predictor, and how an interval is made of its standard error."""
+    names, slopes = list(family.part_names), np.zeros_like(eta)
+    if type in ("link", "zlink"):
+        k = names.index(MAIN if type == "link" else ZI)
+        slopes[k] = 1.0
+        return eta[k], slopes, _normal_interval
+    if type == "zprob":
+        p = family.share(eta)
+        slopes[1] = p * (1.0 - p)
+        return p, slopes, _logit_interval
+    if type == "disp":
+        value = family.first_shape(eta)
+        if family.dispersion:
+            slopes[-1] = value
+        return value, slopes, _log_interval
+    p, mean = family.share(eta), family.law_mean(eta)
+    for k, name in enumerate(names):
+        if name != ZI:
+            slopes[k] = _mean_slope(family, eta, k)
+    if type == "response" and family.zi:
+        slopes *= 1.0 - p
+        slopes[1] = -p * (1.0 - p) * mean
+        mean = (1.0 - p) * mean
+    return mean, slopes, _log_interval if family.zi else _normal_interval
+
+
+def _mean_slope(family: Any, eta: FloatArray, k: int) -> FloatArray:
+    """Derivative of the law's mean in predictor k, by a central difference."""
+    step = np.zeros_like(eta)
+    step[k] = MEAN_STEP
+    with np.errstate(all="ignore"):
+        return (family.law_mean(eta + step) - family.law_mean(eta - step)) / (2.0 * MEAN_STEP)
+
+
+def _log_interval(value: FloatArray, se: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+    """A normal interval for the logarithm, transformed back."""
+    with np.errstate(all="ignore"):
+        lower, upper = _normal_interval(np.log(value), se / value, level)
+    return np.exp(lower), np.exp(upper)
+
+
+def _logit_interval(value: FloatArray, se: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+    """A normal interval for the logit, transformed back."""
+    rest = value * (1.0 - value)
+    with np.errstate(all="ignore"):
+        lower, upper = _normal_interval(np.log(value / (1.0 - value)), se / rest, level)
+    return 1.0 / (1.0 + np.exp(-lower)), 1.0 / (1.0 + np.exp(-upper))
+
+
 def _check(
     fit: FittedModel,
     newdata: Any,
@@ -137,7 +274,7 @@ def _check(
 ) -> None:
     """Refuse what has no meaning."""
     for name, value, known in (
-        ("type", type, ("link", *CATEGORY_TYPES) if fit.family.is_ordinal else TYPES),
+        ("type", type, ("link", *CATEGORY_TYPES) if fit.family.is_ordinal else COUPLED_TYPES),
         ("interval", interval, INTERVALS),
         ("na_action", na_action, NA_ACTIONS),
         ("se", se, SES),
@@ -180,8 +317,8 @@ def _with_columns(rows: Rows, chosen: list[NDArray[np.bool_]], random_only: bool
 def _linear_predictor(fit: FittedModel, rows: Rows, newparams: Mapping[str, Any] | None) -> FloatArray:
     parameters = fit_parameters(fit, newparams)
     eta = rows.fixed(parameters.beta)
-    for Z, codes, b in zip(rows.Z, rows.codes, conditional_modes(fit, newparams), strict=True):
-        eta = eta + random_part(Z, codes, b)
+    for t, b in enumerate(conditional_modes(fit, newparams)):
+        eta = eta + rows.random(t, b)
     return eta
 
 
@@ -189,7 +326,7 @@ def _variance(fit: FittedModel, rows: Rows, random: bool, unconditional: bool) -
     """Variance of each row's linear predictor; without random effects that of x'beta, as ``summary`` shows it."""
     if random or unconditional:
         return linear_predictor_variance(fit, rows, unconditional=unconditional)
-    return np.einsum("ip,pr,ir->i", rows.X, fit.covariance.matrix, rows.X)
+    return np.einsum("ip,pr,ir->i", rows.X, whole_covariance(fit).matrix, rows.X)
 
 
 def _normal_interval(centre: FloatArray, sd: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:

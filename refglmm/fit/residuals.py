@@ -13,8 +13,10 @@ deviance    sign(y - mu) sqrt(d_i)              sqrt(w) (y - mu)
 ==========  ==================================  =============================
 
 with prior weights w (trial counts for the binomial) and unit deviances d_i, which include w. ``scaled``
-divides by sigma. Those of ordinal fits are in ``categories``. Under ``na_action="exclude"`` rows dropped for missing
-values come back as NaN.
+divides by sigma. Those of ordinal fits are in ``categories``. Models with a zero part or a dispersion of its own have
+"response" and "pearson", mu and V being the mean (1 - pi) m and the variance (1 - pi)(V + pi m^2) of the response.
+
+Under ``na_action="exclude"`` rows dropped for missing values come back as NaN.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
 from refglmm.fit.categories import category_residuals, own_probabilities
+from refglmm.fit.parts import refuse_several
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -50,14 +53,17 @@ def conditional_family(fit: FittedModel) -> Any:
     return fit.family.at(np.array(fit.optimum.phi, dtype=float))
 
 
-def residual_values(fit: FittedModel, type: str = "deviance") -> FloatArray:
+def residual_values(fit: FittedModel, type: str | None = None) -> FloatArray:
     """Residuals of the rows that were used, unscaled."""
+    type = type or ("pearson" if fit.problem.n_parts > 1 else "deviance")
     if type not in TYPES:
         raise ArgumentError(f"unknown residual type {type!r}; use one of {', '.join(TYPES)}", type=type)
     if fit.family.is_ordinal:
         return category_residuals(fit, type)
     y, mu, weights = fit.frame.y, fit.conditional.mu, fit.frame.weights
     raw = y - mu
+    if fit.problem.n_parts > 1:
+        return _coupled_residuals(fit, type, raw)
     if type == "response" or (fit.is_lmm and type == "working"):
         return raw
     if fit.is_lmm:
@@ -72,8 +78,19 @@ def residual_values(fit: FittedModel, type: str = "deviance") -> FloatArray:
     return np.sign(raw) * np.sqrt(np.maximum(unit, 0.0))
 
 
-def residuals(fit: FittedModel, type: str = "deviance", *, scaled: bool = False) -> pd.Series:
+def _coupled_residuals(fit: FittedModel, type: str, raw: FloatArray) -> FloatArray:
+    """Residuals where the mean and the variance are those of a mixture with zeros, or of a modelled dispersion."""
+    if type == "response":
+        return raw
+    if type != "pearson":
+        refuse_several(fit, f"the {type} residual", "use 'pearson' or 'response', or fit.simulated_residuals()")
+    variance = conditional_family(fit).response_variance(np.array(fit.conditional.predictors))
+    return np.sqrt(fit.frame.weights) * raw / np.sqrt(variance)
+
+
+def residuals(fit: FittedModel, type: str | None = None, *, scaled: bool = False) -> pd.Series:
     """Residuals with row labels."""
+    type = type or ("pearson" if fit.problem.n_parts > 1 else "deviance")
     values = residual_values(fit, type)
     return padded(fit, values / fit.sigma if scaled else values, f"{type} residuals")
 
@@ -93,5 +110,6 @@ def weights(fit: FittedModel, type: str = "prior") -> pd.Series:
     if type == "prior":
         return padded(fit, fit.frame.weights, "prior weights")
     if type == "working":
+        refuse_several(fit, "a working weight")
         return padded(fit, fit.frame.weights if fit.is_lmm else fit.conditional.w, "working weights")
     raise ArgumentError(f"unknown weights type {type!r}; use 'prior' or 'working'", type=type)

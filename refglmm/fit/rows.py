@@ -11,7 +11,7 @@ take part: None all, ``False`` or ``"~0"`` none, a formula those it names, whate
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from refglmm.formula.convert import to_table
 from refglmm.formula.frame import evaluate_new
 from refglmm.formula.grammar import Formula, expand_terms, group_atoms, parse
 from refglmm.formula.matrix import make_matrix
+from refglmm.formula.parts import MAIN, CoupledDesign, owners, part_designs
 from refglmm.formula.values import as_numeric
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ class Rows:
         One per term.
     codes : tuple of int arrays, shape (m,)
         Level of each row in each term; -1 where the fit did not have it, or where it is missing.
+    owners : tuple of bool arrays, shape (K, k)
+        In a model with K > 1 predictors, which columns of each term belong to each of them; otherwise empty. X is then
+        (K, m, p), p counting the columns of all, offset and linear predictors are (K, m).
     """
 
     index: pd.Index
@@ -59,6 +63,31 @@ class Rows:
     offset: FloatArray
     Z: tuple[FloatArray, ...]
     codes: tuple[NDArray[Any], ...]
+    owners: tuple[BoolArray, ...] = ()
+
+    def random(self, t: int, b: FloatArray) -> FloatArray:
+        """Z b of term t, b of shape (levels, k), in each predictor where there are several."""
+        if not self.owners:
+            return random_part(self.Z[t], self.codes[t], b)
+        return np.array([random_part(self.Z[t] * own, self.codes[t], b) for own in self.owners[t]])
+
+    def combined(self, weights: FloatArray) -> Rows:
+        """Rows whose linear predictor is the sum of those of the predictors times ``weights``, shape (K, m) or (K, 1).
+
+        A predictor with weight zero takes no part, missing values in it included.
+        """
+        parts = [(k, np.broadcast_to(weights[k], len(self.index))) for k in range(len(weights)) if np.any(weights[k])]
+        shares = [sum((np.outer(w, own[k]) for k, w in parts), np.zeros(Z.shape)) for Z, own in self._columns()]
+        return Rows(
+            self.index,
+            sum((w[:, None] * self.X[k] for k, w in parts), np.zeros(self.X.shape[1:])),
+            sum((w * self.offset[k] for k, w in parts), np.zeros(len(self.index))),
+            tuple(np.where(share == 0.0, 0.0, share * Z) for Z, share in zip(self.Z, shares, strict=True)),
+            self.codes,
+        )
+
+    def _columns(self) -> Iterable[tuple[FloatArray, BoolArray]]:
+        return zip(self.Z, self.owners, strict=True)
 
     def fixed(self, beta: FloatArray) -> FloatArray:
         """Linear predictor without random effects: offset + X beta."""
@@ -67,17 +96,42 @@ class Rows:
 
 def own_rows(design: Design) -> Rows:
     """Rows that a model was made from."""
-    return Rows(
-        index=design.frame.index,
-        X=design.X,
-        offset=design.frame.offset,
-        Z=tuple(term.Z for term in design.terms),
-        codes=tuple(term.codes for term in design.terms),
-    )
+    Z, codes = tuple(term.Z for term in design.terms), tuple(term.codes for term in design.terms)
+    if not isinstance(design, CoupledDesign):
+        return Rows(design.frame.index, design.X, design.frame.offset, Z, codes)
+    fixed = {part: (own.X, own.frame.offset) for part, own in design.parts.items()}
+    return _coupled_rows(design, design.frame.index, fixed, Z, codes)
 
 
-def new_rows(fit: FittedModel, newdata: Any, used: Sequence[bool], offset: Any = None, *, fixed: bool = True) -> Rows:
+def _coupled_rows(
+    design: CoupledDesign,
+    index: pd.Index,
+    fixed: Mapping[str, tuple[FloatArray, FloatArray]],
+    Z: tuple[FloatArray, ...],
+    codes: tuple[NDArray[Any], ...],
+) -> Rows:
+    """Rows of several predictors, from X and offset of those that are wanted."""
+    K, m = len(design.parts), len(index)
+    X, offset = np.zeros((K, m, len(design.all_columns))), np.zeros((K, m))
+    for k, (part, columns) in enumerate(design.slices.items()):
+        if part in fixed:
+            X[k, :, columns], offset[k] = fixed[part]
+    owners = tuple(np.arange(K)[:, None] == np.array(term.predictors) for term in design.terms)
+    return Rows(index, X, offset, Z, codes, owners)
+
+
+def new_rows(
+    fit: FittedModel,
+    newdata: Any,
+    used: Sequence[bool],
+    offset: Any = None,
+    *,
+    fixed: bool = True,
+    parts: Sequence[str] | None = None,
+) -> Rows:
     """Rows of new data; only the terms that are ``used``, and the fixed part if it is wanted, are looked at.
+
+    In a model with several predictors ``parts`` says whose fixed parts, by default all.
 
     Raises
     ------
@@ -91,14 +145,20 @@ def new_rows(fit: FittedModel, newdata: Any, used: Sequence[bool], offset: Any =
         level, values = design.random_matrix(term, table) if wanted else (np.full(m, -1), np.empty((m, term.k)))
         Z.append(values)
         codes.append(level)
-    if fixed:
-        X, total = design.fixed_matrix(table), design.offset_values(table, offset)
-    else:
-        X, total = np.zeros((m, len(design.names))), np.zeros(m)
-    named = [(design.names, X), (("the offset",), total[:, None])]
+    wanted_parts = {part: own for part, own in part_designs(design).items() if parts is None or part in parts}
+    made = {
+        part: (own.fixed_matrix(table), own.offset_values(table, offset if part == MAIN else None))
+        for part, own in wanted_parts.items()
+        if fixed
+    }
+    named = [(wanted_parts[part].names, X) for part, (X, _) in made.items()]
+    named += [(("the offset",), total[:, None]) for _, total in made.values()]
     named += [(term.columns, values) for term, values, wanted in zip(design.terms, Z, used, strict=True) if wanted]
     for names, values in named:
         _refuse_infinite(names, values, table.index)
+    if isinstance(design, CoupledDesign):
+        return _coupled_rows(design, table.index, made, tuple(Z), tuple(codes))
+    X, total = made.get(MAIN, (np.zeros((m, len(design.names))), np.zeros(m)))
     return Rows(table.index, X, total, tuple(Z), tuple(codes))
 
 
@@ -253,12 +313,18 @@ def _choose(fit: FittedModel, wanted: RandomTerm, chosen: list[BoolArray]) -> No
     except (KeyError, RefglmmError):
         names = (wanted.expression,)
     for name in names:
-        holders = [t for t in same_group if name in terms[t].columns]
+        holders = [t for t in same_group if name in _bare_names(terms[t])]
         if not holders:
             shown = ", ".join(map(describe, terms)) or "none"
             raise ArgumentError(f"re_form names {wanted}, which the fit does not have; its terms are {shown}")
         for t in holders:
-            chosen[t][terms[t].columns.index(name)] = True
+            chosen[t] |= np.array([column == name for column in _bare_names(terms[t])])
+
+
+def _bare_names(term: TermDesign) -> list[str]:
+    """Names of a term's columns without their predictor: a formula names those of all predictors."""
+    owned = zip(owners(term), term.columns, strict=True)
+    return [column if owner == MAIN else column.removeprefix(f"{owner}~") for owner, column in owned]
 
 
 def whole_terms(fit: FittedModel, re_form: Any) -> list[bool]:

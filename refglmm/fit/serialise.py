@@ -32,7 +32,9 @@ from typing import TYPE_CHECKING, Any
 
 from refglmm.fit import criteria, getme
 from refglmm.fit.arrays import plain
+from refglmm.fit.parts import ALL
 from refglmm.fit.summary import coefficient_table, title
+from refglmm.fit.vcov import whole_covariance
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -71,7 +73,7 @@ def _criteria(fit: FittedModel) -> dict[str, Any]:
         "bic": fit.bic,
         "loglik": fit.loglik,
         "minus_two_loglik": fit.minus_two_loglik,
-        "deviance": fit.deviance,
+        "deviance": None if fit.problem.n_parts > 1 else fit.deviance,
         "reml_criterion": criteria.reml_criterion(fit) if fit.reml else None,
         "df": fit.df,
         "df_resid": fit.df_resid,
@@ -87,13 +89,13 @@ def _fixed(fit: FittedModel) -> list[dict[str, Any]]:
             "statistic": row[3],
             "p_value": row[4] if len(row) > 4 else None,
         }
-        for row in coefficient_table(fit).itertuples(name=None)
+        for row in coefficient_table(fit, ALL).itertuples(name=None)
     ]
 
 
 def to_dict(fit: FittedModel) -> dict[str, Any]:
     """The fit in the schema of this module's docstring."""
-    covariance = fit.covariance
+    covariance = whole_covariance(fit)
     return plain(
         {
             "schema": SCHEMA,
@@ -102,7 +104,7 @@ def to_dict(fit: FittedModel) -> dict[str, Any]:
             "size": {
                 "nobs": fit.nobs,
                 "ngroups": fit.ngroups,
-                "n_fixed": len(fit.design.names),
+                "n_fixed": fit.problem.p,
                 "q": len(fit.conditional.u),
             },
             "criteria": _criteria(fit),
@@ -111,7 +113,7 @@ def to_dict(fit: FittedModel) -> dict[str, Any]:
             "vcov": {
                 "kind": covariance.kind,
                 "note": covariance.note,
-                "names": fit.design.names,
+                "names": fit.problem.beta_names,
                 "matrix": covariance.matrix,
             },
             "random": fit.varcorr.as_frame().to_dict(orient="records"),

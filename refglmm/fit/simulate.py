@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from refglmm.covariance import term_structures
 from refglmm.errors import ArgumentError, SimulationError, SimulationWarning, warn
+from refglmm.families.coupled import CoupledFamily
 from refglmm.families.ordinal import OrdinalFamily
 from refglmm.families.registry import get_family
 from refglmm.fit.parameters import (
@@ -49,7 +50,6 @@ from refglmm.fit.rows import (
     new_weights,
     number_new_levels,
     own_rows,
-    random_part,
     refuse_missing_groups,
     refuse_new_levels,
     whole_terms,
@@ -72,17 +72,17 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RedrawnTerm:
-    """A term whose random effects are drawn anew: Z (m, k), level of each row, number of levels, T (k, k)."""
+    """A term whose random effects are drawn anew: rows, which term of them, number of levels, T (k, k)."""
 
-    Z: FloatArray
-    codes: NDArray[Any]
+    rows: Rows
+    term: int
     n_levels: int
     factor: FloatArray
 
     def draw(self, rng: np.random.Generator) -> FloatArray:
-        """Z b of new random effects, shape (m,)."""
+        """Z b of new random effects, shape (m,), or (K, m) for K > 1 predictors."""
         b = rng.standard_normal((self.n_levels, self.factor.shape[0])) @ self.factor.T
-        return random_part(self.Z, self.codes, b)
+        return self.rows.random(self.term, b)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class ResponseSource:
     phi : float array
         Shape parameters as ``family.simulate`` takes them.
     weights : float array, shape (m,)
-    fixed : float array, shape (m,)
+    fixed : float array, shape (m,), or (K, m) for K > 1 predictors
         The part of eta that is not drawn: offset, fixed effects and the modes that are kept.
     redrawn : tuple of RedrawnTerm
     """
@@ -107,7 +107,7 @@ class ResponseSource:
     redrawn: tuple[RedrawnTerm, ...]
 
     def linear_predictor(self, rng: np.random.Generator) -> FloatArray:
-        """Draw the random effects and return eta, shape (m,)."""
+        """Draw the random effects and return eta, shape (m,) or (K, m)."""
         eta = self.fixed.copy()
         for term in self.redrawn:
             eta += term.draw(rng)
@@ -115,21 +115,24 @@ class ResponseSource:
 
     def mean(self, rng: np.random.Generator) -> FloatArray:
         """Draw the random effects and return mu, shape (m,)."""
-        return checked_mean(self.family, self.linear_predictor(rng))
+        eta = self.linear_predictor(rng)
+        mu = checked_mean(self.family, eta)
+        return mu if eta.ndim == 1 else self.family.at(self.phi).fitted_mean(eta)
 
     def response(self, rng: np.random.Generator) -> FloatArray:
         """Draw random effects and a response, as ``ModelFrame.y`` holds it, shape (m,); NaN where eta is."""
         eta = self.linear_predictor(rng)
-        known = ~(np.isnan(eta) | np.isnan(self.weights))
+        known = ~(np.isnan(np.atleast_2d(eta)).any(axis=0) | np.isnan(self.weights))
         if known.all():
             return draw_known(self.family, eta, self.weights, self.phi, rng)
-        y = np.full(eta.shape, np.nan)
-        y[known] = draw_known(self.family, eta[known], self.weights[known], self.phi, rng)
+        y = np.full(known.shape, np.nan)
+        y[known] = draw_known(self.family, eta[..., known], self.weights[known], self.phi, rng)
         return y
 
 
 def checked_mean(family: Family, eta: FloatArray) -> FloatArray:
-    """mu of eta; an error where eta leaves the domain of the link (NaN stays)."""
+    """Inverse link of eta (of the first of several predictors); an error outside the link's domain (NaN stays)."""
+    eta = eta[0] if eta.ndim == 2 else eta
     outside = ~np.asarray(family.link.valid_eta(eta)) & ~np.isnan(eta)
     if outside.any():
         row = int(np.argmax(outside))
@@ -151,6 +154,8 @@ def draw_known(
     """Draw a response at each eta, none of them missing."""
     mu = checked_mean(family, eta)
     try:
+        if isinstance(family, CoupledFamily):
+            return family.at(phi).draw(eta, weights, rng)
         return np.asarray(family.simulate(mu, weights, phi, rng), dtype=np.float64)
     except ValueError as error:
         raise SimulationError(
@@ -178,15 +183,20 @@ def make_source(
         Number of levels in ``rows`` of each term: those from ``len(modes)`` on are not among the modes and are drawn.
     """
     fixed, redrawn = rows.fixed(parameters.beta), []
-    for Z, codes, size, T, b in zip(rows.Z, rows.codes, n_levels, parameters.factors, modes, strict=True):
+    for t, (codes, size, T, b) in enumerate(zip(rows.codes, n_levels, parameters.factors, modes, strict=True)):
         if b is None:
-            redrawn.append(RedrawnTerm(Z, codes, size, T))
+            redrawn.append(RedrawnTerm(rows, t, size, T))
             continue
         known = len(b)
-        fixed = fixed + random_part(Z, np.where(codes < known, codes, -1), b)
+        fixed = fixed + _with_codes(rows, t, np.where(codes < known, codes, -1)).random(t, b)
         if size > known:
-            redrawn.append(RedrawnTerm(Z, np.maximum(codes - known, -1), size - known, T))
+            redrawn.append(RedrawnTerm(_with_codes(rows, t, np.maximum(codes - known, -1)), t, size - known, T))
     return ResponseSource(family, parameters.phi, weights, fixed, tuple(redrawn))
+
+
+def _with_codes(rows: Rows, t: int, codes: NDArray[Any]) -> Rows:
+    """The same rows with other levels in term t."""
+    return replace(rows, codes=(*rows.codes[:t], codes, *rows.codes[t + 1 :]))
 
 
 def drawing_weights(frame: ModelFrame) -> FloatArray:

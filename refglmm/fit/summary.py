@@ -22,6 +22,7 @@ from refglmm.fit import criteria
 from refglmm.fit.arrays import plain
 from refglmm.fit.categories import threshold_table
 from refglmm.fit.html import html_block, html_lines, html_table
+from refglmm.fit.parts import MAIN, coefficients, part_columns
 from refglmm.fit.residuals import conditional_family, residual_values
 from refglmm.fit.rformat import (
     LINE_WIDTH,
@@ -35,6 +36,7 @@ from refglmm.fit.rformat import (
     table,
 )
 from refglmm.fit.varcorr import VarCorr
+from refglmm.fit.vcov import whole_covariance
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -74,7 +76,11 @@ def header_lines(fit: FittedModel) -> list[str]:
     formula = textwrap.wrap(
         f"Formula: {fit.formula.expanded}", LINE_WIDTH, subsequent_indent="    ", break_long_words=False
     )
-    lines += formula + [f"   Data: {fit.data_name}"]
+    lines += formula
+    for part, label in (("zi", "  Zeros: "), ("dispersion", "  Dispersion: ")):
+        if part in fit.call:
+            lines.append(f"{label}{fit.call[part]}")
+    lines.append(f"   Data: {fit.data_name}")
     for argument, label in HEADER_ARGUMENTS:
         value = fit.call.get(argument)
         if value is not None:
@@ -100,13 +106,27 @@ def two_sided_p(z: FloatArray) -> FloatArray:
     return np.array([math.erfc(abs(value) / math.sqrt(2.0)) for value in z])
 
 
-def coefficient_table(fit: FittedModel) -> pd.DataFrame:
+def headings(fit: FittedModel, usual: str) -> dict[str, str]:
+    """What the coefficients of each predictor stand under."""
+    if fit.problem.n_parts == 1:
+        return {MAIN: usual}
+    what = "Zero-inflation" if getattr(fit.family, "inflated", False) else "Hurdle"
+    known = {
+        MAIN: f"Conditional model ({fit.family.link.name} link):",
+        "zi": f"{what} model (logit of the probability of a zero):",
+        "dispersion": "Dispersion model (log link):",
+    }
+    return {part: known[part] for part in fit.family.part_names}
+
+
+def coefficient_table(fit: FittedModel, part: str = MAIN) -> pd.DataFrame:
     """Estimate, Std. Error, z (or t) value and, for generalized models, Pr(>|z|)."""
-    estimate = np.asarray(fit.optimum.beta, dtype=float)
-    se = fit.se.to_numpy()
+    estimate = coefficients(fit, part).to_numpy()
+    at, names = part_columns(fit, part)
+    se = np.sqrt(np.diag(whole_covariance(fit).matrix[at, at]))
     with np.errstate(divide="ignore", invalid="ignore"):
         z = estimate / se
-    frame = pd.DataFrame({"Estimate": estimate, "Std. Error": se}, index=list(fit.design.names))
+    frame = pd.DataFrame({"Estimate": estimate, "Std. Error": se}, index=names)
     # lme4 heads the column of a family with an estimated scale "t value", yet takes p from the normal.
     frame["t value" if fit.has_scale else "z value"] = z
     if not fit.is_lmm:
@@ -153,6 +173,27 @@ class CoefficientTests:
     phrase: str
 
 
+def coefficient_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table of coefficients as text, stars in the last column."""
+    estimate, se = format_coefficients(frame.iloc[:, 0], frame.iloc[:, 1])
+    columns, header = [list(map(str, frame.index)), estimate, se], ["", *map(str, frame.columns)]
+    for name in frame.columns[2:]:
+        if str(name).startswith("Pr("):
+            columns += [format_p(frame[name]), stars(frame[name])]
+            header.append("")
+        else:
+            columns.append(format_numbers(frame[name].round(3), 4))
+    return header, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _coefficient_lines(frame: pd.DataFrame) -> list[str]:
+    header, rows = coefficient_cells(frame)
+    has_stars = header[-1] == ""
+    left = [True] + [False] * (len(header) - 1 - has_stars) + [True] * has_stars
+    legend = ["---", STARS_LEGEND] if has_stars and any(row[-1] for row in rows) else []
+    return [table(header, rows, left), *legend]
+
+
 @dataclass(frozen=True, eq=False)
 class Summary:
     """What ``print(fit.summary())`` shows; every number is an attribute at full precision.
@@ -170,6 +211,11 @@ class Summary:
     thresholds : DataFrame
         Thresholds of an ordinal model; no rows for others.
     coefficients, correlation : DataFrame
+        Of the mean's predictor.
+    parts : dict of DataFrame
+        Coefficients of the further predictors ("zi", "dispersion") by their headings; empty without such.
+    heading : str
+        Of ``coefficients``.
     notes : tuple of str
         Convergence messages, singularity, kind of standard errors; empty when there is nothing to say.
     """
@@ -185,6 +231,8 @@ class Summary:
     correlation: pd.DataFrame
     notes: tuple[str, ...]
     show_correlation: bool
+    parts: dict[str, pd.DataFrame]
+    heading: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; NaN becomes None."""
@@ -197,6 +245,7 @@ class Summary:
             "phi": plain(self.phi),
             "thresholds": plain(self.thresholds.to_dict(orient="index")),
             "coefficients": plain(self.coefficients.to_dict(orient="index")),
+            "parts": {name: plain(frame.to_dict(orient="index")) for name, frame in self.parts.items()},
             "correlation": plain(self.correlation.to_dict(orient="index")),
             "notes": list(self.notes),
         }
@@ -220,11 +269,13 @@ class Summary:
         if len(self.phi):
             lines += [f"Shape: {name} = {value}" for name, value in zip(self.phi.index, self._phi_text(), strict=True)]
         if len(self.coefficients):
-            lines += ["", "Fixed effects:", *self._coefficient_lines(), *self._correlation_lines()]
+            lines += ["", self.heading, *_coefficient_lines(self.coefficients), *self._correlation_lines()]
         else:
             lines += ["", "No fixed effects"]
         if len(self.thresholds):
             lines += ["", "Threshold coefficients:", self._threshold_text()]
+        for heading, frame in self.parts.items():
+            lines += ["", heading, *(_coefficient_lines(frame) if len(frame) else ["No fixed effects"])]
         return lines + list(self.notes)
 
     def _phi_text(self) -> list[str]:
@@ -236,19 +287,6 @@ class Summary:
             return f"REML criterion at convergence: {value}"
         return criteria_table(self.criteria, 7, 1)
 
-    def coefficient_cells(self) -> tuple[list[str], list[list[str]]]:
-        """Header and rows of the fixed-effects table as text, stars in the last column."""
-        frame = self.coefficients
-        estimate, se = format_coefficients(frame.iloc[:, 0], frame.iloc[:, 1])
-        columns, header = [list(map(str, frame.index)), estimate, se], ["", *map(str, frame.columns)]
-        for name in frame.columns[2:]:
-            if str(name).startswith("Pr("):
-                columns += [format_p(frame[name]), stars(frame[name])]
-                header.append("")
-            else:
-                columns.append(format_numbers(frame[name].round(3), 4))
-        return header, [list(row) for row in zip(*columns, strict=True)]
-
     def threshold_cells(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the table of thresholds as text."""
         frame = self.thresholds
@@ -259,13 +297,6 @@ class Summary:
     def _threshold_text(self) -> str:
         header, rows = self.threshold_cells()
         return table(header, rows, [True] + [False] * (len(header) - 1))
-
-    def _coefficient_lines(self) -> list[str]:
-        header, rows = self.coefficient_cells()
-        has_stars = header[-1] == ""
-        left = [True] + [False] * (len(header) - 1 - has_stars) + [True] * has_stars
-        legend = ["---", STARS_LEGEND] if has_stars and any(row[-1] for row in rows) else []
-        return [table(header, rows, left), *legend]
 
     def _correlation_lines(self) -> list[str]:
         p = len(self.correlation)
@@ -288,7 +319,8 @@ class Summary:
         ]
 
     def _repr_html_(self) -> str:
-        header, rows = self.coefficient_cells() if len(self.coefficients) else ([""], [])
+        fixed = {self.heading: self.coefficients, **self.parts}
+        tables = [html_table(*coefficient_cells(frame), heading) for heading, frame in fixed.items() if len(frame)]
         vc_header, vc_rows = self.varcorr.cells(("Variance", "Std.Dev."), 4)
         criteria_rows = [[name, format_numbers([value], 7)[0]] for name, value in self.criteria.items()]
         return html_block(
@@ -297,7 +329,7 @@ class Summary:
                 html_table(["Criterion", "Value"], criteria_rows),
                 html_table(vc_header, vc_rows, "Random effects"),
                 html_lines([self.size]),
-                html_table(header, rows, "Fixed effects"),
+                *tables,
                 *([html_table(*self.threshold_cells(), "Threshold coefficients")] if len(self.thresholds) else []),
                 html_lines(self.notes),
             ]
@@ -313,7 +345,7 @@ def summary(
     fit: FittedModel, *, correlation_shown: bool | None = None, tests: CoefficientTests | None = None
 ) -> Summary:
     """Collect the numbers; ``correlation_shown`` None: up to 12 coefficients."""
-    names = list(fit.design.names)
+    names, blocks = list(fit.design.names), headings(fit, "Fixed effects:")
     header = header_lines(fit)
     if tests is not None:
         header = [*textwrap.wrap(f"{title(fit)}. {tests.phrase}", LINE_WIDTH), *header[len(_wrapped_title(fit)) :]]
@@ -332,5 +364,7 @@ def summary(
         coefficients=coefficient_table(fit) if tests is None else tests.coefficients,
         correlation=correlation(covariance),
         notes=trouble(fit),
-        show_correlation=show,
+        show_correlation=show and fit.problem.n_parts == 1,
+        parts={heading: coefficient_table(fit, part) for part, heading in blocks.items() if part != MAIN},
+        heading=blocks[MAIN],
     )

@@ -104,8 +104,8 @@ def trace(fit: FittedModel) -> Trace:
     """Tables from the records of the optimiser."""
     optimum, n_par = fit.optimum, len(fit.optimum.par)
     widest = max((len(record.parameters) for record in optimum.trace), default=0)
-    phi = tuple(name for name in optimum.names[n_par:] if name not in fit.design.names)
-    beta = tuple(fit.design.names) if widest > n_par + len(phi) else ()
+    phi = tuple(name for name in optimum.names[n_par:] if name not in fit.problem.beta_names)
+    beta = tuple(fit.problem.beta_names) if widest > n_par + len(phi) else ()
     return Trace(
         tuple(optimum.stages),
         evaluations_frame(optimum.trace, tuple(optimum.names[:n_par]), beta, phi),

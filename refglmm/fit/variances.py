@@ -141,7 +141,7 @@ def _mode_slopes(fit: FittedModel) -> FloatArray:
 
     problem, layout = fit.problem, fit.problem.layout
     phi = np.ones(problem.n_phi) if fit.is_lmm else np.array(fit.optimum.phi)  # u is relative to sigma in the former
-    psi = problem.join(np.array(fit.optimum.par), fit.beta, phi)
+    psi = problem.join(np.array(fit.optimum.par), np.array(fit.optimum.beta), phi)
     objective = LaplaceObjective(Pirls(problem, fit.settings["control"].engine))
     objective.resume((np.array(fit.conditional.u),))
     objective.value(psi)

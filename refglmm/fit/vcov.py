@@ -31,6 +31,7 @@ from numpy.linalg import LinAlgError, cholesky, inv
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, NotAvailableError, VcovWarning, warn
+from refglmm.fit.parts import MAIN, part_columns
 from refglmm.fit.ranef import posterior_scale
 from refglmm.fit.varcorr import split_par, term_factors
 
@@ -146,8 +147,8 @@ def _warn_if_different(fit: FittedModel, matrix: FloatArray) -> None:
         warn(
             VcovWarning(
                 f"RX and Hessian standard errors differ by up to {difference[j]:.3g} relative "
-                f"(at {fit.design.names[j]}); the Hessian allows for estimating the covariance parameters",
-                coefficient=fit.design.names[j],
+                f"(at {fit.problem.beta_names[j]}); the Hessian allows for estimating the covariance parameters",
+                coefficient=fit.problem.beta_names[j],
                 difference=float(difference[j]),
             )
         )
@@ -157,7 +158,7 @@ def joint_covariance(fit: FittedModel) -> FloatArray:
     """Covariance of (beta, b) given the covariance parameters, shape (p + q, p + q), dense."""
     from scipy.linalg import block_diag
 
-    mode, p, q = fit.conditional, fit.design.X.shape[1], len(fit.conditional.u)
+    mode, p, q = fit.conditional, len(fit.optimum.beta), len(fit.conditional.u)
     if p + q > FULL_LIMIT:
         raise NotAvailableError(
             f"the joint covariance is a dense matrix of order p + q = {p + q} > {FULL_LIMIT}; "
@@ -179,13 +180,24 @@ def random_names(fit: FittedModel) -> list[str]:
     return [f"{t.label}.{column}.{level}" for t in fit.design.terms for level in t.levels for column in t.columns]
 
 
-def vcov(fit: FittedModel, kind: str | None = None, *, full: bool = False) -> pd.DataFrame:
+def whole_covariance(fit: FittedModel) -> FixedCovariance:
+    """Covariance of the coefficients of all predictors, as ``summary`` uses it; computed once."""
+
+    def compute() -> FixedCovariance:
+        result = fixed_covariance(fit)
+        result.matrix.setflags(write=False)
+        return result
+
+    return fit.derived("covariance of all coefficients", compute)
+
+
+def vcov(fit: FittedModel, kind: str | None = None, *, full: bool = False, part: str = MAIN) -> pd.DataFrame:
     """Covariance of beta; ``attrs`` say which kind it is ("kind") and what to know ("note")."""
     if full:
-        names = [*fit.design.names, *random_names(fit)]
+        names = [*fit.problem.beta_names, *random_names(fit)]
         return pd.DataFrame(joint_covariance(fit), index=names, columns=names)
-    result = fit.covariance if kind is None else fixed_covariance(fit, kind)
-    names = list(fit.design.names)
-    frame = pd.DataFrame(result.matrix.copy(), index=names, columns=names)
+    result = whole_covariance(fit) if kind is None else fixed_covariance(fit, kind)
+    at, names = part_columns(fit, part)
+    frame = pd.DataFrame(result.matrix[at, at].copy(), index=names, columns=names)
     frame.attrs.update(kind=result.kind, note=result.note)
     return frame

@@ -179,6 +179,8 @@ class TermDesign:
         What the structure knows of the columns besides their number.
     term : RandomTerm
         What it came from.
+    predictors : tuple of int
+        The linear predictor that each column belongs to, in a model with several (see ``parts``).
     """
 
     label: str
@@ -192,6 +194,7 @@ class TermDesign:
     grouping: Grouping = field(repr=False)
     matrix: ModelMatrix = field(repr=False)
     data: TermData = field(default=NOTHING, repr=False)
+    predictors: tuple[int, ...] = ()
 
     @property
     def levels(self) -> pd.Index:
@@ -326,7 +329,7 @@ class Design:
             NaN where a variable is missing.
         """
         term = self.term(term)
-        table, scope = self._open(newdata, (*term.matrix.terms.used, *term.grouping.atoms))
+        table, scope = self._open(newdata, (*term.matrix.used, *term.grouping.atoms))
         columns = {atom: scope.column(atom) for atom in term.grouping.atoms}
         return term.grouping.codes(columns), term.matrix.build(scope.column, len(table))
 
@@ -534,7 +537,7 @@ def _random_terms(frame: ModelFrame, mode: str, control: Checks) -> tuple[TermDe
     if all(term.structure == "us" for term in built):
         check_effects([(str(t.term), t.q) for t in built], frame.n, control)
     ordered = [built[i] for i in term_order([t.n_levels for t in built], mode)]
-    return _with_labels(ordered)
+    return unique_labels(ordered)
 
 
 def _term_design(term: RandomTerm, grouping: Grouping, codes: np.ndarray, frame: ModelFrame) -> TermDesign:
@@ -618,7 +621,7 @@ def term_order(n_levels: list[int], mode: str) -> list[int]:
     return sorted(positions, key=lambda i: n_levels[i])[::-1]
 
 
-def _with_labels(terms: list[TermDesign]) -> tuple[TermDesign, ...]:
+def unique_labels(terms: list[TermDesign]) -> tuple[TermDesign, ...]:
     """Make the labels unique: Subject, Subject.1, ..."""
     taken = {t.group for t in terms}
     seen: dict[str, int] = {}

@@ -216,6 +216,11 @@ class ModelMatrix:
         """Whether the first column is the intercept."""
         return self.terms.intercept and not self.without_intercept
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """R texts of the variables."""
+        return self.terms.used
+
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """Column names, the intercept first."""

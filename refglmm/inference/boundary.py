@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from refglmm.formula.parts import owners, part_designs
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -108,6 +110,10 @@ def same_groups(a: TermDesign, b: TermDesign) -> bool:
 
 def contribution(small: TermDesign, large: TermDesign) -> FloatArray | None:
     """A of shape (k, k): what unit variances of one term add to Sigma of another one; None if they fit no Sigma."""
+    if not set(owners(small)) <= set(owners(large)):
+        return None
+    if len(set(owners(large))) > 1:
+        return _of_columns(small, large)
     if same_groups(small, large):
         if not spanned(small.Z, large.Z):
             return None
@@ -116,6 +122,14 @@ def contribution(small: TermDesign, large: TermDesign) -> FloatArray | None:
     if small.k > 1 or large.structure != "us":
         return None
     return _of_finer_groups(small, large)
+
+
+def _of_columns(small: TermDesign, large: TermDesign) -> FloatArray | None:
+    """A for a term that ties several predictors: the smaller one's columns must be among its own."""
+    if not same_groups(small, large) or not set(small.columns) <= set(large.columns):
+        return None
+    A = np.array([[float(name == column) for name in small.columns] for column in large.columns])
+    return A @ A.T
 
 
 def _of_finer_groups(small: TermDesign, large: TermDesign) -> FloatArray | None:
@@ -163,10 +177,11 @@ def compare_structure(small: FittedModel | None, large: FittedModel) -> Boundary
         return Boundary(False)
     variances, kinds = pieces
     if small is not None:
-        extra = _family_piece(small, large)
-        if extra is None:
+        extra, further = _family_piece(small, large), _predictor_piece(small, large)
+        if extra is None or further is None:
             return Boundary(False)
-        variances += extra
+        variances += extra + further
+        kinds += ["unknown"] * len(further)
     if "unknown" in kinds:
         return Boundary(True, tuple(variances), "unknown")
     if not variances:
@@ -183,20 +198,50 @@ def matching_rows(here: pd.Index, there: pd.Index) -> NDArray[np.intp]:
 
 
 def _fixed_nested(small: FittedModel, large: FittedModel, order: NDArray[np.intp]) -> bool:
-    """Same link, offset and weights, and the columns of the smaller model (rows in ``order``) spanned by the larger."""
-    return (
-        small.family.link.name == large.family.link.name
-        and np.allclose(small.problem.offset[order], large.problem.offset)
-        and np.allclose(small.problem.weights[order], large.problem.weights)
-        and spanned(np.asarray(small.design.X)[order], np.asarray(large.design.X))
+    """Same link, offset and weights, and the columns of the smaller model (rows in ``order``) spanned by the larger.
+
+    Of each predictor, where there are several.
+    """
+    if small.family.link.name != large.family.link.name:
+        return False
+    if not np.allclose(small.problem.weights[order], large.problem.weights):
+        return False
+    inner, outer = part_designs(small.design), part_designs(large.design)
+    return set(inner) <= set(outer) and all(
+        np.allclose(own.frame.offset[order], outer[part].frame.offset)
+        and spanned(np.asarray(own.X)[order], np.asarray(outer[part].X))
+        for part, own in inner.items()
     )
+
+
+def _predictor_piece(small: FittedModel, large: FittedModel) -> list[str] | None:
+    """What is on its boundary in the smaller model because it lacks a predictor; None if it is no case of the larger.
+
+    No zero part: the probability of an additional zero is zero (a hurdle has no such case). No dispersion: it is the
+    same for all rows, which a dispersion with an intercept can say.
+    """
+    inner, outer, pieces = part_designs(small.design), part_designs(large.design), []
+    if "zi" in outer and "zi" not in inner:
+        if not getattr(large.family, "inflated", False):
+            return None
+        pieces.append("the probability of an additional zero")
+    if "dispersion" in outer and "dispersion" not in inner:
+        own = outer["dispersion"]
+        if not small.model.base_family.n_shape or np.any(own.frame.offset != 0.0):
+            return None
+        if not spanned(np.ones((large.nobs, 1)), np.asarray(own.X)):
+            return None
+    return pieces
 
 
 def _family_piece(small: FittedModel, large: FittedModel) -> list[str] | None:
     """Poisson within negative binomial: 1 / size is zero. Other families do not nest."""
-    if small.family.name == large.family.name:
+    names = small.model.base_family.name, large.model.base_family.name
+    if names[0] == names[1]:
         return []
-    if (small.family.name, large.family.name) == ("poisson", "negative_binomial"):
+    if "dispersion" in part_designs(large.design):
+        return None
+    if names == ("poisson", "negative_binomial"):
         return ["1/size of the negative binomial"]
     return None
 
@@ -221,7 +266,9 @@ def _random_pieces(small: tuple[TermDesign, ...], large: tuple[TermDesign, ...])
 
 
 def _same_term(a: TermDesign, b: TermDesign) -> bool:
-    same_structure = a.k == b.k and (a.k == 1 or (a.structure == b.structure and a.hom == b.hom))
+    same_structure = (
+        owners(a) == owners(b) and a.k == b.k and (a.k == 1 or (a.structure == b.structure and a.hom == b.hom))
+    )
     return same_structure and same_groups(a, b) and np.allclose(a.Z, b.Z)
 
 

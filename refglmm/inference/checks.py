@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from refglmm.errors import NotAvailableError
-from refglmm.families.kernel import VALUE, L
+from refglmm.families.kernel import VALUE, L, observation_rows
 from refglmm.fit.residuals import residual_values
 from refglmm.inference.check_result import LEVEL, CheckResult
 
@@ -91,8 +91,9 @@ def zero_probabilities(fit: FittedModel) -> FloatArray:
     problem, zeros = fit.problem, np.zeros(fit.nobs)
     weights = np.array(problem.weights) if fit.family.is_binomial else np.ones(fit.nobs)
     base = np.ascontiguousarray(fit.family.base_measure(zeros, weights))
-    out = np.empty((6, fit.nobs))
-    fit.family.observe(zeros, np.array(fit.conditional.eta), weights, base, fit.kernel_phi, VALUE, out)
+    mode, out = fit.conditional, np.empty((observation_rows(problem.n_parts).size, fit.nobs))
+    eta = np.array(mode.eta if mode.predictors is None else mode.predictors)
+    fit.family.observe(zeros, eta, weights, base, fit.kernel_phi, VALUE, out)
     return np.exp(out[L])
 
 
@@ -106,7 +107,7 @@ def zero_inflation(fit: FittedModel) -> CheckResult:
     """
     from scipy.stats import norm
 
-    if fit.family.name not in COUNTS:
+    if fit.model.base_family.name not in COUNTS:
         raise NotAvailableError(f"zeros of a {fit.family.name} response are not counts that could be in surplus")
     used = fit.frame.weights > 0
     probability = zero_probabilities(fit)[used]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from refglmm._threads import blas_threads
 from refglmm.errors import NotAvailableError
+from refglmm.fit.vcov import whole_covariance
 from refglmm.inference.parameters import full_vector
 from refglmm.likelihood.agq import likelihood_objective
 from refglmm.likelihood.laplace import LaplaceObjective
@@ -170,7 +171,9 @@ def _scale(fit: FittedModel, x: FloatArray) -> FloatArray:
     unit = problem.natural_unit * (fit.sigma if fit.is_lmm else 1.0)
     unit = np.where(problem.par_in_sd_units, unit, 1.0)
     par = problem.fold(x[: problem.n_par])
-    return np.concatenate([par_scale(problem, par, unit), np.asarray(fit.se), np.ones(problem.n_phi)])
+    return np.concatenate(
+        [par_scale(problem, par, unit), np.sqrt(np.diag(whole_covariance(fit).matrix)), np.ones(problem.n_phi)]
+    )
 
 
 def positive(hessian: FloatArray, scale: FloatArray) -> FloatArray:

@@ -36,6 +36,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, NotAvailableError, PirlsError
+from refglmm.fit.parts import refuse_several
 from refglmm.fit.residuals import padded, residual_values
 from refglmm.likelihood import layout as rows
 from refglmm.likelihood.pirls import Pirls
@@ -71,6 +72,7 @@ def weighted_mode(fit: FittedModel) -> Mode:
     """The state of the fit with expected weights in H, RX and RZX (lme4's own factor lags one step behind)."""
     if fit.is_lmm:
         return fit.conditional
+    refuse_several(fit, "leverage (and what is made of it)", "fit.influence(group) fits again without each unit")
     phi = fit.kernel_phi if fit.kernel_phi.size else np.ones(fit.family.n_shape)  # lme4 leaves the dispersion out of W
     pirls = Pirls(fit.problem)
     try:

@@ -213,9 +213,9 @@ def full_vector(fit: FittedModel) -> FloatArray:
     par = np.array(fit.optimum.par, dtype=float)
     if fit.is_lmm:
         par *= absolute_scale(fit.problem, fit.sigma)
-        return np.concatenate([par, fit.beta, [2.0 * np.log(fit.sigma)]])
+        return np.concatenate([par, fit.optimum.beta, [2.0 * np.log(fit.sigma)]])
     phi = [fit.sigma**2] if by_moments(fit) else np.array(fit.optimum.phi, dtype=float)
-    return np.concatenate([par, fit.beta, fit.problem.working_shape(np.asarray(phi))])
+    return np.concatenate([par, fit.optimum.beta, fit.problem.working_shape(np.asarray(phi))])
 
 
 def by_moments(fit: FittedModel) -> bool:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
 from refglmm.families.kernel import SLOPES, VALUE, L, S, W
+from refglmm.fit.parts import refuse_several
 from refglmm.fit.ranef import mode_blocks
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def pooling(fit: FittedModel, group: str) -> Pooling:
     ArgumentError
         If there is no such factor.
     """
+    refuse_several(fit, "the comparison of no, partial and complete pooling")
     terms = [(term, b) for term, b in zip(fit.design.terms, mode_blocks(fit), strict=True) if term.group == group]
     if not terms:
         known = ", ".join(dict.fromkeys(term.group for term in fit.design.terms))

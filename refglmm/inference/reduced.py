@@ -21,12 +21,13 @@ from refglmm.formula.checks import independent_columns
 from refglmm.formula.design import Design, TermDesign
 from refglmm.formula.grammar import Formula, Terms, expand_terms
 from refglmm.formula.matrix import ModelMatrix, full_dummies, make_matrix
+from refglmm.formula.parts import MAIN, owners, prefixed, replace_main
 from refglmm.formula.term_data import KNOWN, POSITIONED, term_data
 from refglmm.likelihood.laplace import ProfiledObjective
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.problem import build_problem
 from refglmm.likelihood.profiled import ProfiledLinear
-from refglmm.optimize.starts import start_fixed, start_shape
+from refglmm.optimize.starts import start_beta
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -100,13 +101,32 @@ def random_reductions(model: GLMM) -> list[Reduction]:
     """
     out = []
     for t, term in enumerate(model.design.terms):
-        inside = expand_terms(term.term.expression)
+        parts = dict.fromkeys(owners(term))
+        if len(parts) > 1:
+            out += [
+                Reduction(f"{part} in {term.term}", _replaced(model.design.terms, t, _untied(term, part)))
+                for part in parts
+            ]
+            continue
+        inside, of_part = expand_terms(term.term.expression), "" if MAIN in parts else f" ({next(iter(parts))})"
         if not inside.masks:
-            out.append(Reduction(str(term.term), _replaced(model.design.terms, t, None)))
+            out.append(Reduction(f"{term.term}{of_part}", _replaced(model.design.terms, t, None)))
         for j in droppable(inside):
             left = _simpler(model, term, inside, j)
-            out.append(Reduction(f"{inside.labels[j]} in {term.term}", _replaced(model.design.terms, t, left)))
+            label = f"{inside.labels[j]} in {term.term}{of_part}"
+            out.append(Reduction(label, _replaced(model.design.terms, t, left)))
     return out
+
+
+def _untied(term: TermDesign, part: str) -> TermDesign:
+    """A term of several predictors without the columns of one of them."""
+    stays = [j for j, owner in enumerate(owners(term)) if owner != part]
+    return replace(
+        term,
+        columns=tuple(term.columns[j] for j in stays),
+        Z=np.ascontiguousarray(term.Z[:, stays]),
+        predictors=tuple(term.predictors[j] for j in stays),
+    )
 
 
 def _replaced(terms: tuple[TermDesign, ...], t: int, left: TermDesign | None) -> tuple[TermDesign, ...]:
@@ -122,19 +142,22 @@ def _simpler(model: GLMM, term: TermDesign, inside: Terms, j: int) -> TermDesign
         left = Terms(left.variables, (), True)
     matrix = make_matrix(left, model.frame.columns, {})
     Z = matrix.build(model.frame.columns.__getitem__, model.frame.n)
-    written = replace(term.term, expression=terms_text(left), rank=min(term.term.rank, len(matrix.names)))
+    part, written = (
+        owners(term)[0],
+        replace(term.term, expression=terms_text(left), rank=min(term.term.rank, len(matrix.names))),
+    )
     if written.structure in (*POSITIONED, *KNOWN):  # without its factor such a term is (1 | g)
         written = replace(written, structure="us", hom=False, matrix="")
-    data = term_data(written, matrix, model.frame.env)
     return replace(
         term,
-        columns=matrix.names,
+        columns=tuple(prefixed(part, name) for name in matrix.names),
+        predictors=term.predictors[:1] * len(matrix.names),
         Z=Z,
         structure=written.structure,
         hom=written.hom,
         term=written,
         matrix=matrix,
-        data=data,
+        data=term_data(written, matrix, model.frame.env),
     )
 
 
@@ -149,7 +172,7 @@ def _with_design(model: GLMM, design: Design, formula: Formula) -> GLMM:
     frame = replace(model.frame, formula=formula)
     frame = replace(frame, formula=replace(frame.formula, text=frame.formula.expanded))
     other = copy(model)
-    other.frame, other.design = frame, replace(design, frame=frame)
+    other.frame, other.design = frame, replace_main(design, frame)
     other.structures = term_structures(design.terms)
     weights = model.problem.group_weights
     other.problem = build_problem(other.design, frame, model.family, other.structures, weights)
@@ -215,7 +238,7 @@ def without_random(fit: FittedModel, *, reml: bool | None = None) -> Reference:
                 "in lme4 mode the scale is not a maximum-likelihood estimate, so a model without random effects has no "
                 "comparable likelihood; fit with mode='exact'"
             )
-        objective = ProfiledObjective(Pirls(problem, engine), start_fixed(problem)[0])
+        objective = ProfiledObjective(Pirls(problem, engine), start_beta(problem, {})[0])
         (value, phi), shape = _over_shapes(objective, zero), problem.n_phi
         parameters = {"beta": np.array(objective.beta)} | ({"phi": phi} if shape else {})
     formula = replace(fit.formula, random=()).expanded
@@ -231,7 +254,7 @@ def _over_shapes(objective: ProfiledObjective, zero: FloatArray) -> tuple[float,
     problem = objective.problem
     if not problem.n_phi:
         return float(objective.value(zero)), np.empty(0)
-    start = problem.working_shape(start_shape(problem, problem.offset + problem.X @ objective.beta))
+    start = problem.working_shape(start_beta(problem, {})[2])
 
     def value_and_gradient(shape: FloatArray) -> tuple[float, FloatArray]:
         value, gradient = objective.value_and_gradient(np.concatenate([zero, shape]))

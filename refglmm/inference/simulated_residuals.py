@@ -35,6 +35,7 @@ from refglmm.errors import ArgumentError, DataError
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.residuals import padded
 from refglmm.fit.rformat import format_p, table
+from refglmm.fit.rows import own_rows
 from refglmm.fit.simulate import check_nsim, generator, ignored_weights, simulated_responses, warn_of_weights
 from refglmm.inference.check_result import LEVEL, CheckResult
 from refglmm.inference.picture import Pictured
@@ -344,6 +345,15 @@ def holm(p: FloatArray) -> FloatArray:
     return out
 
 
+def population_mean(fit: FittedModel) -> FloatArray:
+    """Mean of the response of each row with the random effects at zero."""
+    rows, beta = own_rows(fit.design), np.array(fit.optimum.beta)
+    eta = rows.fixed(beta)
+    if fit.problem.n_parts > 1:
+        return np.asarray(fit.family.at(fit.kernel_phi).fitted_mean(eta))
+    return np.asarray(fit.family.link.inverse(eta))
+
+
 def simulated_residuals(
     fit: FittedModel, nsim: int = 250, seed: Any = None, *, use_u: bool = False
 ) -> SimulatedResiduals:
@@ -375,8 +385,7 @@ def simulated_residuals(
     for j in range(1, nsim + 1):
         responses[j] = simulated_responses(fit, rng, use_u=use_u)
     scaled = scaled_ranks(responses, rng.random(responses.shape))
-    eta = fit.problem.offset + fit.problem.X @ fit.beta
-    predicted = np.asarray(fit.family.link.inverse(eta))
+    predicted = population_mean(fit)
     for array in (responses, scaled, predicted):
         array.setflags(write=False)
     return SimulatedResiduals(responses, scaled, predicted, noted, padded(fit, scaled[0], "simulated residuals"))

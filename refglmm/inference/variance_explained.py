@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, ConvergenceWarning, NotAvailableError, RefglmmWarning, warn
 from refglmm.fit.html import html_block, html_lines, html_table
+from refglmm.fit.parts import refuse_several
 from refglmm.fit.residuals import conditional_family
 from refglmm.fit.rformat import format_numbers, table
 
@@ -226,6 +227,7 @@ def variance_explained(fit: FittedModel, approximation: str = "auto") -> Varianc
     """
     if approximation not in APPROXIMATIONS:
         raise ArgumentError(f"unknown approximation {approximation!r}; use one of {', '.join(APPROXIMATIONS)}")
+    refuse_several(fit, "variance explained (R2, ICC)")
     labels, by_row = row_variances(fit)
     random = pd.Series(by_row.mean(axis=1), index=labels, dtype=float)
     per_row = np.array([term.n_levels == fit.nobs for term in fit.design.terms], dtype=bool)

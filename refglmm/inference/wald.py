@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from refglmm._threads import blas_threads
 from refglmm.errors import IntervalWarning, warn
-from refglmm.fit.vcov import free_parameters, invert_scaled
+from refglmm.fit.vcov import free_parameters, invert_scaled, whole_covariance
 from refglmm.inference.parameters import (
     Parameter,
     by_moments,
@@ -59,12 +59,13 @@ def wald(fit: FittedModel, parm: Any = None, *, level: float = 0.95) -> pd.DataF
 
     z = float(norm.ppf(tail_shares(level)[1]))
     chosen = select(parameters(fit), parm)
-    se = dict(zip(fit.design.names, np.asarray(fit.se)))
+    names, whole = fit.problem.beta_names, whole_covariance(fit).matrix
+    estimate, se = dict(zip(names, fit.optimum.beta)), dict(zip(names, np.sqrt(np.diag(whole))))
     covariance, note = (None, "")
     if any(not p.is_fixed for p in chosen):
         covariance, note = variance_covariance(fit)
     rows = [
-        (fit.fixef[p.name] - z * se[p.name], fit.fixef[p.name] + z * se[p.name])
+        (estimate[p.name] - z * se[p.name], estimate[p.name] + z * se[p.name])
         if p.is_fixed
         else _transformed(fit, p, covariance, z)
         for p in chosen

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import NotPositiveDefiniteError, PirlsError
-from refglmm.families.kernel import H_PHI, L_PHI, S_PHI, W_PHI, H, S
+from refglmm.families.kernel import L_PHI, shape_rows
 from refglmm.likelihood import layout as rows
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.state import Mode
@@ -120,32 +120,11 @@ class _LaplaceBase:
 
     def _logdet_pieces(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """At the mode: v, t v, the gradient matrices 2 tr(H^-1 dL'CL) as 2 A, and c = M'(t v)."""
-        pirls, problem, lay = self.pirls, self.problem, self.problem.layout
-        _, t = pirls.use_curvature(self.curvature)
-        S_blocks, A = np.zeros(lay.n_block_values), np.zeros(lay.T_size)
-        v, tv, ztv, c = np.empty(problem.n), np.empty(problem.n), np.empty(problem.q), np.empty(problem.q)
-        rows.logdet_derivatives(
-            pirls.factor.selected_inverse(),
-            t,
-            lay.index,
-            lay.z,
-            lay.start,
-            lay.k,
-            lay.levels,
-            pirls.T,
-            lay.T_start,
-            lay.block_start,
-            lay.block_row,
-            lay.block_col,
-            lay.where,
-            pirls.C,
-            S_blocks,
-            A,
-            v,
-            tv,
-            ztv,
-            c,
-        )
+        pirls, lay = self.pirls, self.problem.layout
+        weights, t = pirls.use_curvature(self.curvature)
+        A, c = np.zeros(lay.T_size), np.empty(lay.q)
+        v, tv = np.empty_like(weights), np.empty_like(pirls.eta)
+        lay.logdet_derivatives(pirls.factor.selected_inverse(), t, pirls.T, pirls.C, A, v, tv, c)
         return v, tv, 2.0 * A, c
 
     def _chain(
@@ -156,43 +135,31 @@ class _LaplaceBase:
         ``fixed`` is added to M a (the part of X that moves with psi in n_agq = 0). ``s`` stands in r: the score, or
         zeros for the gradient of log|H| alone.
         """
-        pirls, problem, lay = self.pirls, self.problem, self.problem.layout
-        Ma, r = np.empty(problem.n), np.empty(problem.n)
-        rows.total_derivatives(
-            a,
-            fixed,
-            s,
-            pirls.out[H],
-            tv,
-            pirls.u,
-            pirls.zts,
-            lay.index,
-            lay.z,
-            lay.k,
-            lay.levels,
-            pirls.T,
-            lay.T_start,
-            np.empty(problem.q),
-            np.empty(problem.q),
-            Ma,
-            r,
-            d_T,
+        pirls = self.pirls
+        Ma, r = np.empty_like(pirls.eta), np.empty_like(pirls.eta)
+        self.problem.layout.total_derivatives(
+            a, fixed, s, pirls.out[pirls.rows.h], tv, pirls.u, pirls.zts, pirls.T, Ma, r, d_T
         )
         return Ma, r, d_T
 
     def _chain_phi(self, phi: FloatArray, v: FloatArray, Ma: FloatArray, whole: bool = True) -> FloatArray:
         """The gradient of D, or (not ``whole``) of log|H| alone, in log phi, one shape parameter after the other."""
-        problem, pirls = self.problem, self.pirls
-        weight_row = W_PHI if self.curvature == "expected" else H_PHI
+        problem, at = self.problem, shape_rows(self.problem.n_parts)
+        weight = at.w if self.curvature == "expected" else at.h
         gradient, scale = np.empty(problem.n_phi), problem.shape_slope(phi)
-        out = np.empty((4, problem.n))
         for j in range(problem.n_phi):
-            problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, out)
-            slope = v @ out[weight_row] + Ma @ out[S_PHI]
+            out = self._observe_shape(phi, j)
+            slope = np.vdot(v, out[weight]) + np.vdot(Ma, out[at.s])
             if whole:
                 slope -= 2.0 * out[L_PHI].sum()
             gradient[j] = scale[j] * slope
         return gradient
+
+    def _observe_shape(self, phi: FloatArray, j: int) -> FloatArray:
+        """Derivatives of the rows in the j-th shape parameter, at the linear predictor of the mode."""
+        problem, out = self.problem, np.empty((shape_rows(self.problem.n_parts).size, self.problem.n))
+        problem.family.observe_shape(problem.y, self.pirls.eta, problem.weights, phi, j, out)
+        return out
 
     def _observed_factor(self) -> Any:
         """Factor of the observed Hessian in u (the implicit-function theorem wants that one)."""
@@ -200,7 +167,7 @@ class _LaplaceBase:
             return self.pirls.factor
         pirls, lay = self.pirls, self.problem.layout
         C, values = np.empty_like(pirls.C), np.empty_like(pirls.H)
-        lay.normal_matrix(pirls.out[H], pirls.T, C, values)
+        lay.normal_matrix(pirls.out[pirls.rows.h], pirls.T, C, values)
         self._observed.refactor(values)
         return self._observed
 
@@ -252,8 +219,10 @@ class LaplaceObjective(_LaplaceBase):
         if whole:  # -2g moves with what PIRLS left over too: to second order this is its gradient at the mode
             c -= 2.0 * pirls.gradient
         a = self._observed_factor().solve_rows(c[None])[0]
-        Ma, r, d_T = self._chain(a, problem.zeros, pirls.out[S] if whole else problem.zeros, tv, d_T)
-        return np.concatenate([problem.chain_to_par(par, d_T), problem.X.T @ r, self._chain_phi(phi, v, Ma, whole)])
+        s = pirls.out[pirls.rows.s] if whole else problem.zeros
+        Ma, r, d_T = self._chain(a, problem.zeros, s, tv, d_T)
+        d_beta = problem.transpose_times(r)
+        return np.concatenate([problem.chain_to_par(par, d_T), d_beta, self._chain_phi(phi, v, Ma, whole)])
 
     def _to_difference(self, psi: FloatArray) -> FloatArray:
         """Gradient, from the state of PIRLS, of what :meth:`exact_curvature` leaves out: log|H|."""
@@ -294,15 +263,16 @@ class LaplaceObjective(_LaplaceBase):
         differences of their first derivatives. The columns of B (``basis``) enter before anything is squared, so that
         collinear columns of X do not cost digits twice.
         """
-        problem, pirls, p, n_par = self.problem, self.pirls, self.problem.p, self.problem.n_par
+        problem, p, n_par = self.problem, self.problem.p, self.problem.n_par
         par, _, phi = problem.split(psi)
         sides, e = self._slope_sides(psi)
-        A, sides = e.T @ basis[:n_par] + problem.X @ basis[n_par : n_par + p], basis.T @ sides
-        curvature = sides @ self._observed_factor().solve_rows(sides).T - (A.T * pirls.out[H]) @ A
-        shape, scale = np.empty((4, problem.n)), problem.shape_slope(phi)
+        A = e.reshape(n_par, -1).T @ basis[:n_par] + problem.times(basis[n_par : n_par + p])
+        sides = basis.T @ sides
+        hA = self._weighed(A.T.reshape(-1, *problem.eta_shape))
+        curvature = sides @ self._observed_factor().solve_rows(sides).T - hA @ A
+        at, scale = shape_rows(problem.n_parts), problem.shape_slope(phi)
         for j, row in enumerate(basis[n_par + p :]):
-            problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, shape)
-            mixed = np.outer(row, scale[j] * shape[S_PHI] @ A)
+            mixed = np.outer(row, scale[j] * self._observe_shape(phi, j)[at.s].ravel() @ A)
             curvature += mixed + mixed.T
         for part, own in (
             (basis[:n_par], self._factor_curvature(par)),
@@ -322,15 +292,11 @@ class LaplaceObjective(_LaplaceBase):
 
     def _shape_curvature(self, log_phi: FloatArray) -> FloatArray:
         """Second derivatives of the summed log densities in log phi, at the linear predictor of the mode."""
-        problem, shape = self.problem, np.empty((4, self.problem.n))
 
         def slopes(x: FloatArray) -> FloatArray:
-            phi, out = problem.shape_from(x), np.empty(x.size)
-            scale = problem.shape_slope(phi)
-            for j in range(x.size):
-                problem.family.observe_shape(problem.y, self.pirls.eta, problem.weights, phi, j, shape)
-                out[j] = scale[j] * shape[L_PHI].sum()
-            return out
+            phi = self.problem.shape_from(x)
+            sums = [self._observe_shape(phi, j)[L_PHI].sum() for j in range(x.size)]
+            return self.problem.shape_slope(phi) * np.array(sums)
 
         return differences(slopes, log_phi)
 
@@ -346,21 +312,25 @@ class LaplaceObjective(_LaplaceBase):
         """Right-hand sides of :meth:`mode_slope`, a row for each parameter, and e_k for each covariance parameter."""
         problem, pirls, lay = self.problem, self.pirls, self.problem.layout
         par, _, phi = problem.split(psi)
-        n, n_par, p = problem.n, problem.n_par, problem.p
-        sides, e = np.empty((psi.size, problem.q)), np.empty((n_par, n))
-        work = np.empty(problem.q)
+        n_par, p = problem.n_par, problem.p
+        sides, e = np.empty((psi.size, problem.q)), np.empty((n_par, *problem.eta_shape))
+        work, h = np.empty(problem.q), pirls.out[pirls.rows.h]
         for k, d_T in enumerate(problem.factor_derivatives(par)):
             rows.lambda_times(d_T, lay.T_start, lay.k, lay.levels, pirls.u, work)
-            rows.rows_times(lay.index, lay.z, work, e[k])
+            lay.rows_times(work, e[k])
             rows.lambda_transpose_times(d_T, lay.T_start, lay.k, lay.levels, pirls.zts, sides[k])
-            sides[k] -= self._transpose_times(pirls.out[H] * e[k], work)
-        pirls.cross_fixed(pirls.out[H])
+            sides[k] -= self._transpose_times(lay.weigh(h, e[k]), work)
+        pirls.cross_fixed(h)
         sides[n_par : n_par + p] = -pirls.LtZtWX
-        shape, scale = np.empty((4, n)), problem.shape_slope(phi)
+        at, scale = shape_rows(problem.n_parts), problem.shape_slope(phi)
         for j in range(problem.n_phi):
-            problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, shape)
-            sides[n_par + p + j] = scale[j] * self._transpose_times(shape[S_PHI], work)
+            sides[n_par + p + j] = scale[j] * self._transpose_times(self._observe_shape(phi, j)[at.s], work)
         return sides, e
+
+    def _weighed(self, values: FloatArray) -> FloatArray:
+        """The observed information times each of several directions in the linear predictors, as flat rows."""
+        h = self.pirls.out[self.pirls.rows.h]
+        return self.problem.layout.weigh(h, values).reshape(len(values), -1)
 
     def cross_curvature(self, psi: FloatArray) -> FloatArray:
         r""":math:`d^2(-2g)/d\theta\,d\beta` at the last evaluation, shape (n_par, p): 2 e_k'hX - 2 c_k'du/dbeta.
@@ -372,11 +342,11 @@ class LaplaceObjective(_LaplaceBase):
         sides, e = self._slope_sides(psi)
         n_par, p = problem.n_par, problem.p
         slope = self._observed_factor().solve_rows(sides[n_par : n_par + p])
-        return 2.0 * (e * self.pirls.out[H]) @ problem.X - 2.0 * sides[:n_par] @ slope.T
+        return problem.rows_times_fixed(2.0 * self._weighed(e)) - 2.0 * sides[:n_par] @ slope.T
 
     def _transpose_times(self, s: FloatArray, work: FloatArray) -> FloatArray:
         """M's as a new array."""
-        rows.transpose_times(self.problem.layout.index, self.problem.layout.z, s, work)
+        self.problem.layout.transpose_times(s, work)
         return self.pirls.lambda_transpose_times(work, np.empty(self.problem.q))
 
 
@@ -426,8 +396,9 @@ class ProfiledObjective(_LaplaceBase):
         problem = self.problem
         par, phi = self._split(psi)
         v, tv, d_T, c = self._logdet_pieces()
-        a, a_beta = self._solve_observed(c, problem.X.T @ tv)
-        Ma, _, d_T = self._chain(a, problem.X @ a_beta, self.pirls.out[S], tv, d_T)
+        a, a_beta = self._solve_observed(c, problem.transpose_times(tv))
+        moved = problem.times(a_beta).reshape(problem.eta_shape)
+        Ma, _, d_T = self._chain(a, moved, self.pirls.out[self.pirls.rows.s], tv, d_T)
         return np.concatenate([problem.chain_to_par(par, d_T), self._chain_phi(phi, v, Ma)])
 
     def gradient_nearby(self, psi: FloatArray) -> Callable[[FloatArray], FloatArray]:

@@ -516,6 +516,28 @@ class RandomLayout:
                 blocks[t].append(np.maximum(slots, slots.transpose(0, 2, 1)) if s == t else slots)
         return blocks
 
+    # What follows calls the loops above; a model with several predictors has the same methods (see ``coupled``).
+
+    def predict(self, T: FloatArray, u: FloatArray, fixed: FloatArray, b: FloatArray, eta: FloatArray) -> None:
+        """b = Lambda u and eta = fixed + Z b, filled in place."""
+        predict(T, self.T_start, self.k, self.levels, u, fixed, self.index, self.z, b, eta)
+
+    def linear_predictor(self, fixed: FloatArray, b: FloatArray, eta: FloatArray) -> None:
+        """Eta = fixed + Z b, filled in place."""
+        linear_predictor(fixed, self.index, self.z, b, eta)
+
+    def rows_times(self, b: FloatArray, out: FloatArray) -> None:
+        """Z b, filled in place."""
+        rows_times(self.index, self.z, b, out)
+
+    def transpose_times(self, s: FloatArray, out: FloatArray) -> None:
+        """Z's, filled in place."""
+        transpose_times(self.index, self.z, s, out)
+
+    def weigh(self, w: FloatArray, values: FloatArray) -> FloatArray:
+        """W times each row of values, shape (m, n)."""
+        return values * w
+
     def normal_matrix(self, weights: FloatArray, T: FloatArray, C: FloatArray, H: FloatArray) -> None:
         """C = Z'WZ and H = Lambda' C Lambda + I, filled in place."""
         normal_matrix(
@@ -532,6 +554,125 @@ class RandomLayout:
             self.diagonal,
             C,
             H,
+        )
+
+    def normal_equations(
+        self,
+        s: FloatArray,
+        w: FloatArray,
+        u: FloatArray,
+        T: FloatArray,
+        zts: FloatArray,
+        gradient: FloatArray,
+        C: FloatArray,
+        H: FloatArray,
+    ) -> float:
+        """Z's, M's - u, C and H, filled in place; the sum of the gradient."""
+        return normal_equations(
+            s,
+            w,
+            u,
+            self.index,
+            self.z,
+            self.start,
+            self.k,
+            self.levels,
+            T,
+            self.T_start,
+            self.block_start,
+            self.block_row,
+            self.block_col,
+            self.where,
+            self.diagonal,
+            zts,
+            gradient,
+            C,
+            H,
+        )
+
+    def fixed_cross(
+        self,
+        X: FloatArray,
+        weights: FloatArray,
+        T: FloatArray,
+        WX: FloatArray,
+        ZtWX: FloatArray,
+        LtZtWX: FloatArray,
+        XtWX: FloatArray,
+    ) -> None:
+        """Lambda'Z'WX (as rows) and X'WX, filled in place by way of Z'WX and WX."""
+        fixed_cross(self.index, self.z, X, weights, T, self.T_start, self.k, self.levels, WX, ZtWX, LtZtWX)
+        np.dot(WX.T, X, out=XtWX)
+
+    def logdet_derivatives(
+        self,
+        inverse: FloatArray,
+        t: FloatArray,
+        T: FloatArray,
+        C: FloatArray,
+        A: FloatArray,
+        v: FloatArray,
+        tv: FloatArray,
+        c: FloatArray,
+    ) -> None:
+        """A (see :func:`unscale_blocks`), v, t v and c = M'(t v), filled in place."""
+        logdet_derivatives(
+            inverse,
+            t,
+            self.index,
+            self.z,
+            self.start,
+            self.k,
+            self.levels,
+            T,
+            self.T_start,
+            self.block_start,
+            self.block_row,
+            self.block_col,
+            self.where,
+            C,
+            np.zeros(self.n_block_values),
+            A,
+            v,
+            tv,
+            np.empty(self.q),
+            c,
+        )
+
+    def total_derivatives(
+        self,
+        a: FloatArray,
+        fixed: FloatArray,
+        s: FloatArray,
+        h: FloatArray,
+        tv: FloatArray,
+        u: FloatArray,
+        zts: FloatArray,
+        T: FloatArray,
+        Ma: FloatArray,
+        r: FloatArray,
+        d_T: FloatArray,
+    ) -> None:
+        """M a + ``fixed`` and r = t v - 2 s - h (M a), filled in place; dD/dT added to ``d_T``."""
+        total_derivatives(
+            a,
+            fixed,
+            s,
+            h,
+            tv,
+            u,
+            zts,
+            self.index,
+            self.z,
+            self.k,
+            self.levels,
+            T,
+            self.T_start,
+            np.empty(self.q),
+            np.empty(self.q),
+            Ma,
+            r,
+            d_T,
         )
 
     def make_factor(self, engine: str = "auto") -> Any:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from refglmm._jit import kernel
 from refglmm.errors import NotPositiveDefiniteError, PirlsError
-from refglmm.families.kernel import ALL, DH, DW, SLOPES, VALUE, H, S, W
+from refglmm.families.kernel import ALL, SLOPES, VALUE, observation_rows
 from refglmm.likelihood import layout as rows
 from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.state import Mode
@@ -144,8 +144,10 @@ class Pirls:
         n, q, p = problem.n, problem.q, problem.p
         self.factor: Any = layout.make_factor(engine)
         self.u, self.b, self.zts, self.gradient = np.zeros(q), np.zeros(q), np.zeros(q), np.zeros(q)
-        self.eta, self.fixed = np.zeros(n), np.zeros(n)
-        self.out = np.zeros((6, n))
+        self.eta, self.fixed = np.zeros(problem.eta_shape), np.zeros(problem.eta_shape)
+        self.rows = observation_rows(problem.n_parts)
+        self.out = np.zeros((self.rows.size, n))
+        self.scale_free = np.array([link.name in SCALE_FREE for link in problem.family.links])
         self.C = np.zeros(layout.n_block_values)
         self.H = self.factor.values
         self.ZtWX, self.LtZtWX, self.XtWX = np.zeros((q, p)), np.zeros((p, q)), np.zeros((p, p))
@@ -188,8 +190,8 @@ class Pirls:
         ``order`` as in :mod:`refglmm.families.kernel`; SLOPES skips l, which most steps near the mode do not need, and
         the value returned is then meaningless.
         """
-        problem, lay = self.problem, self.problem.layout
-        rows.predict(self.T, lay.T_start, lay.k, lay.levels, u, self.fixed, lay.index, lay.z, self.b, self.eta)
+        problem = self.problem
+        problem.layout.predict(self.T, u, self.fixed, self.b, self.eta)
         total = problem.family.observe(problem.y, self.eta, problem.weights, problem.base, self.phi, order, self.out)
         if order == SLOPES:
             return np.nan
@@ -223,27 +225,8 @@ class Pirls:
 
         False where u is outside the domain of the link.
         """
-        lay = self.problem.layout
-        total = rows.normal_equations(
-            self.out[S],
-            self.out[H],
-            u,
-            lay.index,
-            lay.z,
-            lay.start,
-            lay.k,
-            lay.levels,
-            self.T,
-            lay.T_start,
-            lay.block_start,
-            lay.block_row,
-            lay.block_col,
-            lay.where,
-            lay.diagonal,
-            self.zts,
-            self.gradient,
-            self.C,
-            self.H,
+        total = self.problem.layout.normal_equations(
+            self.out[self.rows.s], self.out[self.rows.h], u, self.T, self.zts, self.gradient, self.C, self.H
         )
         if not isfinite(total):
             return False
@@ -252,27 +235,13 @@ class Pirls:
             self.factor.factorize()
         except NotPositiveDefiniteError:
             self.curvature = "expected"
-            self.assemble(self.out[W])
+            self.assemble(self.out[self.rows.w])
             self.factor.factorize()
         return True
 
     def cross_fixed(self, weights: FloatArray) -> None:
         """Lambda'Z'WX (as rows) and X'WX into the buffers."""
-        problem, lay = self.problem, self.problem.layout
-        rows.fixed_cross(
-            lay.index,
-            lay.z,
-            problem.X,
-            weights,
-            self.T,
-            lay.T_start,
-            lay.k,
-            lay.levels,
-            self.WX,
-            self.ZtWX,
-            self.LtZtWX,
-        )
-        np.dot(self.WX.T, problem.X, out=self.XtWX)
+        self.problem.layout.fixed_cross(self.problem.X, weights, self.T, self.WX, self.ZtWX, self.LtZtWX, self.XtWX)
 
     def factor_fixed(self) -> None:
         r"""RZX = L^-1 P Lambda'Z'WX (its columns as rows), and RX with RX'RX = X'WX - RZX'RZX.
@@ -281,7 +250,7 @@ class Pirls:
         """
         if self._fixed == self.curvature:
             return
-        self.cross_fixed(self.out[H] if self.curvature == "observed" else self.out[W])
+        self.cross_fixed(self.out[self.rows.h if self.curvature == "observed" else self.rows.w])
         self.rzx = self.factor.solve_L_rows(self.LtZtWX)
         if not fixed_factor(self.XtWX, self.rzx, self.rx):
             self.rx = self._damped_root(self.XtWX - self.rzx @ self.rzx.T)
@@ -314,8 +283,7 @@ class Pirls:
         problem = self.problem
         self.set_parameters(par, phi)
         self.beta = beta
-        np.dot(problem.X, beta, out=self.fixed)
-        self.fixed += problem.offset
+        problem.fixed_predictor(beta, self.fixed)
         zero = np.zeros(problem.q)
         try:
             self._iterate(zero if start is None else start, None)
@@ -334,8 +302,7 @@ class Pirls:
         """
         self.set_parameters(par, phi)
         self.beta = beta
-        np.dot(self.problem.X, beta, out=self.fixed)
-        self.fixed += self.problem.offset
+        self.problem.fixed_predictor(beta, self.fixed)
         self.evaluate(u, SLOPES)
         if not self.linearize(u):
             raise PirlsError("the linear predictor leaves the domain of the link")
@@ -401,8 +368,7 @@ class Pirls:
     def _evaluate_at(self, u: FloatArray, beta: FloatArray | None, order: int) -> float:
         if beta is not None:
             self.beta = beta
-            np.dot(self.problem.X, beta, out=self.fixed)
-            self.fixed += self.problem.offset
+            self.problem.fixed_predictor(beta, self.fixed)
         return self.evaluate(u, order)
 
     def newton_step(self) -> tuple[FloatArray, float]:
@@ -418,7 +384,7 @@ class Pirls:
             step, decrement = self.newton_step()
             return Step(step, None, decrement)
         self.factor_fixed()
-        g_beta = self.problem.X.T @ self.out[S]
+        g_beta = self.problem.transpose_times(self.out[self.rows.s])
         step_u, step_beta = self.solve_joint(self.gradient, g_beta)
         return Step(step_u, step_beta, float(step_u @ self.gradient + step_beta @ g_beta))
 
@@ -443,13 +409,12 @@ class Pirls:
 
     def _cut(self, step_u: FloatArray, step_beta: FloatArray) -> float:
         """Share of a joint step that moves no eta by more than ``LARGEST_MOVE`` (on links without units)."""
-        if self.problem.family.link.name not in SCALE_FREE:
+        if not self.scale_free.any():
             return 1.0
-        move = self.problem.X @ step_beta
-        rows.linear_predictor(
-            move, self.problem.layout.index, self.problem.layout.z, self.lambda_times(step_u, self.b), self.eta
-        )
-        return min(1.0, LARGEST_MOVE / max(float(np.max(np.abs(self.eta), initial=0.0)), LARGEST_MOVE))
+        move = self.problem.times(step_beta).reshape(self.eta.shape)
+        self.problem.layout.linear_predictor(move, self.lambda_times(step_u, self.b), self.eta)
+        moves = np.abs(np.atleast_2d(self.eta)[self.scale_free])
+        return min(1.0, LARGEST_MOVE / max(float(np.max(moves, initial=0.0)), LARGEST_MOVE))
 
     def _finish(self, u: FloatArray, value: float | None, iteration: int, decrement: float) -> None:
         self.u, self._value, self.iterations, self.decrement = u, value, iteration, decrement
@@ -458,11 +423,13 @@ class Pirls:
 
     def use_curvature(self, curvature: str) -> tuple[FloatArray, FloatArray]:
         """Refactor H at the mode with the wanted curvature if need be; return (W, dW/deta) of that curvature."""
+        at = self.rows
+        weight, slope = (at.w, at.dw) if curvature == "expected" else (at.h, at.dh)
         if self.curvature != curvature and not self.problem.family.is_canonical:
-            self.assemble(self.out[W] if curvature == "expected" else self.out[H])
+            self.assemble(self.out[weight])
             self.factor.factorize()
             self.curvature = curvature
-        return (self.out[W], self.out[DW]) if curvature == "expected" else (self.out[H], self.out[DH])
+        return self.out[weight], self.out[slope]
 
     def mode(self) -> Mode:
         """Freeze the current state (arrays are copied); RX is nan where a row lies on the edge of the link's domain."""
@@ -472,15 +439,16 @@ class Pirls:
         except NotPositiveDefiniteError:
             self.rx, self._fixed = np.full_like(self.rx, np.nan), ""
         family = problem.family.at(self.phi)
-        mu = family.link.inverse(self.eta)
+        mu = family.fitted_mean(self.eta)
+        s, w, h = (np.atleast_2d(self.out[at])[0].copy() for at in (self.rows.s, self.rows.w, self.rows.h))
         return Mode(
             u=self.u.copy(),
             b=self.lambda_times(self.u, np.empty(problem.q)),
-            eta=self.eta.copy(),
+            eta=np.atleast_2d(self.eta)[0].copy(),
             mu=mu,
-            s=self.out[S].copy(),
-            w=self.out[W].copy(),
-            h=self.out[H].copy(),
+            s=s,
+            w=w,
+            h=h,
             factor=self.factor.copy(),
             logdet_L2=self.factor.logdet(),
             rx=self.rx.copy(),
@@ -492,4 +460,5 @@ class Pirls:
             iterations=self.iterations,
             halvings=self.halvings,
             residual=self.residual,
+            predictors=self.eta.copy() if problem.n_parts > 1 else None,
         )

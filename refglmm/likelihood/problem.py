@@ -1,7 +1,7 @@
 r"""The arrays of one model, and the parameter vector psi = (par, beta, shape parameters on their working scale).
 
-Place in the reading order: after ``layout``, before ``pirls``. Nothing here depends on how the likelihood is
-approximated.
+Place in the reading order: after ``layout`` and ``coupled``, before ``pirls``. Nothing here depends on how the
+likelihood is approximated.
 
 .. math:: \eta = o + X\beta + Z \Lambda(\theta) u,\qquad u \sim N(0, I_q)
 """
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.families.shape_scales import ShapeScale
+from refglmm.likelihood.coupled import CoupledLayout
 from refglmm.likelihood.layout import RandomLayout, build_layout
 
 FloatArray = NDArray[np.float64]
@@ -76,6 +77,16 @@ class Problem:
         return self.layout.q
 
     @property
+    def n_parts(self) -> int:
+        """Linear predictors."""
+        return int(self.family.n_parts)
+
+    @property
+    def eta_shape(self) -> tuple[int, ...]:
+        """Shape of what there is one of for each row: (n,), or (number of predictors, n) where there are several."""
+        return (self.n,)
+
+    @property
     def n_par(self) -> int:
         """Covariance parameters."""
         return len(self.par_names)
@@ -105,8 +116,27 @@ class Problem:
 
     @cached_property
     def zeros(self) -> FloatArray:
-        """Shape (n,): the fixed part of a linear predictor that has none."""
-        return np.zeros(self.n)
+        """The fixed part of a linear predictor that has none."""
+        return np.zeros(self.eta_shape)
+
+    # -- products with X: rows of several predictors stand one predictor after the other ----------------------
+
+    def fixed_predictor(self, beta: FloatArray, out: FloatArray) -> None:
+        """Offset + X beta, filled in place."""
+        np.dot(self.X, beta, out=out)
+        out += self.offset
+
+    def times(self, B: FloatArray) -> FloatArray:
+        """X B: a row for each row of each predictor."""
+        return self.X @ B
+
+    def transpose_times(self, r: FloatArray) -> FloatArray:
+        """X'r."""
+        return self.X.T @ r
+
+    def rows_times_fixed(self, R: FloatArray) -> FloatArray:
+        """R X for a matrix R with a column for each row of each predictor."""
+        return R @ self.X
 
     @cached_property
     def par_slices(self) -> tuple[slice, ...]:
@@ -225,6 +255,43 @@ class Problem:
         return replace(self, y=y, weights=a, base=self.family.base_measure(y, a))
 
 
+@dataclass(frozen=True)
+class CoupledProblem(Problem):
+    """A model whose density depends on several linear predictors: ``offset`` is (K, n), X has the columns of all.
+
+    Attributes
+    ----------
+    beta_parts : tuple of slice
+        The columns of X, and the elements of beta, that belong to each predictor.
+    """
+
+    beta_parts: tuple[slice, ...] = ()
+
+    @property
+    def eta_shape(self) -> tuple[int, ...]:
+        """(Number of predictors, n)."""
+        return self.n_parts, self.n
+
+    def fixed_predictor(self, beta: FloatArray, out: FloatArray) -> None:
+        """Offset + X beta, filled in place."""
+        for k, part in enumerate(self.beta_parts):
+            np.dot(self.X[:, part], beta[part], out=out[k])
+        out += self.offset
+
+    def times(self, B: FloatArray) -> FloatArray:
+        """X B: a row for each row of each predictor."""
+        return np.concatenate([self.X[:, part] @ B[part] for part in self.beta_parts])
+
+    def transpose_times(self, r: FloatArray) -> FloatArray:
+        """X'r."""
+        return self.rows_times_fixed(r.reshape(1, -1))[0]
+
+    def rows_times_fixed(self, R: FloatArray) -> FloatArray:
+        """R X for a matrix R with a column for each row of each predictor."""
+        pieces = R.reshape(-1, self.n_parts, self.n)
+        return np.hstack([pieces[:, k] @ self.X[:, part] for k, part in enumerate(self.beta_parts)])
+
+
 def build_problem(
     design: Any, frame: Any, family: Any, structures: Sequence[Any], group_weights: FloatArray | None = None
 ) -> Problem:
@@ -240,18 +307,40 @@ def build_problem(
     )
     y = np.ascontiguousarray(frame.y, dtype=np.float64)
     weights = np.ascontiguousarray(frame.weights, dtype=np.float64)
+    common = {
+        "y": y,
+        "weights": weights,
+        "base": np.ascontiguousarray(family.base_measure(y, weights), dtype=np.float64),
+        "structures": tuple(structures),
+        "family": family,
+        "par_names": tuple(par_names),
+        "phi_names": tuple(family.shape_names),
+        "factor_names": tuple(term.group for term in design.terms),
+        "group_weights": group_weights,
+    }
+    if family.n_parts > 1:
+        return _coupled_problem(design, layout, common)
     return Problem(
-        y=y,
-        weights=weights,
         offset=np.ascontiguousarray(frame.offset, dtype=np.float64),
-        base=np.ascontiguousarray(family.base_measure(y, weights), dtype=np.float64),
         X=np.ascontiguousarray(design.X, dtype=np.float64),
         layout=layout,
-        structures=tuple(structures),
-        family=family,
         beta_names=tuple(design.names),
-        par_names=tuple(par_names),
-        phi_names=tuple(family.shape_names),
-        factor_names=tuple(term.group for term in design.terms),
-        group_weights=group_weights,
+        **common,
+    )
+
+
+def _coupled_problem(design: Any, layout: RandomLayout, common: dict[str, Any]) -> CoupledProblem:
+    """The arrays of a model with several predictors from its :class:`.CoupledDesign`."""
+    parts = tuple(design.slices.values())
+    columns = np.concatenate([np.full(part.stop - part.start, k) for k, part in enumerate(parts)])
+    predictors = [k for term in design.terms for k in term.predictors]
+    return CoupledProblem(
+        offset=np.array([own.frame.offset for own in design.parts.values()]),
+        X=np.ascontiguousarray(np.hstack([own.X for own in design.parts.values()])),
+        layout=CoupledLayout(
+            **vars(layout), part=np.array(predictors, dtype=np.int64), x_part=columns.astype(np.int64)
+        ),
+        beta_names=design.all_columns,
+        beta_parts=parts,
+        **common,
     )

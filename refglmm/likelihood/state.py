@@ -44,6 +44,8 @@ class Mode:
         What PIRLS spent.
     residual : float
         Largest absolute element of the gradient of the penalised log density in u.
+    predictors : float array, shape (K, n), or None
+        All linear predictors where there are several; ``eta``, and s, w and h with respect to it, belong to the first.
     """
 
     u: FloatArray
@@ -64,3 +66,4 @@ class Mode:
     iterations: int
     halvings: int
     residual: float
+    predictors: FloatArray | None = None

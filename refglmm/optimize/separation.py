@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.likelihood.pirls import SCALE_FREE
-from refglmm.likelihood.problem import Problem
+from refglmm.likelihood.problem import CoupledProblem, Problem
 from refglmm.likelihood.state import Mode
 
 FloatArray = NDArray[np.float64]
@@ -34,7 +34,7 @@ MOST_ROWS = 100_000
 def separated_columns(problem: Problem, mode: Mode, beta: FloatArray) -> tuple[str, ...]:
     """Names of the fixed-effects columns whose coefficients run away; empty where there is no separation."""
     family = problem.family
-    if not problem.p or family.has_scale or family.link.name not in SCALE_FREE:
+    if not problem.p or problem.n_parts > 1 or family.has_scale or family.link.name not in SCALE_FREE:
         return ()
     extent = problem.column_extent
     if not suspicious(mode, beta, extent):
@@ -86,10 +86,24 @@ def separating_direction(X: FloatArray, y: FloatArray, weights: FloatArray, uppe
     return np.linalg.solve(R, found.x) / np.where(size > 0, size, 1.0)
 
 
+def certain_zeros(problem: Problem, mode: Mode, beta: FloatArray) -> tuple[str, ...]:
+    """Names of the coefficients of a zero part that run away: its probability tends to 0 or 1 in some rows.
+
+    Called where the optimum is not certified; the likelihood is flat there, so that nothing else betrays it.
+    """
+    if not isinstance(problem, CoupledProblem) or not problem.family.zi or mode.predictors is None:
+        return ()
+    part = problem.beta_parts[1]
+    if np.max(np.abs(mode.predictors[1]), initial=0.0) <= LARGE:
+        return ()
+    size = np.abs(beta[part]) * problem.column_extent[part]
+    return tuple(name for name, s in zip(problem.beta_names[part], size, strict=True) if s > LARGE)
+
+
 def runaway_deviations(problem: Problem, par: FloatArray) -> tuple[str, ...]:
     """Names of the standard deviations that run away because the random effects separate the response."""
     family = problem.family
-    if not family.is_binomial or family.link.name not in SCALE_FREE or family.link.name == "log":
+    if not family.is_binomial or problem.n_parts > 1 or family.link.name not in SCALE_FREE or family.link.name == "log":
         return ()
     large = (problem.par_lower == 0.0) & (np.abs(par) > LARGE * problem.natural_unit)
     if not large.any() or problem.n > MOST_ROWS:

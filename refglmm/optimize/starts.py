@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import DataError
+from refglmm.families.coupled import DISPERSION, ZI
 from refglmm.families.kernel import VALUE
+from refglmm.families.links import EPS
 from refglmm.likelihood.pirls import SCALE_FREE
-from refglmm.likelihood.problem import Problem
+from refglmm.likelihood.problem import CoupledProblem, Problem
 from refglmm.likelihood.profiled import ProfiledLinear
 
 FloatArray = NDArray[np.float64]
@@ -27,6 +29,10 @@ FloatArray = NDArray[np.float64]
 TINY = 1e-8
 #: Natural size of a change of the logarithm of a range, rate or smoothness.
 LOG_CHANGE = 0.5
+#: Smallest and largest share of additional zeros to start from.
+SHARES = (0.05, 0.95)
+#: Size of the logit of a zero part beyond which a start is pulled in.
+CERTAIN_OF = 3.0
 #: Smallest eigenvalue, relative to its blocks, of a model Hessian that is used with what stands between them.
 WELL_POSED = 0.05
 
@@ -63,6 +69,90 @@ def start_fixed(problem: Problem) -> tuple[FloatArray, FloatArray]:
             "of the simple starts for every row; give `start={'beta': ...}` or choose another link"
         )
     return best[1], best[2]
+
+
+def start_beta(problem: Problem, start: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Beta, eta (of the first of several predictors) and shapes: beta as given, closest to a given eta, or safe."""
+    if isinstance(problem, CoupledProblem):
+        beta, eta, shape = start_coupled(problem)
+        return start.get("beta", beta), eta, shape
+    if "beta" in start:
+        beta, eta = start["beta"], problem.offset + problem.X @ start["beta"]
+    elif "eta" in start:
+        fitted = np.linalg.lstsq(problem.X, start["eta"] - problem.offset, rcond=None)[0]
+        beta = np.asarray(fitted, dtype=np.float64)
+        eta = problem.offset + problem.X @ beta
+    else:
+        beta, eta = start_fixed(problem)
+    return beta, eta, start_shape(problem, eta)
+
+
+def start_coupled(problem: CoupledProblem) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Beta of all predictors, eta of the first, and the shape parameters, to start a model with several from.
+
+    The first predictor starts where it would alone, without the zeros that its law cannot have; the zero part at the
+    logit of the share of zeros beyond the law's own; the dispersion at the logarithm of its moment estimate.
+    """
+    family, beta = problem.family, np.zeros(problem.p)
+    main = _main_problem(problem)
+    beta[problem.beta_parts[0]], _ = start_fixed(main)
+    eta = problem.offset[0] + problem.X[:, problem.beta_parts[0]] @ beta[problem.beta_parts[0]]
+    phi = start_shape(main, main.offset + main.X @ beta[problem.beta_parts[0]])
+    levels = {ZI: _start_share(problem, eta, phi), DISPERSION: float(np.log(phi[0])) if phi.size else 0.0}
+    for name, part, offset in list(zip(family.part_names, problem.beta_parts, problem.offset, strict=True))[1:]:
+        beta[part] = np.linalg.lstsq(problem.X[:, part], levels[name] - offset, rcond=None)[0]
+    return beta, eta, phi[1:] if family.dispersion else phi
+
+
+def pulled_in(problem: Problem, beta: FloatArray) -> FloatArray:
+    """The same beta unless a zero part says that it is certain of rows: then one that leaves room for doubt.
+
+    The likelihood is flat where a probability is 0 or 1, so an optimiser that starts there stays.
+    """
+    if not isinstance(problem, CoupledProblem) or not problem.family.zi:
+        return beta
+    X, part, offset = problem.X[:, problem.beta_parts[1]], problem.beta_parts[1], problem.offset[1]
+    zeta = offset + X @ beta[part]
+    if np.max(np.abs(zeta), initial=0.0) <= CERTAIN_OF:
+        return beta
+    pulled = beta.copy()
+    pulled[part] = np.linalg.lstsq(X, np.clip(zeta, -CERTAIN_OF, CERTAIN_OF) - offset, rcond=None)[0]
+    return pulled
+
+
+def _main_problem(problem: CoupledProblem) -> Problem:
+    """The first predictor with the base family as a model of its own; of a hurdle the rows that are not zero."""
+    family, part = problem.family, problem.beta_parts[0]
+    rows = np.ones(problem.n, dtype=bool) if family.inflated or not family.zi else problem.y != 0.0
+    y, a = problem.y[rows], problem.weights[rows]
+    return Problem(
+        y=y,
+        weights=a,
+        offset=problem.offset[0, rows],
+        base=family.base.base_measure(y, a),
+        X=np.ascontiguousarray(problem.X[rows, part]),
+        layout=problem.layout,
+        structures=problem.structures,
+        family=family.base,
+        beta_names=problem.beta_names[part],
+        par_names=problem.par_names,
+        phi_names=family.base.shape_names,
+    )
+
+
+def _start_share(problem: CoupledProblem, eta: FloatArray, phi: FloatArray) -> float:
+    """Logit of the share of zeros beyond those that the law has at eta, kept within (0.05, 0.95)."""
+    family, a = problem.family, problem.weights
+    zeros, own = float(np.average(problem.y == 0.0, weights=a)), 0.0
+    if family.inflated:
+        out, nothing = np.zeros((6, problem.n)), np.zeros(problem.n)
+        trials = np.ones(problem.n) if family.weights_repeat else a
+        base = family.base.base_measure(nothing, trials)
+        with np.errstate(all="ignore"):
+            family.base.observe(nothing, eta, trials, base, phi, VALUE, out)
+            own = float(np.average(np.nan_to_num(np.exp(out[0])), weights=a))
+    share = np.clip((zeros - own) / max(1.0 - own, EPS), *SHARES)
+    return float(np.log(share / (1.0 - share)))
 
 
 def start_shape(problem: Problem, eta: FloatArray) -> FloatArray:

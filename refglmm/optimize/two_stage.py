@@ -16,8 +16,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm.errors import OptimizationError
+from refglmm.errors import NotAvailableError, OptimizationError
 from refglmm.likelihood.agq import likelihood_objective
+from refglmm.likelihood.coupled import CoupledLayout
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.problem import Problem
@@ -32,10 +33,10 @@ from refglmm.optimize.starts import (
     information_model,
     model_hessian,
     par_scale,
+    pulled_in,
     scaled_start,
-    start_fixed,
+    start_beta,
     start_par,
-    start_shape,
     with_cross_blocks,
 )
 
@@ -49,6 +50,9 @@ ROUGH = 1e-2
 SHRINK, MAX_SHRINKAGES = 0.3, 8
 #: Evaluations that stage 1 may take to find a start for stage 2.
 PATIENCE = 40
+#: Evaluations of a stage of a model with several predictors at most: where the mode of the random effects jumps between
+#: two maxima, its Laplace deviance has steps on which a search creeps for ever.
+COUPLED_EVALUATIONS = 500
 #: A linear predictor below this share of the largest lies on the edge of a domain that ends at zero.
 AT_EDGE = 1e-6
 #: The fixed-point steps of a linear mixed model end when one brings less than this (deviance units), or after so many.
@@ -68,16 +72,8 @@ class GlmmStart:
     def __init__(self, problem: Problem, start: dict[str, FloatArray]) -> None:
         wanted = {"par", "beta", "phi"} if problem.n_phi else {"par", "beta"}
         self.incomplete = not wanted <= start.keys()
-        if "beta" in start:
-            self.beta = start["beta"]
-            eta = problem.offset + problem.X @ self.beta
-        elif "eta" in start:
-            fitted = np.linalg.lstsq(problem.X, start["eta"] - problem.offset, rcond=None)[0]
-            self.beta = np.asarray(fitted, dtype=np.float64)
-            eta = problem.offset + problem.X @ self.beta
-        else:
-            self.beta, eta = start_fixed(problem)
-        self.phi = np.asarray(start.get("phi", start_shape(problem, eta)), dtype=float)
+        self.beta, eta, shape = start_beta(problem, start)
+        self.phi = np.asarray(start.get("phi", shape), dtype=float)
         self.default_par = start_par(problem, eta)
         self.par = np.asarray(start.get("par", self.default_par), dtype=float)
 
@@ -92,6 +88,12 @@ def fit_glmm(
     DataError, OptimizationError
         If no start is inside the link's domain, or the objective is not finite at the start.
     """
+    if problem.n_parts > 1:
+        if n_agq > 1:
+            raise NotAvailableError("quadrature is for one predictor; use n_agq=1 (Laplace) with zi= and dispersion=")
+        if control.curvature == "expected":
+            raise NotAvailableError("models with zi= or dispersion= have curvature='observed' only")
+        control = replace(control, max_evaluations=min(control.max_evaluations, COUPLED_EVALUATIONS))
     first = GlmmStart(problem, start or {})
     pirls = Pirls(problem, control.engine)
     profiled = ProfiledObjective(pirls, first.beta, control.curvature)
@@ -116,7 +118,7 @@ def fit_glmm(
             outer = stage.run(control.optimizer[0])
             stages.append(stage)
             profiled.value(outer)
-            beta, model = profiled.beta, stage.hessian
+            beta, model = pulled_in(problem, profiled.beta), stage.hessian
         pirls.tolerance = exact
     objective = likelihood_objective(pirls, n_agq, control.curvature)
     psi = np.concatenate([outer[: problem.n_par], beta, outer[problem.n_par :]])
@@ -202,6 +204,8 @@ def _conclude(problem: Problem, stages: list[Stage], point: Endpoint) -> tuple[O
     mode = objective.mode(point.x)
     par, beta, phi = objective.parameters(point.x)
     certificate = judge(stages[-1], point, mode.residual)
+    if not certificate.converged and (note := _two_modes(problem, stages)):
+        certificate = replace(certificate, messages=(note, *certificate.messages))
     if not certificate.converged and (note := at_the_edge(problem, mode)):
         certificate = replace(certificate, messages=(note, *certificate.messages))
     optimum = Optimum(
@@ -217,6 +221,20 @@ def _conclude(problem: Problem, stages: list[Stage], point: Endpoint) -> tuple[O
         trace=tuple(evaluation for stage in stages for evaluation in stage.recorder.evaluations),
     )
     return optimum, mode
+
+
+def _two_modes(problem: Problem, stages: list[Stage]) -> str:
+    """What to say where searches of a model with random effects in its zero part gave up on steps of the deviance."""
+    layout = problem.layout
+    if not isinstance(layout, CoupledLayout) or not problem.family.zi or 1 not in layout.part:
+        return ""
+    gave_up = [report for stage in stages for report in stage.reports if not report.success]
+    if len(gave_up) < 2:
+        return ""
+    return (
+        "the Laplace deviance is not smooth: with random effects in the zero part the integrand of a group can have "
+        "two maxima, and the approximation does not hold; leave random effects out of zi="
+    )
 
 
 def at_the_edge(problem: Problem, mode: Mode) -> str:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.families.kernel import VALUE, L
+from refglmm.fit.parts import refuse_several
 from refglmm.fit.varcorr import term_factors
 from refglmm.likelihood.layout import linear_predictor
 from refglmm.likelihood.problem import build_problem
@@ -111,6 +112,7 @@ class IntegrandProfile:
 
 def _check_scalar(fit: FittedModel) -> None:
     """One scalar random effect per group, and a likelihood of which a picture says something."""
+    refuse_several(fit, "the picture of the integrand")
     if fit.is_lmm:
         raise NotAvailableError("the integrand of a linear mixed model is normal: there is nothing to compare it with")
     columns = [len(term.columns) for term in fit.design.terms]

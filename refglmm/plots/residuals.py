@@ -128,8 +128,12 @@ def name_points(ax: Axes, x: FloatArray, y: FloatArray, labels: Any, chosen: NDA
 
 
 def _standardised(fit: FittedModel) -> tuple[FloatArray, NDArray[np.intp]]:
-    """Standardised Pearson residuals of the rows used that have one, and where they are."""
-    values = rstandard(fit, "pearson").reindex(fit.frame.index).to_numpy()
+    """Standardised Pearson residuals of the rows used that have one, and where they are.
+
+    Models with a zero part or a dispersion have no leverage: there they are the Pearson residuals themselves.
+    """
+    residual = rstandard(fit, "pearson") if fit.problem.n_parts == 1 else fit.residuals("pearson", scaled=True)
+    values = residual.reindex(fit.frame.index).to_numpy()
     kept = np.flatnonzero(np.isfinite(values) & (fit.frame.weights > 0))
     return values, kept
 

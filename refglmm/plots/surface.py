@@ -75,7 +75,7 @@ class _Objective:
     def __init__(self, fit: FittedModel) -> None:
         _check(fit)
         problem, control = fit.problem, fit.settings["control"]
-        n_par, p = problem.n_par, problem.p
+        n_par, p, beta = problem.n_par, problem.p, np.array(fit.optimum.beta)
         shape = problem.working_shape(np.array(fit.optimum.phi))
         outer = np.concatenate([np.array(fit.optimum.par), shape])
         self.names = (*problem.names[:n_par], *(() if fit.is_lmm else problem.names[n_par + p :]))
@@ -84,9 +84,9 @@ class _Objective:
         if fit.is_lmm:
             self.function = ProfiledLinear(problem, fit.reml, control.engine)
         elif fit.n_agq == 0:
-            self.function = ProfiledObjective(Pirls(problem, control.engine), fit.beta, control.curvature)
+            self.function = ProfiledObjective(Pirls(problem, control.engine), beta, control.curvature)
         else:
-            self.names, self.optimum = problem.names, np.concatenate([outer[:n_par], fit.beta, shape])
+            self.names, self.optimum = problem.names, np.concatenate([outer[:n_par], beta, shape])
             self.lower = np.concatenate([problem.par_lower, np.full(p + shape.size, -np.inf)])
             self.function = likelihood_objective(Pirls(problem, control.engine), fit.n_agq, control.curvature)
         self.least = self.function.value(self.optimum)

@@ -1,0 +1,52 @@
+"""The predictors of a fit: "main", and in models with a zero part or a dispersion also "zi", "dispersion".
+
+Place in the reading order: first of ``fit``, before ``arrays``. Everything that a fit reports of its coefficients is of
+the first predictor unless another is asked for by name; "all" is the whole vector, with names such as ``zi~x``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from refglmm.errors import ArgumentError, NotAvailableError
+from refglmm.formula.parts import MAIN, part_designs, part_slices
+
+if TYPE_CHECKING:
+    from refglmm.fitted import FittedModel
+
+ALL = "all"
+
+
+def part_columns(fit: FittedModel, part: str) -> tuple[slice, list[str]]:
+    """Where the coefficients of a predictor (or of "all") stand in beta, and their names.
+
+    Raises
+    ------
+    ArgumentError
+        If the fit has no such predictor.
+    """
+    slices = part_slices(fit.design)
+    if part == ALL:
+        return slice(0, fit.problem.p), list(fit.problem.beta_names)
+    if part not in slices:
+        known = ", ".join(repr(name) for name in (*slices, ALL))
+        raise ArgumentError(f"this fit has no predictor {part!r}; it has {known}", part=part)
+    return slices[part], list(part_designs(fit.design)[part].names)
+
+
+def coefficients(fit: FittedModel, part: str = MAIN, name: str = "fixef") -> pd.Series:
+    """Fixed effects of a predictor by name."""
+    at, names = part_columns(fit, part)
+    return pd.Series(np.array(fit.optimum.beta[at], dtype=float), index=names, name=name)
+
+
+def refuse_several(fit: FittedModel, what: str, instead: str = "") -> None:
+    """An error where something is defined for one linear predictor only."""
+    if fit.problem.n_parts > 1:
+        raise NotAvailableError(
+            f"{what} is not available for a model with {' and '.join(fit.family.part_names[1:])}"
+            + (f"; {instead}" if instead else "")
+        )
