@@ -19,6 +19,11 @@ the Hessian, so that the uncertainty of theta is in them already). On the scale 
     starts from a fixed seed, so the same question has the same answer. Binomial intervals are for the proportion among
     w trials.
 
+``marginal=True`` predicts the mean of the population instead, the random effects integrated out (``population``), with
+the delta method in (par, beta). On the scale of the link that is g(m), and its standard error that of m over
+:math:`|d\mu/d\eta|` there. Intervals are made on the scale of the link; the one of one more observation, of a new
+group, is that of the mixture over :math:`\eta \sim N(x'\hat\beta + o,\; x'Cx + z'\Sigma z)`.
+
 Source: lme4's help page ``predict.merMod``; Bates et al. (2015), equations 54 to 60.
 """
 
@@ -34,6 +39,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, MissingValuesError
 from refglmm.fit.parameters import conditional_modes, fit_parameters
+from refglmm.fit.population import delta_se, parameter_covariance, population_mean, population_rows, random_variance
 from refglmm.fit.response import padded_frame
 from refglmm.fit.rows import (
     Rows,
@@ -75,9 +81,16 @@ def predict(
     weights: Any = None,
     newparams: Mapping[str, Any] | None = None,
     na_action: str = "pass",
+    marginal: bool = False,
 ) -> pd.Series | pd.DataFrame:
     """Predictions; see :meth:`FittedModel.predict`."""
     _check(fit, newdata, random_only, type, interval, level, offset, weights, na_action, newparams, se)
+    if marginal:
+        _check_marginal(re_form, random_only, newparams, se)
+        rows = population_rows(fit, newdata, offset)
+        drawn = _drawing_weights(fit, newdata, weights) if interval == "prediction" else None
+        columns = _population_columns(fit, rows, type, bool(se), interval, level, drawn)
+        return _as_table(fit, columns, rows.index, newdata, na_action)
     chosen = chosen_columns(fit, re_form)
     used = is_used(chosen)
     if newdata is None:
@@ -100,7 +113,14 @@ def predict(
         columns = _on_response_scale(fit, columns, transform_bounds=interval == "confidence")
     if not se:
         columns.pop("se", None)
-    table = pd.DataFrame(columns, index=rows.index)
+    return _as_table(fit, columns, rows.index, newdata, na_action)
+
+
+def _as_table(
+    fit: FittedModel, columns: dict[str, FloatArray], index: pd.Index, newdata: Any, na_action: str
+) -> pd.Series | pd.DataFrame:
+    """The columns with the row labels; one alone as a Series."""
+    table = pd.DataFrame(columns, index=index)
     if newdata is not None:
         table = _without_missing(table, na_action)
     elif fit.frame.na_action == "exclude":
@@ -192,6 +212,56 @@ def _on_response_scale(
                 np.where(link.valid_eta(columns[b]), link.inverse(columns[b]), np.nan) for b in ("lower", "upper")
             ]
             out["lower"], out["upper"] = np.minimum(*bounds), np.maximum(*bounds)
+    return out
+
+
+# --- the population ------------------------------------------------------------------------------------------
+
+
+def _check_marginal(re_form: Any, random_only: bool, newparams: Any, se: bool | str) -> None:
+    """Refuse what has no meaning once the random effects are integrated out."""
+    for name, given in (("re_form", re_form is not None), ("random_only", random_only), ("newparams", newparams)):
+        if given:
+            raise ArgumentError(f"marginal=True integrates all random effects out; leave {name} out", argument=name)
+    if se == "unconditional":
+        raise ArgumentError("standard errors of marginal means always count all parameters; use se=True")
+
+
+def _population_columns(
+    fit: FittedModel,
+    rows: Rows,
+    type: str,
+    se: bool,
+    interval: str | None,
+    level: float,
+    weights: FloatArray | None,
+) -> dict[str, FloatArray]:
+    """Mean of the population, its standard error and interval, of the rows without missing values."""
+    m, known = len(rows.X), ~np.isnan(np.column_stack([rows.X, rows.offset, *rows.Z])).any(axis=1)
+    X, offset, Z = rows.X[known], rows.offset[known], [values[known] for values in rows.Z]
+    value, jacobian = population_mean(fit, X, offset, Z)
+    link, columns = fit.family.link, {}
+    covariance = parameter_covariance(fit).covariance
+    with np.errstate(all="ignore"):
+        eta = np.asarray(link.link(value))
+        error = delta_se(jacobian, covariance) / np.abs(link.mu_eta(eta))
+    columns["fit"] = eta
+    columns["se"] = error
+    if interval == "confidence":
+        columns["lower"], columns["upper"] = _normal_interval(eta, error, level)
+    if type == "response":
+        columns = _on_response_scale(fit, columns, transform_bounds=interval == "confidence")
+        columns["fit"] = value
+    if interval == "prediction" and weights is not None:
+        spread = np.einsum("ip,pr,ir->i", X, fit.covariance.matrix, X) + random_variance(fit, Z)
+        columns["lower"], columns["upper"] = _prediction_interval(
+            fit, X @ fit.beta + offset, np.sqrt(spread), np.asarray(weights)[known], level
+        )
+    if not se:
+        del columns["se"]
+    out = {name: np.full(m, np.nan) for name in columns}
+    for name, values in columns.items():
+        out[name][known] = values
     return out
 
 

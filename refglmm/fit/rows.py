@@ -98,11 +98,11 @@ def new_rows(fit: FittedModel, newdata: Any, used: Sequence[bool], offset: Any =
     named = [(design.names, X), (("the offset",), total[:, None])]
     named += [(term.columns, values) for term, values, wanted in zip(design.terms, Z, used, strict=True) if wanted]
     for names, values in named:
-        _refuse_infinite(names, values, table.index)
+        refuse_infinite(names, values, table.index)
     return Rows(table.index, X, total, tuple(Z), tuple(codes))
 
 
-def _refuse_infinite(names: Sequence[str], values: FloatArray, index: pd.Index) -> None:
+def refuse_infinite(names: Sequence[str], values: FloatArray, index: pd.Index) -> None:
     """An error naming the first infinite value of new data (a missing one is no error: its prediction is missing)."""
     where = np.argwhere(np.isinf(values))
     if len(where):
