@@ -767,6 +767,40 @@ class FittedModel:
 
         return sandwich(self, kind, cluster, progress=progress)
 
+    def group_scores(self, cluster: Any = None) -> pd.DataFrame:
+        """Gradient of each group's log-likelihood at the estimates; see :mod:`refglmm.inference.group_scores`."""
+        from refglmm.inference.group_scores import group_scores
+
+        return group_scores(self, cluster).frame
+
+    def score_influence(self, cluster: Any = None, *, progress: bool | None = None) -> Influence:
+        """Estimates without each group in one Newton step; see :mod:`refglmm.inference.score_influence`."""
+        from refglmm.inference.score_influence import score_influence
+
+        return score_influence(self, cluster, progress=progress)
+
+    def dynamic(self, newdata: Any, future: Any = None, **how: Any) -> pd.Series | pd.DataFrame:
+        """Predict rows of groups, new ones too, from responses of theirs; see :mod:`refglmm.inference.dynamic`.
+
+        Examples
+        --------
+        >>> import refglmm as rg
+        >>> fit = rg.lmer("Reaction ~ Days + (Days | Subject)", rg.datasets.load("sleepstudy"))
+        >>> seen = {"Reaction": [300.0, 330.0], "Days": [0, 1], "Subject": ["new", "new"]}
+        >>> fit.dynamic(seen, {"Days": [5], "Subject": ["new"]}, se=True).round(1)
+             fit    se
+        0  351.8  34.4
+        """
+        from refglmm.inference.dynamic import dynamic
+
+        return dynamic(self, newdata, future, **how)
+
+    def scoring_rules(self, newdata: Any = None, future: Any = None, **how: Any) -> pd.DataFrame:
+        """Logarithmic, quadratic and spherical scores of counts; see :mod:`refglmm.inference.scoring`."""
+        from refglmm.inference.scoring import scoring_rules
+
+        return scoring_rules(self, newdata, future, **how)
+
     # -- how it was fitted -----------------------------------------------------------------------------------
 
     @property

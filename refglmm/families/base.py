@@ -61,7 +61,8 @@ class Family:
         Shape parameters that are known; what ``observe`` takes as ``phi`` where none is estimated.
     has_scale : bool
         Whether the first shape parameter is a dispersion phi with variance phi V(mu) / a.
-    is_binomial, is_canonical, log_concave : bool
+    is_binomial, is_count, is_canonical, log_concave : bool
+        ``is_count``: y is a count without an upper bound.
         ``log_concave``: the observed information is never negative.
     weights_repeat : bool
         Whether the prior weight repeats a row (multiplies the log density) and so has no part in drawing one.
@@ -81,6 +82,7 @@ class Family:
     domains: ClassVar[Mapping[str, str]] = {}
     has_scale: ClassVar[bool] = False
     is_binomial: ClassVar[bool] = False
+    is_count: ClassVar[bool] = False
     weights_repeat: ClassVar[bool] = False
 
     link: Link

@@ -108,7 +108,7 @@ def predict(
         drawn = _drawing_weights(fit, newdata, weights)
         columns["lower"], columns["upper"] = _prediction_interval(fit, eta, columns["se"], drawn, level)
     elif interval == "confidence":
-        columns["lower"], columns["upper"] = _normal_interval(eta, columns["se"], level)
+        columns["lower"], columns["upper"] = normal_interval(eta, columns["se"], level)
     if type == "response":
         columns = _on_response_scale(fit, columns, transform_bounds=interval == "confidence")
     if not se:
@@ -190,7 +190,7 @@ def _variance(fit: FittedModel, rows: Rows, random: bool, unconditional: bool) -
     return np.einsum("ip,pr,ir->i", rows.X, fit.covariance.matrix, rows.X)
 
 
-def _normal_interval(centre: FloatArray, sd: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+def normal_interval(centre: FloatArray, sd: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
     """centre -+ z sd."""
     from scipy.special import ndtri
 
@@ -248,7 +248,7 @@ def _population_columns(
     columns["fit"] = eta
     columns["se"] = error
     if interval == "confidence":
-        columns["lower"], columns["upper"] = _normal_interval(eta, error, level)
+        columns["lower"], columns["upper"] = normal_interval(eta, error, level)
     if type == "response":
         columns = _on_response_scale(fit, columns, transform_bounds=interval == "confidence")
         columns["fit"] = value
@@ -277,7 +277,7 @@ def _prediction_interval(
 ) -> tuple[FloatArray, FloatArray]:
     if fit.is_lmm:
         noise = fit.sigma**2 / np.where(weights > 0, weights, 1.0)
-        return _normal_interval(eta, np.sqrt(se**2 + noise), level)
+        return normal_interval(eta, np.sqrt(se**2 + noise), level)
     lower, upper = np.full(eta.size, np.nan), np.full(eta.size, np.nan)
     rng, step = np.random.default_rng(SEED), max(1, BLOCK // DRAWS)
     known = np.flatnonzero(~np.isnan(eta + se + weights))

@@ -80,7 +80,8 @@ class Influence(Pictured):
     ----------
     unit : str
         "row" or the name of the factor whose levels were left out.
-    method : {"deletion", "one-step"}
+    method : {"deletion", "one-step", "score"}
+        The last is that of :func:`.score_influence.score_influence`.
     labels : Index
         Of the units.
     sizes : tuple of int
@@ -211,7 +212,11 @@ class Influence(Pictured):
         return notes
 
     def _title(self) -> str:
-        what = "fitted again" if self.method == "deletion" else "one step, covariance parameters held"
+        what = {
+            "deletion": "fitted again",
+            "one-step": "one step, covariance parameters held",
+            "score": "one Newton step of all parameters",
+        }[self.method]
         return f"Influence of {len(self.labels)} units ({self.unit}), {what}; the largest:"
 
     def __repr__(self) -> str:
