@@ -188,8 +188,6 @@ def sandwich(fit: FittedModel, kind: str = "CR0", cluster: Any = None, *, progre
     if kind not in KINDS:
         raise ArgumentError(f"unknown kind {kind!r} of sandwich; use one of {', '.join(KINDS)}", kind=kind)
     groups = group_scores(fit, cluster, progress=progress)
-    if len(groups.labels) < 2:
-        raise NotAvailableError("a sandwich needs two clusters at least")
     keep = np.flatnonzero(groups.free)
     R = information_root(fit, groups)
     adjusted = _adjusted(fit, groups, R, kind, progress)

@@ -16,18 +16,16 @@ data"; Pregibon (1981), "Logistic regression diagnostics" (the step).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.linalg import LinAlgError
 from numpy.typing import NDArray
 
-from refglmm.errors import NotAvailableError
-from refglmm.fit.arrays import freeze_arrays
 from refglmm.inference.group_scores import GroupScores, group_information, group_scores
-from refglmm.inference.influence import Estimates, Influence
-from refglmm.inference.parameters import absolute_scale, parameters, values_at
-from refglmm.inference.sandwich import information_root
+from refglmm.inference.influence import Estimates, Influence, collected, components
+from refglmm.inference.parameters import absolute_scale
+from refglmm.inference.sandwich import LARGEST_LEVERAGE, information_root, leverages
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -49,67 +47,48 @@ def score_influence(fit: FittedModel, cluster: Any = None, *, progress: bool | N
     Returns
     -------
     Influence
-        ``method`` is "score". Shape parameters and correlations stand in ``components``.
+        ``method`` is "score". Covariance and shape parameters stand in ``par`` and ``components``.
 
     Raises
     ------
     NotAvailableError
-        See :func:`.group_scores.group_scores`; a group without which the step has no direction (named).
+        See :func:`.group_scores.group_scores`.
+
+    Warns
+    -----
+    InfluenceWarning
+        Once, if some groups alone determine some combination of the parameters; they are listed in ``failures``.
     """
     groups = group_scores(fit, cluster, progress=progress)
     R = information_root(fit, groups)
     information = group_information(fit, groups, progress=progress)
-    full = _estimates(fit, groups, groups.estimate, np.asarray(np.linalg.inv(R.T @ R), dtype=np.float64))
-    without = tuple(_without(fit, groups, R, information[i], i) for i in range(len(groups.labels)))
-    for record in (full, *without):
-        freeze_arrays(record)
-    return Influence(
-        unit=groups.cluster,
-        method="score",
-        labels=groups.labels,
-        sizes=tuple(rows.size for rows in groups.rows),
-        full=full,
-        without=without,
-        names=tuple(fit.design.names),
-        par_names=tuple(fit.problem.par_names),
-        component_names=tuple(parameter.name for parameter in _components(fit)),
-        _failures={},
-        _messages={},
-    )
+    room = 1.0 - np.linalg.eigvalsh(leverages(R, information))[:, -1]
+    why = "the other groups do not determine some combination of the parameters at the estimates"
+    results: list[tuple[Estimates | None, str, tuple[str, ...]]] = [
+        (None, why, ()) if room[i] < LARGEST_LEVERAGE else (_without(fit, groups, R, information[i], i), "", ())
+        for i in range(len(groups.labels))
+    ]
+    return collected(fit, groups.cluster, "score", groups.labels, groups.rows, results)
 
 
 def _without(fit: FittedModel, groups: GroupScores, R: FloatArray, information: FloatArray, i: int) -> Estimates:
     """Estimates without cluster i."""
-    rest = R.T @ R - information
-    try:
-        half = np.linalg.inv(np.linalg.cholesky(0.5 * (rest + rest.T)))
-    except LinAlgError:
-        raise NotAvailableError(
-            f"without {groups.cluster} {groups.labels[i]} the information of the other groups is not positive definite "
-            "at the estimates; use influence()",
-            group=groups.labels[i],
-        ) from None
-    covariance = half.T @ half
+    covariance = np.linalg.inv(R.T @ R - information)
     x = groups.estimate.copy()
     x[groups.free] -= covariance @ groups.scores[i, groups.free]
-    return _estimates(fit, groups, x, covariance)
+    joint = np.zeros((groups.free.size, groups.free.size))
+    joint[np.ix_(groups.free, groups.free)] = covariance
+    n_par, p = fit.problem.n_par, fit.problem.p
+    there = _moved(fit, x)
+    beta = slice(n_par, n_par + p)
+    return Estimates(there.beta, joint[beta, beta], np.array(there.optimum.par), components(there), float(there.sigma))
 
 
-def _components(fit: FittedModel) -> list[Any]:
-    """Standard deviations, correlations, sigma and shape parameters."""
-    return [parameter for parameter in parameters(fit) if not parameter.is_fixed]
-
-
-def _estimates(fit: FittedModel, groups: GroupScores, x: FloatArray, covariance: FloatArray) -> Estimates:
-    """What is kept of a parameter vector and its covariance over the free parameters."""
-    problem, d = fit.problem, groups.free.size
-    joint = np.zeros((d, d))
-    keep = np.flatnonzero(groups.free)
-    joint[np.ix_(keep, keep)] = covariance
-    n_par, p = problem.n_par, problem.p
-    sigma = float(np.sqrt(problem.split(x)[2][0])) if fit.has_scale else 1.0
-    relative = absolute_scale(problem, sigma) if fit.is_lmm else 1.0
-    par, beta = problem.fold(x[:n_par]) / relative, x[n_par : n_par + p]
-    folded = np.concatenate([problem.fold(x[:n_par]), x[n_par:]])
-    components = values_at(problem, _components(fit), folded)
-    return Estimates(beta.copy(), joint[n_par : n_par + p, n_par : n_par + p], par, components, sigma)
+def _moved(fit: FittedModel, x: FloatArray) -> FittedModel:
+    """The fit with other estimates, to read its standard deviations and correlations from."""
+    problem = fit.problem
+    par, beta, phi = problem.split(x)
+    sigma = float(np.sqrt(phi[0])) if fit.has_scale else 1.0
+    par = problem.fold(par) / (absolute_scale(problem, sigma) if fit.is_lmm else 1.0)
+    phi = np.array(phi if fit.optimum.phi.size else fit.optimum.phi)
+    return replace(fit, sigma=sigma, optimum=replace(fit.optimum, par=par, beta=np.array(beta), phi=phi))
