@@ -9,7 +9,10 @@ every grouping factor of a model is nested in a factor G ("clusters"), its clust
 with psi = (par, beta, log phi) and D_g the same objective (Laplace, or adaptive quadrature) on the rows of cluster g:
 its gradient is exact, the movement of the modes and of the nodes included. At the maximum the s_g sum to zero, and the
 A_g always sum to the observed information A. A linear mixed model takes part as the Gaussian model that it is, psi with
-the absolute Sigma and log sigma^2 (see ``criterion``).
+the absolute Sigma and log sigma^2 (see ``criterion``). Its information between beta and the rest has expectation zero,
+whatever the distribution of the random effects; the zero is used in place of what the residuals make of it. So the beta
+block of A_g is :math:`X_g'V_g^{-1}X_g`, as in generalized least squares. In a generalized model beta and par belong
+together, and A_g is the observed information throughout.
 """
 
 from __future__ import annotations
@@ -147,8 +150,17 @@ def group_information(fit: FittedModel, groups: GroupScores, *, progress: bool |
             raise NotAvailableError(
                 f"no information for {groups.cluster} {label}: {outcome.error or 'not finite'}", group=label
             )
-    keep = np.flatnonzero(groups.free)
-    return np.array([outcome.value for outcome in found])[:, keep[:, None], keep]
+    return over_free(fit, groups, np.array([outcome.value for outcome in found]))
+
+
+def over_free(fit: FittedModel, groups: GroupScores, information: FloatArray) -> FloatArray:
+    """Information, shape (..., d, d), over the free parameters; a linear model's beta apart from the rest."""
+    out = information[..., groups.free, :][..., groups.free].copy()
+    if fit.is_lmm:
+        place = np.flatnonzero(groups.free)
+        fixed = (place >= fit.problem.n_par) & (place < fit.problem.n_par + fit.problem.p)
+        out[..., fixed[:, None] != fixed] = 0.0
+    return out
 
 
 def _information(whole: Criterion, part: Problem) -> FloatArray:

@@ -22,6 +22,7 @@ posterior distributions".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -147,12 +148,16 @@ def points_for(fit: FittedModel, k: int, n_points: Any = None) -> int:
     return int(n_points)
 
 
+@lru_cache(maxsize=8)
 def product_rule(n_points: int, k: int) -> tuple[FloatArray, FloatArray]:
     """Nodes (nodes, k) and log weights of the product rule, log omega_k + |z_k|^2 / 2."""
     rule = gh_rule(n_points)
     z = np.array(list(product(rule.z, repeat=k))).reshape(-1, k)
     log_w = np.array(list(product(np.log(rule.w), repeat=k))).reshape(-1, k).sum(axis=1)
-    return z, log_w + 0.5 * np.sum(z**2, axis=1)
+    log_w += 0.5 * np.sum(z**2, axis=1)
+    z.setflags(write=False)
+    log_w.setflags(write=False)
+    return z, log_w
 
 
 def one_factor(fit: FittedModel) -> None:

@@ -15,11 +15,13 @@ independent clusters g = 1, ..., G, and the observed information :math:`A = \sum
 with :math:`A = R'R` and the leverage :math:`H_g = R^{-T} A_g R^{-1}` of a cluster. If the model is right, the score at
 the estimate has about the covariance :math:`A_g - A_g A^{-1} A_g = R'(H_g - H_g^2)R`, so that the middle of CR2 has
 expectation A: no bias in that order. This carries the idea of Bell and McCaffrey (2002) from least squares to a
-likelihood, with the observed information in place of :math:`X_g'W_gX_g`. CR3 is the jackknife by one Newton step:
-:math:`A^{-1}\tilde s_g = (A - A_g)^{-1} s_g`. Covariance parameters on their boundary are held there.
+likelihood, with the information in place of :math:`X_g'W_gX_g`. For the fixed effects of a linear mixed model CR0, CR1
+and CR3 are those of generalized least squares at the estimated V; so is CR2, the root taken among the coefficients.
+CR3 is the jackknife by one Newton step: :math:`A^{-1}\tilde s_g = (A - A_g)^{-1} s_g`. Covariance parameters on their
+boundary are held there.
 
-The estimates are right without the assumption of the random-effects distribution only as far as they estimate what is
-asked for; a sandwich repairs their standard errors.
+A sandwich repairs the standard errors of a model whose distributions are not quite right. What the coefficients mean
+is still what the model says.
 
 Sources: White (1982), "Maximum likelihood estimation of misspecified models"; Liang and Zeger (1986); Bell and
 McCaffrey (2002), "Bias reduction in standard errors for linear regression with multi-stage samples".
@@ -41,7 +43,7 @@ from refglmm.fit.rformat import format_numbers, table
 from refglmm.fit.summary import two_sided_p
 from refglmm.inference.criterion import observed_hessian
 from refglmm.inference.denominator_df import WaldTest, hypothesis_matrix, independent_rows
-from refglmm.inference.group_scores import GroupScores, group_information, group_scores
+from refglmm.inference.group_scores import GroupScores, group_information, group_scores, over_free
 from refglmm.inference.parameters import absolute_scale, percent_names, tail_shares
 
 if TYPE_CHECKING:
@@ -210,8 +212,7 @@ def sandwich_for(fit: FittedModel, wanted: bool | str | Sandwich) -> Sandwich:
 
 def information_root(fit: FittedModel, groups: GroupScores) -> FloatArray:
     """R with R'R = A over the free parameters, upper triangular."""
-    keep = np.flatnonzero(groups.free)
-    A = 0.5 * observed_hessian(fit, groups.criterion)[np.ix_(keep, keep)]
+    A = over_free(fit, groups, 0.5 * observed_hessian(fit, groups.criterion))
     try:
         return np.ascontiguousarray(cholesky(0.5 * (A + A.T)).T)
     except LinAlgError:

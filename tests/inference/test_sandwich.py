@@ -52,6 +52,38 @@ def test_the_definition(name, request):
     np.testing.assert_allclose(sandwich(fit, "CR3").matrix / scale, three / scale, atol=1e-7)
 
 
+@pytest.mark.golden
+def test_cbpp_is_the_sandwich_of_glmmadaptive():
+    """summary(mixed_model(cbind(incidence, size - incidence) ~ period, ~ 1 | herd, binomial), sandwich = TRUE).
+
+    GLMMadaptive 0.9-7, nAGQ = 11; its optimum is 1e-4 standard errors from the maximum. Its last parameter is log sd.
+    """
+    fit = rg.glmer(CBPP, rg.datasets.load("cbpp"), "binomial", n_agq=11)
+    robust = fit.sandwich()
+    np.testing.assert_allclose(robust.se, [0.286280684, 0.454601291, 0.513525015, 0.362033738], rtol=1e-4)
+    assert np.sqrt(robust.matrix[0, 0]) / fit.par.iloc[0] == pytest.approx(0.1697529285, rel=1e-3)
+
+
+@pytest.mark.golden
+def test_an_unbalanced_linear_model_is_that_of_clubsandwich():
+    """vcovCR(lmer(Reaction ~ Days + (Days | Subject), d, REML = FALSE), type = "CR0") and so on.
+
+    clubSandwich with lme4 1.1-31.
+    Its CR2 takes the root of a matrix of rows, not of coefficients: in a balanced design there is no difference.
+    """
+    data = rg.datasets.load("sleepstudy")
+    gone = [*range(7), 14, *range(32, 35), *range(59, 64), 100, 101, 109, 149]
+    fit = rg.lmer("Reaction ~ Days + (Days | Subject)", data.drop(index=data.index[gone]), reml=False)
+    golden = {
+        "CR0": ([7.35003312, 1.59672933], 3e-6),
+        "CR1": ([7.56312168, 1.64302092], 3e-6),
+        "CR2": ([7.57232698, 1.64237031], 3e-4),
+        "CR3": ([7.80088405, 1.68995387], 3e-6),
+    }
+    for kind, (se, rtol) in golden.items():
+        np.testing.assert_allclose(fit.sandwich(kind).se, se, rtol=rtol)
+
+
 def test_the_middle_of_cr2_has_the_information_as_its_expectation(herds):
     _, R, A_g = pieces(herds)
     H = leverages(R, A_g)
