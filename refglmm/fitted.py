@@ -398,6 +398,7 @@ class FittedModel:
         newparams: Any = None,
         na_action: str = "pass",
         marginal: bool = False,
+        vcov: str | Sandwich | None = None,
     ) -> pd.Series | pd.DataFrame:
         """Predict rows of the fit or of new data.
 
@@ -434,6 +435,9 @@ class FittedModel:
         marginal : bool
             Predict the mean of the population, the random effects integrated out, in place of a mean at given random
             effects. New data need not hold the grouping factors; standard errors count all parameters.
+        vcov : str or Sandwich, optional
+            Robust standard errors, with ``re_form=False`` or ``marginal=True``: :meth:`sandwich`, or the name of one
+            ("CR0" to "CR3").
 
         Returns
         -------
@@ -455,6 +459,11 @@ class FittedModel:
         """
         from refglmm.fit.predict import predict
 
+        covariance = None
+        if vcov is not None:
+            from refglmm.inference.sandwich import sandwich_for
+
+            covariance = sandwich_for(self, vcov).on_fit_scale()
         return predict(
             self,
             newdata,
@@ -470,6 +479,7 @@ class FittedModel:
             newparams=newparams,
             na_action=na_action,
             marginal=marginal,
+            covariance=covariance,
         )
 
     def simulate(

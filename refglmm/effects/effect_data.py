@@ -29,6 +29,7 @@ def effect_data(
     marginal: bool = False,
     level: float = 0.95,
     offset: Any = None,
+    vcov: Any = None,
 ) -> pd.DataFrame:
     """New data with predictions and confidence limits.
 
@@ -43,6 +44,8 @@ def effect_data(
     level : float
     offset : str or array-like, optional
         In place of the ``offset=`` argument of the fit.
+    vcov : str or Sandwich, optional
+        Robust standard errors, as for :meth:`.FittedModel.predict`.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def effect_data(
     taken = [name for name in ADDED if name in table]
     if taken:
         raise ArgumentError(f"newdata has a column {taken[0]!r} already; rename it", column=taken[0])
-    how: dict[str, Any] = {"marginal": True} if marginal else {"re_form": False}
+    how: dict[str, Any] = {"vcov": vcov, **({"marginal": True} if marginal else {"re_form": False})}
     shown = fit.predict(newdata, type=type, se=True, interval="confidence", level=level, offset=offset, **how)
     shown = shown.rename(columns={"fit": "pred", "lower": "low", "upper": "upp"})[list(ADDED)]
     return _as_pandas(newdata, table.index).assign(**{name: shown[name].to_numpy() for name in ADDED})

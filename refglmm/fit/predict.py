@@ -82,17 +82,22 @@ def predict(
     newparams: Mapping[str, Any] | None = None,
     na_action: str = "pass",
     marginal: bool = False,
+    covariance: FloatArray | None = None,
 ) -> pd.Series | pd.DataFrame:
-    """Predictions; see :meth:`FittedModel.predict`."""
+    """Predictions; see :meth:`FittedModel.predict`. ``covariance`` of (par, beta) is a robust one."""
     _check(fit, newdata, random_only, type, interval, level, offset, weights, na_action, newparams, se)
     if marginal:
         _check_marginal(re_form, random_only, newparams, se)
         rows = population_rows(fit, newdata, offset)
         drawn = _drawing_weights(fit, newdata, weights) if interval == "prediction" else None
-        columns = _population_columns(fit, rows, type, bool(se), interval, level, drawn)
+        columns = _population_columns(fit, rows, type, bool(se), interval, level, drawn, covariance)
         return _as_table(fit, columns, rows.index, newdata, na_action)
     chosen = chosen_columns(fit, re_form)
     used = is_used(chosen)
+    if covariance is not None and (any(used) or se == "unconditional"):
+        raise ArgumentError(
+            "a robust covariance is that of the parameters; use vcov= with re_form=False or marginal=True"
+        )
     if newdata is None:
         rows = own_rows(fit.design)
     else:
@@ -103,7 +108,7 @@ def predict(
     eta = _linear_predictor(fit, rows, newparams)
     columns = {"fit": eta}
     if se or interval is not None:
-        columns["se"] = np.sqrt(_variance(fit, rows, any(used), se == "unconditional"))
+        columns["se"] = np.sqrt(_variance(fit, rows, any(used), se == "unconditional", covariance))
     if interval == "prediction":
         drawn = _drawing_weights(fit, newdata, weights)
         columns["lower"], columns["upper"] = _prediction_interval(fit, eta, columns["se"], drawn, level)
@@ -183,11 +188,19 @@ def _linear_predictor(fit: FittedModel, rows: Rows, newparams: Mapping[str, Any]
     return eta
 
 
-def _variance(fit: FittedModel, rows: Rows, random: bool, unconditional: bool) -> FloatArray:
+def _variance(
+    fit: FittedModel, rows: Rows, random: bool, unconditional: bool, covariance: FloatArray | None
+) -> FloatArray:
     """Variance of each row's linear predictor; without random effects that of x'beta, as ``summary`` shows it."""
     if random or unconditional:
         return linear_predictor_variance(fit, rows, unconditional=unconditional)
-    return np.einsum("ip,pr,ir->i", rows.X, fit.covariance.matrix, rows.X)
+    return np.einsum("ip,pr,ir->i", rows.X, _of_beta(fit, covariance), rows.X)
+
+
+def _of_beta(fit: FittedModel, covariance: FloatArray | None) -> FloatArray:
+    """Covariance of beta: that of ``summary``, or a robust one."""
+    n_par = len(fit.optimum.par)
+    return fit.covariance.matrix if covariance is None else covariance[n_par:, n_par:]
 
 
 def normal_interval(centre: FloatArray, sd: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
@@ -235,16 +248,17 @@ def _population_columns(
     interval: str | None,
     level: float,
     weights: FloatArray | None,
+    covariance: FloatArray | None,
 ) -> dict[str, FloatArray]:
     """Mean of the population, its standard error and interval, of the rows without missing values."""
     m, known = len(rows.X), ~np.isnan(np.column_stack([rows.X, rows.offset, *rows.Z])).any(axis=1)
     X, offset, Z = rows.X[known], rows.offset[known], [values[known] for values in rows.Z]
     value, jacobian = population_mean(fit, X, offset, Z)
     link, columns = fit.family.link, {}
-    covariance = parameter_covariance(fit).covariance
+    joint = parameter_covariance(fit).covariance if covariance is None else covariance
     with np.errstate(all="ignore"):
         eta = np.asarray(link.link(value))
-        error = delta_se(jacobian, covariance) / np.abs(link.mu_eta(eta))
+        error = delta_se(jacobian, joint) / np.abs(link.mu_eta(eta))
     columns["fit"] = eta
     columns["se"] = error
     if interval == "confidence":
@@ -253,7 +267,7 @@ def _population_columns(
         columns = _on_response_scale(fit, columns, transform_bounds=interval == "confidence")
         columns["fit"] = value
     if interval == "prediction" and weights is not None:
-        spread = np.einsum("ip,pr,ir->i", X, fit.covariance.matrix, X) + random_variance(fit, Z)
+        spread = np.einsum("ip,pr,ir->i", X, _of_beta(fit, covariance), X) + random_variance(fit, Z)
         columns["lower"], columns["upper"] = _prediction_interval(
             fit, X @ fit.beta + offset, np.sqrt(spread), np.asarray(weights)[known], level
         )

@@ -29,7 +29,7 @@ def days():
 
 
 def herd_loglik(fit, rows, psi):
-    """log of the integral over one herd's effect: a sum over equidistant points, which is exact for smooth integrands."""
+    """log of the integral over one herd's effect, as a sum over equidistant points."""
     sd, beta = psi[0], psi[1:]
     eta = fit.model_matrix().to_numpy()[rows] @ beta
     size, y = np.array(fit.frame.weights)[rows], np.array(fit.frame.y)[rows]

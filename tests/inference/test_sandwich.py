@@ -130,6 +130,15 @@ def test_the_places_it_is_used_in(herds):
     assert test.statistic == pytest.approx(value @ np.linalg.solve(L @ robust.fixed @ L.T, value), rel=1e-10)
     assert test.p_value == pytest.approx(stats.chi2.sf(test.statistic, 3), rel=1e-9)
     assert test.kind == "Chisq"
+    new = {"period": ["1", "2"]}
+    x = np.array([[1.0, 0, 0, 0], [1, 1, 0, 0]])
+    expected = np.sqrt(np.einsum("ij,jk,ik->i", x, robust.fixed, x))
+    np.testing.assert_allclose(herds.predict(new, re_form=False, se=True, vcov="CR2")["se"], expected, rtol=1e-9)
+    marginal = herds.effect_data(new, marginal=True, vcov=robust)
+    coefficients = herds.marginal_coefs(sandwich="CR2").vcov.to_numpy()  # one mean a period: the same model
+    np.testing.assert_allclose(marginal["se"], np.sqrt(np.einsum("ij,jk,ik->i", x, coefficients, x)), rtol=1e-8)
+    with pytest.raises(ArgumentError, match="use vcov= with re_form=False or marginal=True"):
+        herds.predict(se=True, vcov="CR2")
     limits = robust.confint(0.9)
     np.testing.assert_allclose(limits["95 %"], herds.fixef + stats.norm.ppf(0.95) * robust.se, rtol=1e-12)
     assert str(robust).startswith("Robust standard errors (CR2) of 15 clusters (herd)")
