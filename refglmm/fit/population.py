@@ -92,7 +92,7 @@ def check_integrable(link: Link) -> None:
     if not whole_line(link):
         raise NotAvailableError(
             f"random effects cannot be integrated out under the {link.name} link: eta + z'b leaves its domain with "
-            "positive probability; use re='zero'",
+            "positive probability; take them at zero (re='zero', in predict re_form=False)",
             link=link.name,
         )
 

@@ -46,6 +46,7 @@ from refglmm.fit.predict import normal_interval
 from refglmm.fit.rows import Rows, new_rows, new_weights
 from refglmm.fit.simulate import check_nsim, draw_known, generator
 from refglmm.fit.variances import all_parameters
+from refglmm.formula.convert import to_table
 from refglmm.formula.frame import new_response
 from refglmm.inference.parameters import absolute_scale, full_vector
 from refglmm.inference.posterior import HALF_LOG_2PI, GroupedRows, Posterior, one_factor, points_for, posterior
@@ -160,7 +161,7 @@ def dynamic(
     draws : int
         Behind the intervals of generalized models.
     seed : int, numpy Generator or None
-        Of these draws; noted in ``.attrs["seed"]``.
+        Of these draws; noted in ``.attrs["seed"]`` where there are any.
     n_points : int, optional
         Quadrature points per dimension; by default those of the fit, 11 at least (7 for more than two effects).
     offset, weights, future_offset, future_weights : str or array-like, optional
@@ -194,7 +195,7 @@ def dynamic(
     """
     _check(fit, type, interval, level, se)
     check_nsim(draws)
-    rng, noted = generator(seed)
+    noted = None
     one_factor(fit)
     setting = make_setting(fit, newdata, future, n_points, (offset, weights), (future_offset, future_weights))
     estimate = fitted_vector(fit)
@@ -207,13 +208,15 @@ def dynamic(
         noise = fit.sigma**2 / drawing_weight(setting.targets.weights) if interval == "prediction" else 0.0
         columns["lower"], columns["upper"] = normal_interval(m, np.sqrt(columns["se"] ** 2 + noise), level)
     elif interval is not None:
+        rng, noted = generator(seed)
         drawn = _draws(setting, estimate, (type, interval), draws, rng, executor, progress)
         columns["lower"], columns["upper"] = _quantiles(setting, drawn, level)
     if not se:
         columns.pop("se", None)
     table = pd.DataFrame(columns, index=setting.targets.index)
     out = table if len(columns) > 1 else table["fit"]
-    out.attrs["seed"] = noted
+    if noted is not None:
+        out.attrs["seed"] = noted
     return out
 
 
@@ -274,12 +277,12 @@ def likelihood_weights(fit: FittedModel, newdata: Any, weights: Any) -> FloatArr
 def _labelled(fit: FittedModel, data: Any, name: str, offset: Any) -> tuple[Rows, NDArray[Any]]:
     """Rows of a table with the label of their group, none of them missing."""
     terms = fit.design.terms
+    if not len(to_table(data)):
+        raise DataError(f"{name} has no rows")
     rows = new_rows(fit, data, [True] * len(terms), offset)
     labels = fit.design.group_labels(terms[0], data)
     complete = ~np.isnan(np.column_stack([rows.X, rows.offset, *rows.Z])).any(axis=1)
     complete &= np.array([label is not None for label in labels], dtype=bool)
-    if not len(labels):
-        raise DataError(f"{name} has no rows")
     if not complete.all():
         row = rows.index[int(np.argmin(complete))]
         raise DataError(f"{name} has a missing value at row {row!r}; fill it in or drop the row", row=row)

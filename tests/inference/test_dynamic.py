@@ -114,6 +114,32 @@ def test_the_uncertainty_of_the_parameters_widens_intervals(counts, monkeypatch)
     assert half == pytest.approx(stats.norm.ppf(0.975) * wide["se"].iloc[0], rel=0.15)
 
 
+def test_a_factor_is_read_with_the_levels_of_the_fit():
+    rng = np.random.default_rng(4)
+    g = np.repeat(np.arange(20), 6)
+    y = rng.binomial(1, 1 / (1 + np.exp(-0.3 - rng.normal(size=20)[g])))
+    words = np.array(["no", "yes"])[y]
+    known = pd.DataFrame({"y": y, "w": pd.Categorical(words, categories=["no", "yes"]), "g": g})
+    numbers, levels = (rg.glmer(f"{name} ~ 1 + (1 | g)", known, "binomial") for name in ("y", "w"))
+    expected = numbers.dynamic({"y": [1, 1], "g": [99, 99]})
+    np.testing.assert_allclose(levels.dynamic({"w": ["yes", "yes"], "g": [99, 99]}), expected, rtol=1e-10)
+    with pytest.raises(ResponseError, match="'w' is missing or has an unknown level at row 1; the fit knows no, yes"):
+        levels.dynamic({"w": ["yes", "perhaps"], "g": [99, 99]})
+
+
+def test_weights_are_numbers_of_trials():
+    data = rg.datasets.load("cbpp").assign(share=lambda d: d["incidence"] / d["size"])
+    pair = rg.glmer(CBPP, data, "binomial")
+    share = rg.glmer("share ~ period + (1 | herd)", data, "binomial", weights="size")
+    seen = data.iloc[:4]
+    np.testing.assert_allclose(pair.dynamic(seen), share.dynamic(seen), rtol=1e-7)
+    ahead = share.dynamic(seen, seen.iloc[:2], interval="prediction", draws=100, seed=1)
+    again = pair.dynamic(
+        seen, seen.iloc[:2], interval="prediction", draws=100, seed=1, future_weights=seen["size"].iloc[:2]
+    )
+    np.testing.assert_allclose(ahead["upper"], again["upper"], rtol=1e-6)
+
+
 def test_seeds(counts):
     seen = {"k": [3], "x": [0.0], "g": [99]}
     how = {"interval": "confidence", "draws": 20}
