@@ -46,6 +46,8 @@ _HOME = {
     "johnson_neyman": "effects.conditional",
     "marginal_effects": "effects.marginal",
     "marginal_means": "effects.marginal",
+    "marginal_coefs": "effects.marginal_coefs",
+    "effect_data": "effects.effect_data",
     "interval_table": "inference.confint",
 }
 _MODULES = ("datasets", "families", "errors", "plots")

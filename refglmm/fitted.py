@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from refglmm.covariance.base import Structure
     from refglmm.effects.conditional import ConditionalEffects, SimpleSlopes
     from refglmm.effects.marginal import AverageEffects
+    from refglmm.effects.marginal_coefs import MarginalCoefficients
     from refglmm.effects.means import Means
     from refglmm.families.base import Family
     from refglmm.formula.design import Design
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from refglmm.inference.profile_result import Profile
     from refglmm.inference.residual_calibration import CalibratedTests
     from refglmm.inference.result_table import ResultTable
+    from refglmm.inference.sandwich import Sandwich
     from refglmm.inference.simulated_residuals import SimulatedResiduals
     from refglmm.inference.singular import RandomEffectsPCA
     from refglmm.inference.variance_explained import VarianceExplained
@@ -220,13 +222,18 @@ class FittedModel:
 
         Parameters
         ----------
-        kind : {"hessian", "rx"}, optional
-            See :mod:`refglmm.fit.vcov`; the default is what the fit was asked for, as far as it exists.
+        kind : {"hessian", "rx", "sandwich", "CR0", "CR1", "CR2", "CR3"}, optional
+            See :mod:`refglmm.fit.vcov` and, for the last five, :mod:`refglmm.inference.sandwich`; the default is what
+            the fit was asked for, as far as it exists.
         full : bool
             Joint covariance of (beta, b) given the covariance parameters, dense.
         part : {"main", "zi", "dispersion", "all"}
             Of which predictor.
         """
+        if kind == "sandwich" or str(kind).startswith("CR"):
+            if full:
+                raise ArgumentError("full=True is the joint covariance given the covariance parameters; leave kind out")
+            return self.sandwich(str(kind)).vcov
         return vcov_module.vcov(self, kind, full=full, part=part)
 
     @property
@@ -422,6 +429,8 @@ class FittedModel:
         weights: Any = None,
         newparams: Any = None,
         na_action: str = "pass",
+        marginal: bool = False,
+        vcov: str | Sandwich | None = None,
     ) -> pd.Series | pd.DataFrame:
         """Predict rows of the fit or of new data.
 
@@ -460,6 +469,12 @@ class FittedModel:
             the modes at those values.
         na_action : {"pass", "exclude", "omit", "fail"}
             Rows of new data with missing values: NaN, NaN, dropped, an error.
+        marginal : bool
+            Predict the mean of the population, the random effects integrated out, in place of a mean at given random
+            effects. New data need not hold the grouping factors; standard errors count all parameters.
+        vcov : str or Sandwich, optional
+            Robust standard errors, with ``re_form=False`` or ``marginal=True``: :meth:`sandwich`, or the name of one
+            ("CR0" to "CR3").
 
         Returns
         -------
@@ -481,6 +496,11 @@ class FittedModel:
         """
         from refglmm.fit.predict import predict
 
+        covariance = None
+        if vcov is not None:
+            from refglmm.inference.sandwich import sandwich_for
+
+            covariance = sandwich_for(self, vcov).on_fit_scale()
         return predict(
             self,
             newdata,
@@ -495,6 +515,8 @@ class FittedModel:
             weights=weights,
             newparams=newparams,
             na_action=na_action,
+            marginal=marginal,
+            covariance=covariance,
         )
 
     def simulate(
@@ -734,8 +756,15 @@ class FittedModel:
 
         return ranova(self)
 
-    def wald_test(self, L: Any, ddf: Any = "auto") -> WaldTest:
-        """Test the linear hypothesis L beta = 0; see :func:`refglmm.inference.denominator_df.wald_test`."""
+    def wald_test(self, L: Any, ddf: Any = "auto", *, vcov: str | Sandwich | None = None) -> WaldTest:
+        """Test the linear hypothesis L beta = 0; see :func:`refglmm.inference.denominator_df.wald_test`.
+
+        ``vcov`` is a sandwich or the name of one ("CR0" to "CR3"); the test then is a chi-square test.
+        """
+        if vcov is not None:
+            from refglmm.inference.sandwich import sandwich_for
+
+            return sandwich_for(self, vcov).wald_test(L)
         from refglmm.inference.denominator_df import wald_test
 
         return wald_test(self, L, ddf)
@@ -762,6 +791,62 @@ class FittedModel:
         from refglmm.inference.all_fit import all_fit
 
         return all_fit(self, optimizers, executor=executor, progress=progress)
+
+    # -- populations, robust errors, new groups ---------------------------------------------------------------
+
+    def marginal_coefs(
+        self, *, std_errors: bool = True, link: Any = None, sandwich: bool | str = False
+    ) -> MarginalCoefficients:
+        """Coefficients of the mean of the population; see :mod:`refglmm.effects.marginal_coefs`."""
+        from refglmm.effects.marginal_coefs import marginal_coefs
+
+        return marginal_coefs(self, std_errors=std_errors, link=link, sandwich=sandwich)
+
+    def effect_data(self, newdata: Any, **how: Any) -> pd.DataFrame:
+        """New data with columns pred, se, low, upp; see :func:`refglmm.effects.effect_data.effect_data`."""
+        from refglmm.effects.effect_data import effect_data
+
+        return effect_data(self, newdata, **how)
+
+    def sandwich(self, kind: str = "CR0", cluster: Any = None, *, progress: bool | None = None) -> Sandwich:
+        """Robust covariance of the estimates; see :mod:`refglmm.inference.sandwich`."""
+        from refglmm.inference.sandwich import sandwich
+
+        return sandwich(self, kind, cluster, progress=progress)
+
+    def group_scores(self, cluster: Any = None) -> pd.DataFrame:
+        """Gradient of each group's log-likelihood at the estimates; see :mod:`refglmm.inference.group_scores`."""
+        from refglmm.inference.group_scores import group_scores
+
+        return group_scores(self, cluster).frame
+
+    def score_influence(self, cluster: Any = None, *, progress: bool | None = None) -> Influence:
+        """Estimates without each group in one Newton step; see :mod:`refglmm.inference.score_influence`."""
+        from refglmm.inference.score_influence import score_influence
+
+        return score_influence(self, cluster, progress=progress)
+
+    def dynamic(self, newdata: Any, future: Any = None, **how: Any) -> pd.Series | pd.DataFrame:
+        """Predict rows of groups, new ones too, from responses of theirs; see :mod:`refglmm.inference.dynamic`.
+
+        Examples
+        --------
+        >>> import refglmm as rg
+        >>> fit = rg.lmer("Reaction ~ Days + (Days | Subject)", rg.datasets.load("sleepstudy"))
+        >>> seen = {"Reaction": [300.0, 330.0], "Days": [0, 1], "Subject": ["new", "new"]}
+        >>> fit.dynamic(seen, {"Days": [5], "Subject": ["new"]}, se=True).round(1)
+             fit    se
+        0  351.8  34.4
+        """
+        from refglmm.inference.dynamic import dynamic
+
+        return dynamic(self, newdata, future, **how)
+
+    def scoring_rules(self, newdata: Any = None, future: Any = None, **how: Any) -> pd.DataFrame:
+        """Logarithmic, quadratic and spherical scores of counts; see :mod:`refglmm.inference.scoring`."""
+        from refglmm.inference.scoring import scoring_rules
+
+        return scoring_rules(self, newdata, future, **how)
 
     # -- how it was fitted -----------------------------------------------------------------------------------
 
@@ -995,7 +1080,9 @@ class FittedModel:
 
     # -- showing ---------------------------------------------------------------------------------------------
 
-    def summary(self, *, correlation: bool | None = None, ddf: Any = None) -> summary_module.Summary:
+    def summary(
+        self, *, correlation: bool | None = None, ddf: Any = None, vcov: str | Sandwich | None = None
+    ) -> summary_module.Summary:
         """Summary that prints like lme4's.
 
         Parameters
@@ -1005,7 +1092,19 @@ class FittedModel:
         ddf : str or number, optional
             Add degrees of freedom and p-values to the t values of a linear mixed model, as lmerTest does:
             "satterthwaite", "kenward-roger", "residual", "auto" or a number.
+        vcov : str or Sandwich, optional
+            Robust standard errors and z tests: :meth:`sandwich`, or the name of one ("CR0" to "CR3").
         """
+        if vcov is not None:
+            from refglmm.inference.sandwich import sandwich_for
+
+            if ddf is not None:
+                raise ArgumentError("ddf belongs to model-based standard errors; give one of ddf and vcov")
+            robust = sandwich_for(self, vcov)
+            tests = summary_module.CoefficientTests(
+                robust.table, robust.fixed, robust.note[0].upper() + robust.note[1:]
+            )
+            return summary_module.summary(self, correlation_shown=correlation, tests=tests)
         if ddf is None:
             return summary_module.summary(self, correlation_shown=correlation)
         from refglmm.inference.coefficients import coefficient_tests, method_sentence

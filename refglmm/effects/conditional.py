@@ -41,21 +41,19 @@ from refglmm.effects.grid import (
 )
 from refglmm.effects.scales import (
     back_transformed,
-    check_integrable,
     check_level,
     check_type,
     critical_values,
-    delta_se,
     linear_predictor,
     mean_interval,
     means,
-    parameter_covariance,
     scale_name,
     slopes,
 )
 from refglmm.errors import ArgumentError
 from refglmm.fit.parameters import conditional_modes
 from refglmm.fit.parts import refuse_several
+from refglmm.fit.population import check_integrable, delta_se, parameter_covariance
 from refglmm.fit.rows import Rows as PlacedRows
 from refglmm.fit.variances import linear_predictor_variance
 from refglmm.inference.denominator_df import resolve_method

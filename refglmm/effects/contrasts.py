@@ -28,16 +28,9 @@ from numpy.typing import NDArray
 from refglmm.effects import adjust as adjusting
 from refglmm.effects import tables
 from refglmm.effects.grid import Rows, lost_text
-from refglmm.effects.scales import (
-    check_level,
-    check_type,
-    delta_se,
-    linear_predictor,
-    means,
-    parameter_covariance,
-    scale_name,
-)
+from refglmm.effects.scales import check_level, check_type, linear_predictor, means, scale_name
 from refglmm.errors import ArgumentError
+from refglmm.fit.population import delta_se, parameter_covariance
 from refglmm.inference.denominator_df import coefficient_df, covariance_for, resolve_method, wald_test
 
 if TYPE_CHECKING:

@@ -40,19 +40,17 @@ from refglmm.effects.grid import (
     rows_at,
 )
 from refglmm.effects.scales import (
-    check_integrable,
     check_level,
     check_type,
     critical_values,
-    delta_se,
     linear_predictor,
     mean_interval,
     means,
-    parameter_covariance,
     slopes,
 )
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit.parts import refuse_several
+from refglmm.fit.population import check_integrable, delta_se, parameter_covariance
 from refglmm.inference.denominator_df import coefficient_df, covariance_for, resolve_method
 
 if TYPE_CHECKING:

@@ -40,18 +40,9 @@ from refglmm.effects.grid import (
     parse_names,
     rows_at,
 )
-from refglmm.effects.scales import (
-    back_transformed,
-    check_integrable,
-    check_level,
-    check_type,
-    delta_se,
-    mean_interval,
-    means,
-    parameter_covariance,
-    scale_name,
-)
+from refglmm.effects.scales import back_transformed, check_level, check_type, mean_interval, means, scale_name
 from refglmm.errors import ArgumentError
+from refglmm.fit.population import check_integrable, delta_se, parameter_covariance
 from refglmm.inference.denominator_df import covariance_for, resolve_method
 
 if TYPE_CHECKING:

@@ -8,36 +8,26 @@ part :math:`z'b`, :math:`b \sim N(0, \Sigma)`:
 ``integrate``   :math:`m = h(\eta, s) = \int g^{-1}(\eta + s z)\,\phi(z)\,dz,\quad s^2 = z'\Sigma z`
 ==============  =====================================================================================
 
-The integral is a sum over equidistant z, which converges exponentially for analytic integrands. The delta method needs
-:math:`\partial h/\partial\eta` and
-
-.. math:: \frac{\partial h}{\partial\,\mathrm{par}_k} = \frac1{2s} \int z\, (g^{-1})'(\eta + s z)\,\phi(z)\,dz\;
-          \frac{\partial\, z'\Sigma z}{\partial\,\mathrm{par}_k},
-
-so that standard errors of integrated means count the uncertainty of the covariance parameters, wherever the fit has
-a Hessian for them. Intervals are made on the scale of the link, :math:`g(m) \pm c\,\mathrm{se}(m)\,g'(m)`, and carried
-back by :math:`g^{-1}`: they never leave the range of the mean.
+The integral and its derivatives in (par, beta) are those of :mod:`refglmm.fit.population`, so that standard errors of
+integrated means count the uncertainty of the covariance parameters. Intervals are made on the scale of the link,
+:math:`g(m) \pm c\,\mathrm{se}(m)\,g'(m)`, and carried back by :math:`g^{-1}`: they never leave the range of the mean.
 
 Source: Zeger, Liang and Albert (1988), "Models for longitudinal data: a generalized estimating equation approach"
-(population averages); Trefethen and Weideman (2014), "The exponentially convergent trapezoidal rule"; the delta method.
+(population averages); the delta method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.linalg import LinAlgError
 from numpy.typing import NDArray
 
 from refglmm.effects.derivatives import STENCIL, STEP
 from refglmm.effects.grid import Rows
-from refglmm.errors import ArgumentError, NotAvailableError
+from refglmm.errors import ArgumentError
 from refglmm.fit.parts import refuse_several
-from refglmm.fit.varcorr import split_par
-from refglmm.fit.vcov import free_parameters, invert_scaled
+from refglmm.fit.population import in_parameters, population_mean, random_variance, row_mean, whole_line
 
 if TYPE_CHECKING:
     from refglmm.families.links import Link
@@ -45,11 +35,6 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-#: The integral over the random effects steps by h = min(STEP_Z, SPREAD_STEP / s) and reaches to REACH_Z + s. A logit
-#: mean (whose poles are pi / s away) is off by exp(-2 pi^2 / (s h)), 4e-22, a cauchit mean by exp(-2 pi / (s h)), 2e-7.
-STEP_Z, SPREAD_STEP, REACH_Z = 0.25, 0.4, 8.5
-#: Numbers in one block of an integral (32 MB).
-BLOCK = 4_000_000
 #: Slopes of the linear predictor below this do not lengthen the step any more.
 SMALLEST_SLOPE = 1e-8
 #: What a table says of each link's scale.
@@ -75,98 +60,6 @@ def check_level(level: Any, argument: str = "level") -> float:
     return float(level)
 
 
-# --- the inverse link and its derivatives, integrated over z ~ N(0, 1) --------------------------------------
-
-
-def integrated(
-    f: Callable[[FloatArray], FloatArray], eta: FloatArray, s: FloatArray, powers: Sequence[int] = (0,)
-) -> list[FloatArray]:
-    """Integrals of z^k f(eta + s z) phi(z) for each power k by the trapezoidal rule, each of the shape of ``eta``.
-
-    Rows that agree in eta and s are computed once.
-    """
-    (eta, s), inverse = np.unique(np.stack([eta, s]), axis=1, return_inverse=True)
-    widest = float(s.max(initial=0.0))
-    h = min(STEP_Z, SPREAD_STEP / max(widest, 1e-300))
-    z = h * np.arange(-np.ceil((REACH_Z + widest) / h), np.ceil((REACH_Z + widest) / h) + 1.0)
-    weights = h / np.sqrt(2.0 * np.pi) * np.exp(-0.5 * z**2)[:, None] * z[:, None] ** np.asarray(powers)
-    out, rows = np.empty((eta.size, len(powers))), max(1, BLOCK // z.size)
-    for first in range(0, eta.size, rows):
-        part = slice(first, first + rows)
-        out[part] = f(eta[part, None] + s[part, None] * z) @ weights
-    return list(out[inverse.ravel()].T)
-
-
-def whole_line(link: Link) -> bool:
-    """Whether every linear predictor gives a mean (a straight line does, even where the family wants it positive)."""
-    return link.name == "identity" or bool(np.all(link.valid_eta(np.linspace(-50.0, 50.0, 5))))
-
-
-def check_integrable(link: Link) -> None:
-    """Refuse a link that does not give a mean for every linear predictor."""
-    if not whole_line(link):
-        raise NotAvailableError(
-            f"random effects cannot be integrated out under the {link.name} link: eta + z'b leaves its domain with "
-            "positive probability; use re='zero'",
-            link=link.name,
-        )
-
-
-# --- the random part ----------------------------------------------------------------------------------------
-
-
-def random_variance(fit: FittedModel, rows: Rows) -> FloatArray:
-    """Variance z'Sigma z of the random part of each row, on the scale of the linear predictor."""
-    total = np.zeros(len(rows.offset))
-    for label, Z in zip(fit.varcorr, rows.Z, strict=True):
-        total += np.einsum("ij,jk,ik->i", Z, fit.varcorr[label].cov, Z)
-    return total
-
-
-def random_variance_gradient(fit: FittedModel, rows: Rows) -> FloatArray:
-    """Derivatives of :func:`random_variance` in the covariance parameters, shape (m, n_par): 2 (T'z)'(dT'z)."""
-    parts = []
-    for structure, par, Z in zip(fit.structures, split_par(fit), rows.Z, strict=True):
-        T, dT = structure.factor(par), structure.d_factor(par)
-        parts.append(2.0 * np.einsum("ij,pij->ip", Z @ T, np.einsum("ij,pjk->pik", Z, dT)))
-    return np.concatenate(parts, axis=1) if parts else np.empty((len(rows.offset), 0))
-
-
-@dataclass(frozen=True, eq=False)
-class Parameters:
-    """Covariance of (par, beta) for the delta method.
-
-    Attributes
-    ----------
-    covariance : float array, shape (n_par + p, n_par + p)
-        Zero for parameters held fixed.
-    note : str
-        What is held fixed, if anything.
-    """
-
-    covariance: FloatArray
-    note: str
-
-
-def parameter_covariance(fit: FittedModel) -> Parameters:
-    """2 H^-1 over (par, beta) where the fit has a usable Hessian; else that of beta alone, par held fixed."""
-    n_par, p = len(fit.optimum.par), len(fit.optimum.beta)
-    joint = np.zeros((n_par + p, n_par + p))
-    if fit.covariance.kind == "hessian":
-        keep = np.flatnonzero(free_parameters(fit))
-        try:
-            inverse = 2.0 * invert_scaled(np.asarray(fit.optimum.hessian)[np.ix_(keep, keep)])
-        except LinAlgError:  # fit.covariance has used it: it cannot fail here
-            raise AssertionError("the Hessian was positive definite before") from None
-        inside = keep < n_par + p
-        joint[np.ix_(keep[inside], keep[inside])] = inverse[np.ix_(inside, inside)]
-        return Parameters(joint, fit.covariance.note)
-    joint[n_par:, n_par:] = fit.covariance.matrix
-    # The mean of a linear mixed model does not depend on the covariance parameters.
-    held = "" if fit.is_lmm else "standard errors hold the covariance parameters at their estimates"
-    return Parameters(joint, held)
-
-
 # --- means of rows ------------------------------------------------------------------------------------------
 
 
@@ -182,17 +75,11 @@ def means(fit: FittedModel, rows: Rows, re: str) -> tuple[FloatArray, FloatArray
     -------
     float arrays, shapes (m,) and (m, n_par + p)
     """
-    link = fit.family.link
-    eta = linear_predictor(fit, rows)
-    if re == "zero" or link.name == "identity":
-        return link.inverse(eta), _jacobian(fit, link.mu_eta(eta), rows.L)
-    refuse_several(fit, "the mean over the random effects", "fit.predict(type=...) has the mean of each row")
-    check_integrable(link)
-    s = np.sqrt(random_variance(fit, rows))
-    (value,) = integrated(link.inverse, eta, s)
-    slope, spread_slope = integrated(link.mu_eta, eta, s, (0, 1))
-    in_par = spread_gradient(fit, rows, s) * spread_slope[:, None]
-    return value, _jacobian(fit, slope, rows.L, in_par)
+    if re == "integrate":
+        refuse_several(fit, "the mean over the random effects", "fit.predict(type=...) has the mean of each row")
+        return population_mean(fit, rows.L, rows.offset, rows.Z)
+    mean, eta = row_mean(fit), linear_predictor(fit, rows)
+    return mean.value(eta), in_parameters(fit, mean.slope(eta), rows.L)
 
 
 def slopes(fit: FittedModel, rows: Rows, along: Rows, re: str) -> tuple[FloatArray, FloatArray]:
@@ -213,7 +100,7 @@ def slopes(fit: FittedModel, rows: Rows, along: Rows, re: str) -> tuple[FloatArr
     link = fit.family.link
     eta, d_eta = linear_predictor(fit, rows), along.L @ fit.beta + along.offset
     reach = STEP * (1.0 if whole_line(link) else np.minimum(1.0, np.abs(eta)))
-    step = reach / np.maximum(np.abs(d_eta) + np.sqrt(random_variance(fit, along)), SMALLEST_SLOPE)
+    step = reach / np.maximum(np.abs(d_eta) + np.sqrt(random_variance(fit, along.Z)), SMALLEST_SLOPE)
     total: Any = 0.0
     jacobian: Any = 0.0
     for k, c in enumerate(STENCIL, 1):
@@ -224,23 +111,7 @@ def slopes(fit: FittedModel, rows: Rows, along: Rows, re: str) -> tuple[FloatArr
     return total, jacobian
 
 
-def spread_gradient(fit: FittedModel, rows: Rows, s: FloatArray) -> FloatArray:
-    """Derivatives of s = sqrt(z'Sigma z) in the covariance parameters; 0 where s is 0."""
-    twice = np.where(s > 0.0, 2.0 * s, np.inf)
-    return random_variance_gradient(fit, rows) / twice[:, None]
-
-
-def _jacobian(fit: FittedModel, factor: FloatArray, L: FloatArray, in_par: FloatArray | None = None) -> FloatArray:
-    in_par = np.zeros((len(L), len(fit.optimum.par))) if in_par is None else in_par
-    return np.concatenate([in_par, factor[:, None] * L], axis=1)
-
-
 # --- intervals ----------------------------------------------------------------------------------------------
-
-
-def delta_se(jacobian: FloatArray, covariance: FloatArray) -> FloatArray:
-    """Standard errors sqrt(diag(J C J'))."""
-    return np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian), 0.0))
 
 
 def back_transformed(

@@ -66,7 +66,8 @@ class Family:
         Shape parameters that are known; in what ``observe`` takes as ``phi`` they follow the estimated ones.
     has_scale : bool
         Whether the first shape parameter is a dispersion phi with variance phi V(mu) / a.
-    is_binomial, is_canonical, log_concave : bool
+    is_binomial, is_count, is_canonical, log_concave : bool
+        ``is_count``: y is a count without an upper bound.
         ``log_concave``: the observed information is never negative.
     is_ordinal, has_intercept : bool
         Whether the response is an ordered factor, and whether the fixed part has an intercept (else thresholds or the
@@ -98,6 +99,7 @@ class Family:
     is_binomial: ClassVar[bool] = False
     is_ordinal: ClassVar[bool] = False
     has_intercept: ClassVar[bool] = True
+    is_count: ClassVar[bool] = False
     weights_repeat: ClassVar[bool] = False
     is_zero_truncated: ClassVar[bool] = False
     takes_codes: ClassVar[bool] = False

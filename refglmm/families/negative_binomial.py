@@ -244,6 +244,7 @@ class NegativeBinomial(Family):
     name = "negative_binomial"
     default_link = "log"
     weights_repeat = True
+    is_count = True
     concave_links = frozenset({"log"})
     domains: ClassVar = {"identity": "positive"}
     points: ClassVar = {

@@ -116,6 +116,7 @@ class Poisson(Family):
     r_name = "poisson"
     default_link = "log"
     weights_repeat = True
+    is_count = True
     canonical_link = "log"
     concave_links = frozenset({"log", "sqrt", "identity"})
     domains: ClassVar = {"identity": "positive"}

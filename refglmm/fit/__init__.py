@@ -2,5 +2,5 @@
 
 Reading order: ``rformat`` and ``html`` (how numbers look), ``arrays`` (how they leave), then one module a
 quantity: ``varcorr``, ``criteria``, ``residuals``, ``ranef``, ``vcov``, ``trace``, ``getme``, ``summary``,
-``serialise``; then ``predict`` and ``simulate``.
+``serialise``; then ``population`` (random effects integrated out), ``predict`` and ``simulate``.
 """

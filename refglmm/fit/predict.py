@@ -20,6 +20,10 @@ the Hessian, so that the uncertainty of theta is in them already). On the scale 
     w trials.
 
 Ordinal models predict the linear predictor, or the probabilities of the categories (see ``categories``).
+``marginal=True`` predicts the mean of the population instead, the random effects integrated out (``population``), with
+the delta method in (par, beta). On the scale of the link that is g(m), and its standard error that of m over
+:math:`|d\mu/d\eta|` there. Intervals are made on the scale of the link; the one of one more observation, of a new
+group, is that of the mixture over :math:`\eta \sim N(x'\hat\beta + o,\; x'Cx + z'\Sigma z)`.
 
 Source: lme4's help page ``predict.merMod``; Bates et al. (2015), equations 54 to 60.
 """
@@ -38,6 +42,8 @@ from refglmm.errors import ArgumentError, MissingValuesError, NotAvailableError
 from refglmm.families.coupled import DISPERSION, MAIN, ZI
 from refglmm.fit.categories import category_columns
 from refglmm.fit.parameters import conditional_modes, fit_parameters
+from refglmm.fit.parts import refuse_several
+from refglmm.fit.population import delta_se, parameter_covariance, population_mean, population_rows, random_variance
 from refglmm.fit.response import padded_frame
 from refglmm.fit.rows import (
     Rows,
@@ -92,9 +98,13 @@ def predict(
     weights: Any = None,
     newparams: Mapping[str, Any] | None = None,
     na_action: str = "pass",
+    marginal: bool = False,
+    covariance: FloatArray | None = None,
 ) -> pd.Series | pd.DataFrame:
-    """Predictions; see :meth:`FittedModel.predict`."""
+    """Predictions; see :meth:`FittedModel.predict`. ``covariance`` of (par, beta) is a robust one."""
     if fit.problem.n_parts > 1:
+        if marginal or covariance is not None:
+            refuse_several(fit, "marginal=True and vcov=", "fit.predict(type=...) has the mean of each row")
         return _predict_coupled(
             fit,
             newdata,
@@ -112,8 +122,18 @@ def predict(
     if type in COUPLED_TYPES and type not in TYPES:
         raise ArgumentError(f"type={type!r} is for models with zi= or dispersion=; take 'link' or 'response'")
     _check(fit, newdata, random_only, type, interval, level, offset, weights, na_action, newparams, se)
+    if marginal:
+        _check_marginal(re_form, random_only, newparams, se)
+        rows = population_rows(fit, newdata, offset)
+        drawn = _drawing_weights(fit, newdata, weights) if interval == "prediction" else None
+        columns = _population_columns(fit, rows, type, bool(se), interval, level, drawn, covariance)
+        return _finished(fit, pd.DataFrame(columns, index=rows.index), np.isnan(columns["fit"]), newdata, na_action)
     chosen = chosen_columns(fit, re_form)
     used = is_used(chosen)
+    if covariance is not None and (any(used) or se == "unconditional"):
+        raise ArgumentError(
+            "a robust covariance is that of the parameters; use vcov= with re_form=False or marginal=True"
+        )
     if newdata is None:
         rows = own_rows(fit.design)
     else:
@@ -127,12 +147,12 @@ def predict(
         return _finished(fit, table, np.isnan(eta), newdata, na_action)
     columns = {"fit": eta}
     if se or interval is not None:
-        columns["se"] = np.sqrt(_variance(fit, rows, any(used), se == "unconditional"))
+        columns["se"] = np.sqrt(_variance(fit, rows, any(used), se == "unconditional", covariance))
     if interval == "prediction":
         drawn = _drawing_weights(fit, newdata, weights)
         columns["lower"], columns["upper"] = _prediction_interval(fit, eta, columns["se"], drawn, level)
     elif interval == "confidence":
-        columns["lower"], columns["upper"] = _normal_interval(eta, columns["se"], level)
+        columns["lower"], columns["upper"] = normal_interval(eta, columns["se"], level)
     if type == "response":
         columns = _on_response_scale(fit, columns, transform_bounds=interval == "confidence")
     if not se:
@@ -196,12 +216,14 @@ def _predict_coupled(
     value, slopes, transform = _functional(family, type, eta)
     columns = {"fit": value}
     if se or interval is not None:
-        columns["se"] = np.sqrt(_variance(fit, rows.combined(slopes), any(used), se == "unconditional"))
+        columns["se"] = np.sqrt(_variance(fit, rows.combined(slopes), any(used), se == "unconditional", None))
     if interval == "confidence":
         columns["lower"], columns["upper"] = transform(value, columns["se"], level)
     if not se:
         columns.pop("se", None)
-    return _finished(fit, pd.DataFrame(columns, index=rows.index), np.atleast_1d(np.isnan(eta).any(axis=0)), newdata, na_action)
+    return _finished(
+        fit, pd.DataFrame(columns, index=rows.index), np.atleast_1d(np.isnan(eta).any(axis=0)), newdata, na_action
+    )
 
 
 def _columns_of(fit: FittedModel, chosen: list[NDArray[np.bool_]], wanted: NDArray[np.bool_]) -> list[Any]:
@@ -215,7 +237,7 @@ def _functional(family: Any, type: str, eta: FloatArray) -> tuple[FloatArray, Fl
     if type in ("link", "zlink"):
         k = names.index(MAIN if type == "link" else ZI)
         slopes[k] = 1.0
-        return eta[k], slopes, _normal_interval
+        return eta[k], slopes, normal_interval
     if type == "zprob":
         p = family.share(eta)
         slopes[1] = p * (1.0 - p)
@@ -233,7 +255,7 @@ def _functional(family: Any, type: str, eta: FloatArray) -> tuple[FloatArray, Fl
         slopes *= 1.0 - p
         slopes[1] = -p * (1.0 - p) * mean
         mean = (1.0 - p) * mean
-    return mean, slopes, _log_interval if family.zi else _normal_interval
+    return mean, slopes, _log_interval if family.zi else normal_interval
 
 
 def _mean_slope(family: Any, eta: FloatArray, k: int) -> FloatArray:
@@ -247,7 +269,7 @@ def _mean_slope(family: Any, eta: FloatArray, k: int) -> FloatArray:
 def _log_interval(value: FloatArray, se: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
     """A normal interval for the logarithm, transformed back."""
     with np.errstate(all="ignore"):
-        lower, upper = _normal_interval(np.log(value), se / value, level)
+        lower, upper = normal_interval(np.log(value), se / value, level)
     return np.exp(lower), np.exp(upper)
 
 
@@ -255,7 +277,7 @@ def _logit_interval(value: FloatArray, se: FloatArray, level: float) -> tuple[Fl
     """A normal interval for the logit, transformed back."""
     rest = value * (1.0 - value)
     with np.errstate(all="ignore"):
-        lower, upper = _normal_interval(np.log(value / (1.0 - value)), se / rest, level)
+        lower, upper = normal_interval(np.log(value / (1.0 - value)), se / rest, level)
     return 1.0 / (1.0 + np.exp(-lower)), 1.0 / (1.0 + np.exp(-upper))
 
 
@@ -322,14 +344,22 @@ def _linear_predictor(fit: FittedModel, rows: Rows, newparams: Mapping[str, Any]
     return eta
 
 
-def _variance(fit: FittedModel, rows: Rows, random: bool, unconditional: bool) -> FloatArray:
+def _variance(
+    fit: FittedModel, rows: Rows, random: bool, unconditional: bool, covariance: FloatArray | None
+) -> FloatArray:
     """Variance of each row's linear predictor; without random effects that of x'beta, as ``summary`` shows it."""
     if random or unconditional:
         return linear_predictor_variance(fit, rows, unconditional=unconditional)
-    return np.einsum("ip,pr,ir->i", rows.X, whole_covariance(fit).matrix, rows.X)
+    return np.einsum("ip,pr,ir->i", rows.X, _of_beta(fit, covariance), rows.X)
 
 
-def _normal_interval(centre: FloatArray, sd: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+def _of_beta(fit: FittedModel, covariance: FloatArray | None) -> FloatArray:
+    """Covariance of beta: that of ``summary``, or a robust one."""
+    n_par = len(fit.optimum.par)
+    return whole_covariance(fit).matrix if covariance is None else covariance[n_par:, n_par:]
+
+
+def normal_interval(centre: FloatArray, sd: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
     """centre -+ z sd."""
     from scipy.special import ndtri
 
@@ -354,6 +384,57 @@ def _on_response_scale(
     return out
 
 
+# --- the population ------------------------------------------------------------------------------------------
+
+
+def _check_marginal(re_form: Any, random_only: bool, newparams: Any, se: bool | str) -> None:
+    """Refuse what has no meaning once the random effects are integrated out."""
+    for name, given in (("re_form", re_form is not None), ("random_only", random_only), ("newparams", newparams)):
+        if given:
+            raise ArgumentError(f"marginal=True integrates all random effects out; leave {name} out", argument=name)
+    if se == "unconditional":
+        raise ArgumentError("standard errors of marginal means always count all parameters; use se=True")
+
+
+def _population_columns(
+    fit: FittedModel,
+    rows: Rows,
+    type: str,
+    se: bool,
+    interval: str | None,
+    level: float,
+    weights: FloatArray | None,
+    covariance: FloatArray | None,
+) -> dict[str, FloatArray]:
+    """Mean of the population, its standard error and interval, of the rows without missing values."""
+    m, known = len(rows.X), ~np.isnan(np.column_stack([rows.X, rows.offset, *rows.Z])).any(axis=1)
+    X, offset, Z = rows.X[known], rows.offset[known], [values[known] for values in rows.Z]
+    value, jacobian = population_mean(fit, X, offset, Z)
+    link, columns = fit.family.link, {}
+    joint = parameter_covariance(fit).covariance if covariance is None else covariance
+    with np.errstate(all="ignore"):
+        eta = np.asarray(link.link(value))
+        error = delta_se(jacobian, joint) / np.abs(link.mu_eta(eta))
+    columns["fit"] = eta
+    columns["se"] = error
+    if interval == "confidence":
+        columns["lower"], columns["upper"] = normal_interval(eta, error, level)
+    if type == "response":
+        columns = _on_response_scale(fit, columns, transform_bounds=interval == "confidence")
+        columns["fit"] = value
+    if interval == "prediction" and weights is not None:
+        spread = np.einsum("ip,pr,ir->i", X, _of_beta(fit, covariance), X) + random_variance(fit, Z)
+        columns["lower"], columns["upper"] = _prediction_interval(
+            fit, X @ fit.beta + offset, np.sqrt(spread), np.asarray(weights)[known], level
+        )
+    if not se:
+        del columns["se"]
+    out = {name: np.full(m, np.nan) for name in columns}
+    for name, values in columns.items():
+        out[name][known] = values
+    return out
+
+
 # --- one more observation ------------------------------------------------------------------------------------
 
 
@@ -366,7 +447,7 @@ def _prediction_interval(
 ) -> tuple[FloatArray, FloatArray]:
     if fit.is_lmm:
         noise = fit.sigma**2 / np.where(weights > 0, weights, 1.0)
-        return _normal_interval(eta, np.sqrt(se**2 + noise), level)
+        return normal_interval(eta, np.sqrt(se**2 + noise), level)
     lower, upper = np.full(eta.size, np.nan), np.full(eta.size, np.nan)
     rng, step = np.random.default_rng(SEED), max(1, BLOCK // DRAWS)
     known = np.flatnonzero(~np.isnan(eta + se + weights))

@@ -155,14 +155,14 @@ def new_rows(
     named += [(("the offset",), total[:, None]) for _, total in made.values()]
     named += [(term.columns, values) for term, values, wanted in zip(design.terms, Z, used, strict=True) if wanted]
     for names, values in named:
-        _refuse_infinite(names, values, table.index)
+        refuse_infinite(names, values, table.index)
     if isinstance(design, CoupledDesign):
         return _coupled_rows(design, table.index, made, tuple(Z), tuple(codes))
     X, total = made.get(MAIN, (np.zeros((m, len(design.names))), np.zeros(m)))
     return Rows(table.index, X, total, tuple(Z), tuple(codes))
 
 
-def _refuse_infinite(names: Sequence[str], values: FloatArray, index: pd.Index) -> None:
+def refuse_infinite(names: Sequence[str], values: FloatArray, index: pd.Index) -> None:
     """An error naming the first infinite value of new data (a missing one is no error: its prediction is missing)."""
     where = np.argwhere(np.isinf(values))
     if len(where):

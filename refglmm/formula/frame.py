@@ -671,3 +671,38 @@ def evaluate_new(frame: ModelFrame, newdata: Any) -> tuple[Table, Scope]:
     """
     table = to_table(newdata)
     return table, Scope(table, frame.env, frame.states)
+
+
+def new_response(frame: ModelFrame, newdata: Any, weights: np.ndarray) -> np.ndarray:
+    """Response of new data, coded as the frame holds its own (binomial: proportions).
+
+    Parameters
+    ----------
+    weights : float array, shape (m,)
+        Numbers of trials of a binomial response, else ones.
+
+    Returns
+    -------
+    float array, shape (m,)
+
+    Raises
+    ------
+    ResponseError
+        Missing variables, missing or impossible values, levels that the response of the fit does not have.
+    """
+    table, scope = evaluate_new(frame, newdata)
+    parts, text = _response_parts(frame.formula, scope), frame.formula.response or ""
+    if frame.response_kind == "factor":
+        column = as_factor(parts[0], text)
+        codes = column.recode(np.array(frame.response_levels, dtype=object))
+        if np.any(codes < 0):
+            row = table.index[int(np.argmax(codes < 0))]
+            raise ResponseError(
+                f"the response {text!r} is missing or has an unknown level at row {row!r}; the fit knows "
+                f"{', '.join(frame.response_levels)}",
+                row=row,
+            )
+        return (codes > 0).astype(np.float64)
+    binomial = frame.response_kind in ("cbind", "proportion", "binary")
+    ordinal = frame.response_kind == "ordinal"
+    return _response(parts, text, weights, True, binomial, ordinal, table.index).y

@@ -179,7 +179,8 @@ def anova(*models: Any, refit: bool = True, boundary: bool = False, names: Seque
     Parameters
     ----------
     *models
-        Fits to the same data (and models fitted elsewhere, see the module), in any order.
+        Fits to the same data (and models fitted elsewhere, see the module), in any order. None: the first of them
+        without its random effects, a (generalized) linear model.
     refit : bool
         Refit REML fits by maximum likelihood first.
     boundary : bool
@@ -207,6 +208,7 @@ def anova(*models: Any, refit: bool = True, boundary: bool = False, names: Seque
         raise ArgumentError(f"names has {len(names)} entries for {len(models)} models")
     labels = list(names) if names is not None else caller_names(models)
     refitted = refit and any(is_fit(m) and m.reml for m in models)
+    models = _with_reference(models, refitted)
     models = tuple(m.refit_ml() if refitted and is_fit(m) else m for m in models)
     members = [as_member(m, label) for m, label in zip(models, labels, strict=True)]
     check_same_data(members)
@@ -216,6 +218,17 @@ def anova(*models: Any, refit: bool = True, boundary: bool = False, names: Seque
     heading = [REFITTED] * refitted + [f"Data: {data}"] * (data is not None)
     heading += ["Models:", *(f"{m.name}: {m.formula}" for m in members)]
     return ResultTable(tuple(heading), frame, (*notes, *_warnings(members)), {"Chisq": 4})
+
+
+def _with_reference(models: tuple[Any, ...], ml: bool) -> tuple[Any, ...]:
+    """None stands for the first fit without its random effects."""
+    if not any(model is None for model in models):
+        return models
+    first = next((model for model in models if is_fit(model)), None)
+    if first is None:
+        raise ArgumentError("None stands for a fit without its random effects, and no fit is given")
+    reference = without_random(first, reml=False if ml else None)
+    return tuple(reference if model is None else model for model in models)
 
 
 def likelihood_ratios(members: Sequence[Member], boundary: bool) -> tuple[pd.DataFrame, list[str]]:

@@ -140,10 +140,10 @@ def criterion(fit: FittedModel) -> Criterion:
         upper,
         _walk_start(fit) if walks else None,
     )
-    return replace(found, hessian=positive(_hessian(fit, found), scale))
+    return replace(found, hessian=positive(observed_hessian(fit, found), scale))
 
 
-def _hessian(fit: FittedModel, found: Criterion) -> FloatArray:
+def observed_hessian(fit: FittedModel, found: Criterion) -> FloatArray:
     """That of the fit; a linear mixed model has one of par only, lme4's is ragged: they get one by differences."""
     if fit.is_glmm and found.walk_start is None and fit.optimum.hessian is not None:
         return np.array(fit.optimum.hessian, dtype=float)

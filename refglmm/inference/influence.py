@@ -80,7 +80,8 @@ class Influence(Pictured):
     ----------
     unit : str
         "row" or the name of the factor whose levels were left out.
-    method : {"deletion", "one-step"}
+    method : {"deletion", "one-step", "score"}
+        The last is that of :func:`.score_influence.score_influence`.
     labels : Index
         Of the units.
     sizes : tuple of int
@@ -211,7 +212,11 @@ class Influence(Pictured):
         return notes
 
     def _title(self) -> str:
-        what = "fitted again" if self.method == "deletion" else "one step, covariance parameters held"
+        what = {
+            "deletion": "fitted again",
+            "one-step": "one step, covariance parameters held",
+            "score": "one Newton step of all parameters",
+        }[self.method]
         return f"Influence of {len(self.labels)} units ({self.unit}), {what}; the largest:"
 
     def __repr__(self) -> str:
@@ -295,12 +300,16 @@ def component_names(fit: FittedModel) -> list[str]:
     return names + [str(name) for name in fit.phi.index if not fit.has_scale]
 
 
+def components(fit: FittedModel) -> FloatArray:
+    """Standard deviations, correlations, sigma and shape parameters."""
+    shape = [] if fit.has_scale else fit.phi.to_numpy()
+    return np.concatenate([fit.varcorr.as_frame()["sdcor"].to_numpy(dtype=float), shape])
+
+
 def estimates(fit: FittedModel) -> Estimates:
     """What is kept of a fit."""
-    shape = [] if fit.has_scale else fit.phi.to_numpy()
-    components = np.concatenate([fit.varcorr.as_frame()["sdcor"].to_numpy(dtype=float), shape])
     covariance = np.array(fit.covariance.matrix)
-    return Estimates(fit.beta, covariance, np.array(fit.optimum.par), components, float(fit.sigma))
+    return Estimates(fit.beta, covariance, np.array(fit.optimum.par), components(fit), float(fit.sigma))
 
 
 def estimates_without(fit: FittedModel, rows: NDArray[np.intp]) -> Estimates:
@@ -462,10 +471,10 @@ def influence(
     possible = [rows for rows, reason in zip(units, reasons) if not reason]
     found = iter(_delete_all(fit, possible, executor, progress) if method == "deletion" else _step_all(fit, possible))
     results = [(None, reason, ()) if reason else next(found) for reason in reasons]
-    return _collect(fit, name, method, labels, units, results)
+    return collected(fit, name, method, labels, units, results)
 
 
-def _collect(
+def collected(
     fit: FittedModel,
     name: str,
     method: str,

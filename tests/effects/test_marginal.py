@@ -8,8 +8,8 @@ from scipy import integrate, stats
 
 import refglmm as rg
 from refglmm.effects.marginal import marginal_effects, marginal_means
-from refglmm.effects.scales import parameter_covariance
 from refglmm.errors import ArgumentError, NotAvailableError
+from refglmm.fit.population import parameter_covariance
 
 
 def expit(eta):

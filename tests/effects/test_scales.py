@@ -8,10 +8,11 @@ import pytest
 from scipy import integrate, stats
 
 from refglmm.effects import tables
-from refglmm.effects.scales import back_transformed, check_integrable, integrated, mean_interval, whole_line
+from refglmm.effects.scales import back_transformed, mean_interval
 from refglmm.errors import NotAvailableError
 from refglmm.families.links import LINKS, get_link
 from refglmm.families.registry import get_family
+from refglmm.fit.population import check_integrable, integrated, whole_line
 
 
 @pytest.mark.parametrize(("s", "error"), [(0.0, 1e-15), (0.5, 1e-13), (2.0, 1e-13), (4.0, 1e-13), (10.0, 1e-13)])
@@ -33,7 +34,7 @@ def test_moments_and_pieces(monkeypatch):
     eta, s = np.linspace(-1, 1, 7), np.full(7, 0.8)
     log_normal = np.exp(eta + 0.32)
     for block in (4_000_000, 200):
-        monkeypatch.setattr("refglmm.effects.scales.BLOCK", block)
+        monkeypatch.setattr("refglmm.fit.population.BLOCK", block)
         first, second = integrated(np.exp, np.append(eta, eta), np.append(s, s), (0, 1))
         np.testing.assert_allclose(first, np.tile(log_normal, 2), rtol=1e-13)
         np.testing.assert_allclose(second, np.tile(0.8 * log_normal, 2), rtol=1e-13)

@@ -424,6 +424,15 @@ def test_random_terms_are_made_simpler_by_marginality(sleep):
     assert alone["logLik"].iloc[1] == pytest.approx(without_random(sleep["none"]).loglik, rel=1e-12)
 
 
+def test_none_stands_for_the_model_without_random_effects(cbpp_fit, sleep):
+    for fit in (cbpp_fit, sleep["none"]):
+        short, long = rg.anova(fit, None), rg.anova(fit, without_random(fit, reml=False))
+        pd.testing.assert_frame_equal(short.frame, long.frame)
+    assert "0.5 chisq(0) + 0.5 chisq(1)" in str(rg.anova(None, cbpp_fit))
+    with pytest.raises(ArgumentError, match="no fit is given"):
+        rg.anova(None, (1.0, 2))
+
+
 def test_without_random_effects_is_the_linear_model(sleep):
     """R: logLik(lm(Reaction ~ Days)), and its REML; MASS::glm.nb(TICKS ~ YEAR)."""
     assert without_random(sleep["full"]).loglik == pytest.approx(-946.8318, rel=1e-7)

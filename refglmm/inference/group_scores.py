@@ -1,0 +1,229 @@
+r"""Scores and information of each group: what each independent part of the data says about the parameters.
+
+Place in the reading order: in ``inference``, after ``criterion``, before ``sandwich`` and ``score_influence``. Where
+every grouping factor of a model is nested in a factor G ("clusters"), its clusters are independent, and
+
+.. math:: D(\psi) = \sum_g D_g(\psi),\qquad s_g = -\tfrac12\,\frac{dD_g}{d\psi},\qquad
+          A_g = \tfrac12\,\frac{d^2 D_g}{d\psi\,d\psi'}
+
+with psi = (par, beta, log phi) and D_g the same objective (Laplace, or adaptive quadrature) on the rows of cluster g:
+its gradient is exact, the movement of the modes and of the nodes included. At the maximum the s_g sum to zero, and the
+A_g always sum to the observed information A. A linear mixed model takes part as the Gaussian model that it is, psi with
+the absolute Sigma and log sigma^2 (see ``criterion``). Its information between beta and the rest has expectation zero,
+whatever the distribution of the random effects; the zero is used in place of what the residuals make of it. So the beta
+block of A_g is :math:`X_g'V_g^{-1}X_g`, as in generalized least squares. In a generalized model beta and par belong
+together, and A_g is the observed information throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from refglmm._threads import blas_threads
+from refglmm.errors import ArgumentError, NotAvailableError
+from refglmm.fit.vcov import free_parameters
+from refglmm.inference.criterion import Criterion, criterion
+from refglmm.inference.influence import units_of
+from refglmm.inference.tasks import run_tasks
+from refglmm.likelihood.layout import build_layout
+from refglmm.optimize.newton import objective_hessian
+
+if TYPE_CHECKING:
+    from refglmm.fitted import FittedModel
+    from refglmm.likelihood.problem import Problem
+
+FloatArray = NDArray[np.float64]
+
+#: Steps of the differences that an information is made with, in natural units of the parameters.
+DIFFERENCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class GroupScores:
+    """Scores of the clusters of a fit.
+
+    Attributes
+    ----------
+    cluster : str
+    labels : Index
+        Of the clusters.
+    rows : tuple of int arrays
+        Their rows.
+    names : tuple of str
+        All of psi.
+    estimate : float array, shape (d,)
+        psi, par on the scale of Sigma.
+    free : bool array, shape (d,)
+        False for covariance parameters held on their boundary.
+    scores : float array, shape (clusters, d)
+        Zero where not free.
+    criterion : Criterion
+    """
+
+    cluster: str
+    labels: pd.Index
+    rows: tuple[NDArray[np.intp], ...]
+    names: tuple[str, ...]
+    estimate: FloatArray
+    free: NDArray[np.bool_]
+    scores: FloatArray
+    criterion: Criterion
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The scores, a row for each cluster."""
+        return pd.DataFrame(self.scores.copy(), index=self.labels, columns=list(self.names))
+
+
+def group_scores(fit: FittedModel, cluster: Any = None, *, progress: bool | None = None) -> GroupScores:
+    """Score of each cluster at the estimates.
+
+    Parameters
+    ----------
+    fit : FittedModel
+        ML, mode "exact".
+    cluster : str or array of shape (n,), optional
+        Factor in which every grouping factor is nested; by default the grouping factor that is so.
+
+    Raises
+    ------
+    NotAvailableError
+        REML, lme4 mode, n_agq = 0; crossed factors without a ``cluster`` that holds them.
+    ArgumentError, DataError
+        A cluster that splits a group (named), an unknown factor.
+    """
+    _check(fit)
+    given = _outermost(fit) if cluster is None else cluster
+    if isinstance(given, str):
+        return fit.derived(f"group scores {given}", lambda: _scores(fit, given, progress))
+    return _scores(fit, given, progress)
+
+
+def _check(fit: FittedModel) -> None:
+    if fit.reml:
+        raise NotAvailableError("a REML criterion is no sum over groups; use fit.refit_ml()")
+    if fit.mode_name == "lme4" and fit.is_glmm:
+        raise NotAvailableError("lme4 mode does not end where the gradient is zero; fit with mode='exact'")
+
+
+def _scores(fit: FittedModel, cluster: Any, progress: bool | None) -> GroupScores:
+    name, labels, rows = units_of(fit, cluster)
+    _check_nested(fit, name, rows)
+    whole = criterion(fit)
+    parts = [sub_problem(fit, part) for part in rows]
+    with blas_threads(whole.threads):
+        found = run_tasks(partial(_score, whole), parts, progress=progress, label="group scores")
+    for outcome, label in zip(found, labels, strict=True):
+        if outcome.error is not None or not np.all(np.isfinite(outcome.value)):
+            raise NotAvailableError(f"no score for {name} {label}: {outcome.error or 'not finite'}", group=label)
+    free = np.ones(whole.estimate.size, dtype=bool)
+    free[: fit.problem.n_par] = free_parameters(fit)[: fit.problem.n_par]
+    scores = np.where(free, np.array([outcome.value for outcome in found]), 0.0)
+    scores.setflags(write=False)
+    names = (*fit.problem.names[: free.size],)
+    return GroupScores(name, labels, tuple(rows), names, whole.estimate, free, scores, whole)
+
+
+def _score(whole: Criterion, part: Problem) -> FloatArray:
+    """Score of one cluster."""
+    return -0.5 * replace(whole, problem=part).objective().value_and_gradient(whole.estimate)[1]
+
+
+def group_information(fit: FittedModel, groups: GroupScores, *, progress: bool | None = None) -> FloatArray:
+    """Observed information A_g of each cluster over the free parameters, shape (clusters, free, free).
+
+    By differences of the exact gradient; what is known exactly of the Laplace objective's Hessian is taken from there.
+    """
+    parts = [sub_problem(fit, part) for part in groups.rows]
+    whole = groups.criterion
+    with blas_threads(whole.threads):
+        found = run_tasks(partial(_information, whole), parts, progress=progress, label="group information")
+    for outcome, label in zip(found, groups.labels, strict=True):
+        if outcome.error is not None or not np.all(np.isfinite(outcome.value)):
+            raise NotAvailableError(
+                f"no information for {groups.cluster} {label}: {outcome.error or 'not finite'}", group=label
+            )
+    return over_free(fit, groups, np.array([outcome.value for outcome in found]))
+
+
+def over_free(fit: FittedModel, groups: GroupScores, information: FloatArray) -> FloatArray:
+    """Information, shape (..., d, d), over the free parameters; a linear model's beta apart from the rest."""
+    out = information[..., groups.free, :][..., groups.free].copy()
+    if fit.is_lmm:
+        place = np.flatnonzero(groups.free)
+        fixed = (place >= fit.problem.n_par) & (place < fit.problem.n_par + fit.problem.p)
+        out[..., fixed[:, None] != fixed] = 0.0
+    return out
+
+
+def _information(whole: Criterion, part: Problem) -> FloatArray:
+    """A_g of one cluster."""
+    objective = replace(whole, problem=part).objective()
+    objective.value(whole.estimate)
+    steps = np.diag(DIFFERENCE * whole.scale)
+    return 0.5 * objective_hessian(objective, whole.estimate, steps, whole.lower, whole.upper)
+
+
+# -- clusters ----------------------------------------------------------------------------------------------------
+
+
+def _outermost(fit: FittedModel) -> str:
+    """The grouping factor that holds all others."""
+    terms = fit.design.terms
+    for outer in sorted(terms, key=lambda term: term.n_levels):
+        if all(_splits(np.asarray(outer.codes), np.asarray(inner.codes)) is None for inner in terms):
+            return outer.group
+    listed = ", ".join(dict.fromkeys(term.group for term in terms))
+    raise NotAvailableError(
+        f"the grouping factors {listed} are crossed, so no group of one is independent of the rest; give cluster=, a "
+        "factor in which all of them are nested"
+    )
+
+
+def _splits(outer: NDArray[Any], inner: NDArray[Any]) -> int | None:
+    """Level of ``inner`` that several levels of ``outer`` share; None if it is nested."""
+    pairs = np.unique(np.stack([inner.astype(np.int64), outer.astype(np.int64)]), axis=1)
+    again = np.flatnonzero(np.diff(pairs[0]) == 0)
+    return int(pairs[0][again[0]]) if again.size else None
+
+
+def _check_nested(fit: FittedModel, name: str, rows: Sequence[NDArray[np.intp]]) -> None:
+    """Refuse a cluster that splits a group."""
+    codes = np.empty(fit.nobs, dtype=np.int64)
+    for number, part in enumerate(rows):
+        codes[part] = number
+    for term in fit.design.terms:
+        split = _splits(codes, np.asarray(term.codes))
+        if split is not None:
+            raise ArgumentError(
+                f"{name} splits {term.group} {term.levels[split]!r}: its clusters are not independent; use a factor in "
+                f"which {term.group} is nested",
+                cluster=name,
+                group=term.group,
+                level=term.levels[split],
+            )
+
+
+def sub_problem(fit: FittedModel, rows: NDArray[np.intp]) -> Problem:
+    """The model of some rows alone, with the random effects of the levels that occur there."""
+    problem, codes, levels = fit.problem, [], []
+    for term in fit.design.terms:
+        present, own = np.unique(np.asarray(term.codes)[rows], return_inverse=True)
+        codes.append(own.astype(np.int32))
+        levels.append(present.size)
+    return replace(
+        problem,
+        y=problem.y[rows],
+        weights=problem.weights[rows],
+        offset=problem.offset[rows],
+        base=problem.base[rows],
+        X=np.ascontiguousarray(problem.X[rows]),
+        layout=build_layout(codes, [np.asarray(t.Z)[rows] for t in fit.design.terms], levels, rows.size),
+    )
