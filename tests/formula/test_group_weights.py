@@ -101,3 +101,7 @@ def test_where_there_are_no_group_weights():
     for arguments in ({"n_agq": 0}, {"se": "rx"}):
         with pytest.raises(NotAvailableError, match="need n_agq >= 1 and se='hessian'"):
             model.fit(**arguments)
+    assert model.fit().vcov("rx").isna().all(axis=None)
+    unfinished = model.fit(control={"derivatives": False})
+    assert unfinished.se.isna().all()
+    assert "no Hessian was computed" in unfinished.covariance.note

@@ -71,6 +71,15 @@ def test_a_ladder_that_runs_out_says_so_by_its_last_change(monkeypatch):
     assert fit.agq_path["change"].iloc[-1] == pytest.approx(0.0422, abs=1e-3)
 
 
+def test_a_bar_appears_when_it_takes_long_and_somebody_watches(monkeypatch, capsys):
+    monkeypatch.setattr(agq_order, "PATIENCE", -1.0)
+    assert list(agq_order.shown((1, 5, 9))) == [1, 5, 9]
+    assert "quadrature" not in capsys.readouterr().err  # no terminal
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert list(agq_order.shown((1, 5, 9))) == [1, 5, 9]
+    assert "quadrature orders" in capsys.readouterr().err
+
+
 def test_what_n_agq_may_be():
     cbpp = rg.datasets.load("cbpp")
     with pytest.raises(ArgumentError, match="from 0 to 100 or 'auto', not 'best'"):
