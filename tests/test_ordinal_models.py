@@ -22,6 +22,7 @@ from refglmm.errors import (
     RankDeficiencyWarning,
     ResponseError,
     ResponseWarning,
+    SeparationWarning,
 )
 from refglmm.families import Adjacent, Ordered, Sequential
 
@@ -278,6 +279,21 @@ def test_other_refusals(wine, fit):
         rg.glmer(FORMULA, wine, "adjacent").r2()
     with pytest.raises(ArgumentError, match="type must be one of 'link', 'prob', 'cum', 'class', not 'response'"):
         fit.predict(type="response")
+
+
+@pytest.mark.parametrize("family", [Ordered(), Sequential("probit"), Sequential(direction="backward")], ids=repr)
+def test_separation_is_found(family):
+    """x = 1 occurs in the highest category only: its coefficient has no finite estimate. z is innocent."""
+    rng = np.random.default_rng(3)
+    g, z = np.repeat(np.arange(12), 10), rng.normal(size=120)
+    y = np.digitize(z + rng.normal(size=12)[g] + rng.logistic(size=120), [-1.0, 1.0]) + 1
+    x = np.where((y == 3) & (rng.random(120) < 0.5), 1.0, 0.0)
+    data = pd.DataFrame({"y": y, "x": x, "z": z, "g": g.astype(str)})
+    with pytest.warns(SeparationWarning, match="complete or quasi-complete separation in x:"):
+        found = rg.glmer("y ~ x + z + (1 | g)", data, family)
+    assert not found.convergence.converged
+    sound = rg.glmer("y ~ z + (1 | g)", data, family)
+    assert sound.convergence.converged
 
 
 # -- what is asked of a fit ----------------------------------------------------------------------------------------
