@@ -31,6 +31,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refglmm._jit import inline
 from refglmm.errors import ArgumentError, FamilyError, NotAvailableError, ResponseError
@@ -383,6 +384,10 @@ class OrdinalFamily(Family):
         passed = np.cumsum(p[:, :-1], axis=1) / p.sum(axis=1, keepdims=True)
         return np.sum(rng.random(len(p))[:, None] >= passed, axis=1).astype(np.float64)
 
+    def decides(self, y: FloatArray, j: int) -> NDArray[np.bool_]:
+        """Rows whose category says on which side of threshold j they fell: all, unless they never came to it."""
+        return np.ones(y.size, dtype=bool)
+
     # -- response and starts -------------------------------------------------------------------------------------
 
     def check_response(self, y: FloatArray, a: FloatArray) -> None:
@@ -509,6 +514,10 @@ class Sequential(OrdinalFamily):
     def observe_shape(self) -> Any:
         """Kernel ``observe_shape(y, eta, a, phi, j, out)``, see :func:`.kernel.threshold_shape_kernel`."""
         return _threshold_shape_kernel(self._density())
+
+    def decides(self, y: FloatArray, j: int) -> NDArray[np.bool_]:
+        """Rows that came as far as threshold j."""
+        return y >= j if self.direction == "forward" else y <= j + 1
 
     def _start(self, share: FloatArray) -> FloatArray:
         if self.direction == "forward":

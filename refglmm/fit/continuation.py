@@ -30,6 +30,8 @@ from refglmm.families.links import get_link
 from refglmm.families.ordinal import DIRECTIONS
 
 FloatArray = NDArray[np.float64]
+#: Links of a binary model; all but cloglog are symmetric.
+BINARY_LINKS = ("logit", "probit", "cloglog", "cauchit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +175,7 @@ def cr_marginal_probabilities(eta: Any, direction: str = "forward", *, link: str
     eta : array or DataFrame, shape (n, K - 1)
         Linear predictor of each decision, a column for each cohort in the order of :func:`cr_setup`.
     direction : {"forward", "backward"}
-    link : str
+    link : {"logit", "probit", "cloglog", "cauchit"}
         Of the binary model.
 
     Returns
@@ -187,8 +189,11 @@ def cr_marginal_probabilities(eta: Any, direction: str = "forward", *, link: str
         raise ArgumentError(
             f"eta must have a row for each observation and a column for each cohort, not {values.shape}"
         )
+    if link not in BINARY_LINKS:
+        raise ArgumentError(f"link must be one of {', '.join(BINARY_LINKS)}, not {link!r}", link=link)
     F = get_link(link).inverse
-    ends, goes_on = np.asarray(F(values)), np.asarray(1.0 - F(values))
+    goes_on = np.exp(-np.exp(values)) if link == "cloglog" else np.asarray(F(-values))
+    ends = np.asarray(F(values))
     ones = np.ones((len(values), 1))
     p = np.hstack([ones, np.cumprod(goes_on, axis=1)]) * np.hstack([ends, ones])
     return p if direction == "forward" else p[:, ::-1]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -226,13 +226,13 @@ class Summary:
     varcorr: VarCorr
     size: str
     phi: pd.Series
-    thresholds: pd.DataFrame
     coefficients: pd.DataFrame
     correlation: pd.DataFrame
     notes: tuple[str, ...]
     show_correlation: bool
     parts: dict[str, pd.DataFrame]
     heading: str
+    thresholds: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; NaN becomes None."""

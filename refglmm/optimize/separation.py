@@ -5,8 +5,9 @@ Place in the reading order: after ``certificate``.
 A direction d along which the likelihood never falls makes the estimate run away. For links whose mean reaches the
 edge of its range only at infinity this is decidable exactly (Albert and Anderson 1984; Konis 2007): with the response
 of row i at the lower edge (no success, no count) x_i'd <= 0 is needed, at the upper edge (only successes) x_i'd >= 0,
-in between x_i'd = 0. A linear programme finds such a d or shows that there is none. It runs only where an estimate
-looks suspicious, so that ordinary fits do not pay for it.
+in between x_i'd = 0. An ordinal response is as many binary ones as it has thresholds, which move, too. A linear
+programme finds such a d or shows that there is none. It runs only where an estimate looks suspicious, so that ordinary
+fits do not pay for it.
 
 A variance runs away where fixed and random effects together separate every row strictly (each group all successes or
 all failures, or split by a covariate): one mixed group would hold it, since its likelihood falls like 1/sd.
@@ -39,13 +40,28 @@ def separated_columns(problem: Problem, mode: Mode, beta: FloatArray) -> tuple[s
     extent = problem.column_extent
     if not suspicious(mode, beta, extent):
         return ()
-    direction = separating_direction(
-        problem.X, problem.y, problem.weights, family.is_binomial and family.link.name != "log"
-    )
+    if family.is_ordinal:
+        direction = separating_direction(*threshold_decisions(problem), upper_edge=True)
+    else:
+        upper_edge = family.is_binomial and family.link.name != "log"
+        direction = separating_direction(problem.X, problem.y, problem.weights, upper_edge)
     if direction is None:
         return ()
-    size = np.abs(direction) * extent
+    size = np.abs(direction[: problem.p]) * extent
     return tuple(name for name, s in zip(problem.beta_names, size, strict=True) if s > ADVANCE * size.max())
+
+
+def threshold_decisions(problem: Problem) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """An ordinal response as binary ones, each "above threshold j?": columns [X, -1 at j], 0 or 1, weights."""
+    family, y = problem.family, problem.y
+    blocks = []
+    for j in range(family.n_levels - 1):
+        rows = np.flatnonzero(family.decides(y, j))
+        column = np.zeros((rows.size, family.n_levels - 1))
+        column[:, j] = -1.0
+        blocks.append((np.hstack([problem.X[rows], column]), (y[rows] > j).astype(np.float64), problem.weights[rows]))
+    X, above, weights = zip(*blocks, strict=True)
+    return np.vstack(X), np.concatenate(above), np.concatenate(weights)
 
 
 def suspicious(mode: Mode, beta: FloatArray, extent: FloatArray) -> bool:
