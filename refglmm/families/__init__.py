@@ -5,27 +5,43 @@ for), ``special``, ``links``, ``base``, then one distribution a module, ``user``
 """
 
 from refglmm.families.base import Family
+from refglmm.families.betabinomial import BetaBinomial
 from refglmm.families.binomial import Bernoulli, Binomial
 from refglmm.families.gamma import Gamma
 from refglmm.families.gaussian import Gaussian
+from refglmm.families.genpois import GeneralizedPoisson
 from refglmm.families.inverse_gaussian import InverseGaussian
 from refglmm.families.links import Link
+from refglmm.families.nbinom1 import NegativeBinomial1
 from refglmm.families.negative_binomial import NegativeBinomial
 from refglmm.families.poisson import Poisson
 from refglmm.families.registry import FAMILIES, get_family
+from refglmm.families.truncated import (
+    TruncatedGeneralizedPoisson,
+    TruncatedNegativeBinomial1,
+    TruncatedNegativeBinomial2,
+    TruncatedPoisson,
+)
 from refglmm.families.user import UserFamily
 
 __all__ = [
     "FAMILIES",
     "Bernoulli",
+    "BetaBinomial",
     "Binomial",
     "Family",
     "Gamma",
     "Gaussian",
+    "GeneralizedPoisson",
     "InverseGaussian",
     "Link",
     "NegativeBinomial",
+    "NegativeBinomial1",
     "Poisson",
+    "TruncatedGeneralizedPoisson",
+    "TruncatedNegativeBinomial1",
+    "TruncatedNegativeBinomial2",
+    "TruncatedPoisson",
     "UserFamily",
     "get_family",
 ]

@@ -70,6 +70,8 @@ class Family:
         ``log_concave``: the observed information is never negative.
     weights_repeat : bool
         Whether the prior weight repeats a row (multiplies the log density) and so has no part in drawing one.
+    is_zero_truncated : bool
+        Whether the law is that of counts that are not zero.
     """
 
     name: ClassVar[str]
@@ -89,6 +91,7 @@ class Family:
     has_scale: ClassVar[bool] = False
     is_binomial: ClassVar[bool] = False
     weights_repeat: ClassVar[bool] = False
+    is_zero_truncated: ClassVar[bool] = False
 
     link: Link
     shape_names: tuple[str, ...] = ()

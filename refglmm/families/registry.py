@@ -12,15 +12,23 @@ from typing import Any
 
 from refglmm.errors import FamilyError
 from refglmm.families.base import Family
+from refglmm.families.betabinomial import BetaBinomial
 from refglmm.families.binomial import Bernoulli, Binomial
 from refglmm.families.density import DensityFamily
 from refglmm.families.gamma import Gamma
 from refglmm.families.gaussian import Gaussian
+from refglmm.families.genpois import GeneralizedPoisson
 from refglmm.families.inverse_gaussian import InverseGaussian
 from refglmm.families.links import Link
 from refglmm.families.nbinom1 import NegativeBinomial1
 from refglmm.families.negative_binomial import NegativeBinomial
 from refglmm.families.poisson import Poisson
+from refglmm.families.truncated import (
+    TruncatedGeneralizedPoisson,
+    TruncatedNegativeBinomial1,
+    TruncatedNegativeBinomial2,
+    TruncatedPoisson,
+)
 
 _ALL: tuple[type[Family], ...] = (
     Binomial,
@@ -31,6 +39,12 @@ _ALL: tuple[type[Family], ...] = (
     Gaussian,
     NegativeBinomial,
     NegativeBinomial1,
+    GeneralizedPoisson,
+    TruncatedPoisson,
+    TruncatedNegativeBinomial1,
+    TruncatedNegativeBinomial2,
+    TruncatedGeneralizedPoisson,
+    BetaBinomial,
 )
 
 #: The built-in families under the name they carry.
@@ -47,6 +61,9 @@ _ALSO = {
     "negbin": "negative_binomial",
     "negbinomial": "negative_binomial",
     "nb1": "nbinom1",
+    "generalizedpoisson": "genpois",
+    "truncatednegbinomial": "truncated_nbinom2",
+    "truncatednegativebinomial": "truncated_nbinom2",
 }
 
 # name, or name(link), name(link = "log"), name(2.5), name(size = 2.5)
