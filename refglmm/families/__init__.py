@@ -5,8 +5,10 @@ for), ``special``, ``links``, ``base``, then one distribution a module, ``user``
 """
 
 from refglmm.families.base import Family
+from refglmm.families.bell import Bell
 from refglmm.families.betabinomial import BetaBinomial
 from refglmm.families.binomial import Bernoulli, Binomial
+from refglmm.families.compois import ConwayMaxwellPoisson
 from refglmm.families.gamma import Gamma
 from refglmm.families.gaussian import Gaussian
 from refglmm.families.genpois import GeneralizedPoisson
@@ -17,6 +19,7 @@ from refglmm.families.negative_binomial import NegativeBinomial
 from refglmm.families.poisson import Poisson
 from refglmm.families.registry import FAMILIES, get_family
 from refglmm.families.truncated import (
+    TruncatedConwayMaxwellPoisson,
     TruncatedGeneralizedPoisson,
     TruncatedNegativeBinomial1,
     TruncatedNegativeBinomial2,
@@ -26,9 +29,11 @@ from refglmm.families.user import UserFamily
 
 __all__ = [
     "FAMILIES",
+    "Bell",
     "Bernoulli",
     "BetaBinomial",
     "Binomial",
+    "ConwayMaxwellPoisson",
     "Family",
     "Gamma",
     "Gaussian",
@@ -38,6 +43,7 @@ __all__ = [
     "NegativeBinomial",
     "NegativeBinomial1",
     "Poisson",
+    "TruncatedConwayMaxwellPoisson",
     "TruncatedGeneralizedPoisson",
     "TruncatedNegativeBinomial1",
     "TruncatedNegativeBinomial2",

@@ -28,8 +28,8 @@ from refglmm.families.jet import (
     compose,
     exp_of,
     log_mean_decay_of,
+    log_of,
     log_rising_of,
-    multiply,
     softplus_of,
     subtract,
     times,
@@ -37,9 +37,9 @@ from refglmm.families.jet import (
 
 
 @inline
-def _side(k, log_p, phi):
+def _side(k, log_p, log_phi):
     """k log p + R(p phi, k): one of the two outcomes, seen k times."""
-    return add(times(k, log_p), log_rising_of(multiply(exp_of(log_p), phi), k))
+    return add(times(k, log_p), log_rising_of(add(log_p, log_phi), k))
 
 
 @inline
@@ -47,8 +47,9 @@ def _from_logs(y, a, log_p, log_q, phi):
     """Log density from jets of log p, log q and phi."""
     k = a * y
     k = np.round(k) if abs(k - np.round(k)) < 1e-9 * a else k  # a y is rounded; R is quicker for whole k
-    both = subtract(_side(a - k, log_q, phi), log_rising_of(phi, a))
-    return add(both, _side(k, log_p, phi))
+    log_phi = log_of(phi)
+    both = add(_side(k, log_p, log_phi), _side(a - k, log_q, log_phi))
+    return subtract(both, log_rising_of(log_phi, a))
 
 
 @inline

@@ -234,51 +234,64 @@ def compose_two(f, g, h):
 
 
 @inline
-def log_rising_of(f, k):
-    r"""Return :math:`\log\{\Gamma(f + k)/\Gamma(f)\} - k\log f` for f > 0 and a number k >= 0.
+def log_rising_of(log_f, k):
+    r"""Return :math:`R = \log\{\Gamma(f + k)/\Gamma(f)\} - k\log f` from a jet of log f, for a number k >= 0.
 
-    It vanishes as f grows, and so do its derivatives, with all their digits: no difference of large log gammas.
+    It vanishes as f grows, and so do its derivatives, with all their digits: no difference of large log gammas. From
+    log f, because the derivatives in f itself overflow where f is tiny.
     """
-    x = f[0]
+    x = np.exp(log_f[0])
     if k < SERIES_FROM and k == math.floor(k):
         d1, d2, d3 = _rising_by_factors(x, k)
-    elif x >= SERIES_FROM:
-        d1, d2, d3 = _rising_by_series(x, k)
     else:
-        up, low, r = polygammas(x + k), polygammas(x), 1.0 / x
-        d1, d2, d3 = up[0] - low[0] - k * r, up[1] - low[1] + k * r * r, up[2] - low[2] - 2.0 * k * r * r * r
-    return compose(f, log_rising(x, k), d1, d2, d3)
+        d1, d2, d3 = _rising_by_series(x, k) if x >= SERIES_FROM else _rising_by_polygammas(x, k)
+    return compose(log_f, log_rising(x, k), d1, d2, d3)
 
 
 @inline
 def _rising_by_factors(x, k):
-    """Derivatives of the sum of log(1 + j/x) over 0 < j < k."""
-    d1, d2, d3, r = 0.0, 0.0, 0.0, 1.0 / x
+    """Derivatives in log x of the sum of log(1 + j/x) over 0 < j < k."""
+    d1, d2, d3 = 0.0, 0.0, 0.0
     for j in range(1, int(k)):
-        q = 1.0 / (x + j)
-        d1 -= j * r * q
-        d2 += j * (2.0 * x + j) * (r * q) ** 2
-        d3 -= 2.0 * j * (3.0 * x * (x + j) + j * j) * (r * q) ** 3
+        t, rest = j / (x + j), x / (x + j)
+        d1 -= t
+        d2 += t * rest
+        d3 += t * rest * (t - rest)
     return d1, d2, d3
 
 
 @inline
+def _by_logarithm(x, d1, d2, d3):
+    """Derivatives in log x from those in x."""
+    first, second, third = x * d1, x * x * d2, x * x * x * d3
+    return first, first + second, first + 3.0 * second + third
+
+
+@inline
+def _rising_by_polygammas(x, k):
+    """Derivatives in log x of log Gamma(x + k) - log Gamma(x + 1) - (k - 1) log x for small x."""
+    up, low = polygammas(x + k), polygammas(x + 1.0)
+    d1, d2, d3 = _by_logarithm(x, up[0] - low[0], up[1] - low[1], up[2] - low[2])
+    return d1 - (k - 1.0), d2, d3
+
+
+@inline
 def _rising_by_series(x, k):
-    """Derivatives of (x + k - 1/2) log(1 + k/x) - k + delta(x + k) - delta(x) (Stirling's series) for large x."""
+    """Derivatives in log x of (x + k - 1/2) log(1 + k/x) - k + delta(x + k) - delta(x) (Stirling) for large x."""
     n, r = x + k, 1.0 / x
     q = 1.0 / n
     up, low = stirling_slopes(n), stirling_slopes(x)
     d1 = log1p_minus(k * r) + 0.5 * k * r * q + up[0] - low[0]
     d2 = k * r * r * q * (k - 0.5 * (x + n) * q) + up[1] - low[1]
     d3 = k * (r * q) ** 2 * (x * x + x * n + n * n) * r * q - k * k * (3.0 * x + 2.0 * k) * r * (r * q) ** 2
-    return d1, d2, d3 + up[2] - low[2]
+    return _by_logarithm(x, d1, d2, d3 + up[2] - low[2])
 
 
 @inline
 def log_mean_decay_of(f):
     r"""Return log{(1 - e^-f)/f}, f >= 0: the log of the mean of e^-t over 0 < t < f; nothing is lost at small f.
 
-    A caller that knows log f has log(1 - e^-f) from it. Below 1 the series in Bernoulli numbers of log(sinh(f/2)/(f/2)).
+    Who knows log f has log(1 - e^-f) from it. Below 1 the series in Bernoulli numbers of log(sinh(f/2)/(f/2)) - f/2.
     """
     x = f[0]
     if x >= 1.0:

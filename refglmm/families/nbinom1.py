@@ -19,7 +19,7 @@ import numpy as np
 from refglmm._jit import inline
 from refglmm.families.base import FloatArray, minus_log_factorial
 from refglmm.families.density import DensityFamily
-from refglmm.families.jet import add, divide, log1p_of, log_rising_of, multiply, subtract, times
+from refglmm.families.jet import add, divide, log1p_of, log_of, log_rising_of, multiply, subtract, times
 from refglmm.families.positive_means import by_identity, by_log, by_sqrt
 
 
@@ -28,7 +28,7 @@ def nbinom1(y, a, mu, log_mu, phi):
     """Log density from jets of the mean, its logarithm and phi."""
     k, growth = divide(mu, phi), log1p_of(phi)
     rest = subtract(times(y, subtract(log_mu, growth)), multiply(k, growth))
-    return times(a, add(log_rising_of(k, y), rest))
+    return times(a, add(log_rising_of(subtract(log_mu, log_of(phi)), y), rest))
 
 
 @inline

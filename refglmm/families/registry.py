@@ -12,8 +12,10 @@ from typing import Any
 
 from refglmm.errors import FamilyError
 from refglmm.families.base import Family
+from refglmm.families.bell import Bell
 from refglmm.families.betabinomial import BetaBinomial
 from refglmm.families.binomial import Bernoulli, Binomial
+from refglmm.families.compois import ConwayMaxwellPoisson
 from refglmm.families.density import DensityFamily
 from refglmm.families.gamma import Gamma
 from refglmm.families.gaussian import Gaussian
@@ -24,6 +26,7 @@ from refglmm.families.nbinom1 import NegativeBinomial1
 from refglmm.families.negative_binomial import NegativeBinomial
 from refglmm.families.poisson import Poisson
 from refglmm.families.truncated import (
+    TruncatedConwayMaxwellPoisson,
     TruncatedGeneralizedPoisson,
     TruncatedNegativeBinomial1,
     TruncatedNegativeBinomial2,
@@ -40,10 +43,13 @@ _ALL: tuple[type[Family], ...] = (
     NegativeBinomial,
     NegativeBinomial1,
     GeneralizedPoisson,
+    ConwayMaxwellPoisson,
+    Bell,
     TruncatedPoisson,
     TruncatedNegativeBinomial1,
     TruncatedNegativeBinomial2,
     TruncatedGeneralizedPoisson,
+    TruncatedConwayMaxwellPoisson,
     BetaBinomial,
 )
 
@@ -61,6 +67,9 @@ _ALSO = {
     "negbin": "negative_binomial",
     "negbinomial": "negative_binomial",
     "nb1": "nbinom1",
+    "conwaymaxwellpoisson": "compois",
+    "compoisson": "compois",
+    "cmp": "compois",
     "generalizedpoisson": "genpois",
     "truncatednegbinomial": "truncated_nbinom2",
     "truncatednegativebinomial": "truncated_nbinom2",

@@ -1,4 +1,4 @@
-r"""Counts without zeros: the Poisson, both negative binomials and the generalised Poisson, given that y > 0.
+r"""Counts without zeros: Poisson, negative binomials, generalised and Conway-Maxwell-Poisson, given that y > 0.
 
 Place in the reading order: after the distributions that it truncates. With the untruncated density f,
 
@@ -20,13 +20,13 @@ import numpy as np
 
 from refglmm._jit import inline
 from refglmm.families.base import Family, FloatArray, minus_log_factorial
+from refglmm.families.compois import ConwayMaxwellPoisson, compois
 from refglmm.families.density import DensityFamily
 from refglmm.families.genpois import GeneralizedPoisson, genpois
 from refglmm.families.jet import (
     add,
     constant,
     divide,
-    exp_of,
     log1p_of,
     log_mean_decay_of,
     log_of,
@@ -47,11 +47,11 @@ from refglmm.families.shape_scales import LogScale
 
 
 @inline
-def truncate(y, a, l, x, log_x):
+def truncate(y, a, log_f, x, log_x):
     """Log density given y > 0, from that without the condition, x = -log f(0) and log x; -inf at y = 0."""
     if y == 0.0:
         return constant(-np.inf)
-    return subtract(l, times(a, add(log_x, log_mean_decay_of(x))))
+    return subtract(log_f, times(a, add(log_x, log_mean_decay_of(x))))
 
 
 # -- Poisson ---------------------------------------------------------------------------------------------------
@@ -121,8 +121,9 @@ def truncated_nbinom1_identity(y, a, eta, first, second, third):
 @inline
 def _nbinom2(y, a, log_mu, size):
     """Truncated NB2: x = size v, v = log(1 + mu/size); since mu/size = e^v - 1, log x = log mu - v - log_decay(v)."""
-    v = softplus_of(subtract(log_mu, log_of(size)))
-    l = subtract(add(log_rising_of(size, y), times(y, log_mu)), multiply(shift(size, y), v))  # noqa: E741
+    log_size = log_of(size)
+    v = softplus_of(subtract(log_mu, log_size))
+    l = subtract(add(log_rising_of(log_size, y), times(y, log_mu)), multiply(shift(size, y), v))  # noqa: E741
     return truncate(y, a, times(a, l), multiply(size, v), subtract(log_mu, add(v, log_mean_decay_of(v))))
 
 
@@ -173,6 +174,34 @@ def truncated_genpois_identity(y, a, eta, first, second, third):
     """Log density under the identity link, eta > 0."""
     mu, log_mu = by_identity(eta)
     return _genpois(y, a, mu, log_mu, first)
+
+
+# -- Conway-Maxwell-Poisson ------------------------------------------------------------------------------------
+
+
+@inline
+def _compois(y, a, log_mu, phi):
+    """Truncated Conway-Maxwell-Poisson: x from the density at zero."""
+    x = times(-1.0, compois(0.0, 1.0, log_mu, phi))
+    return truncate(y, a, compois(y, a, log_mu, phi), x, log_of(x))
+
+
+@inline
+def truncated_compois_log(y, a, eta, first, second, third):
+    """Log density under the log link."""
+    return _compois(y, a, eta, first)
+
+
+@inline
+def truncated_compois_sqrt(y, a, eta, first, second, third):
+    """Log density under the square-root link, eta > 0."""
+    return _compois(y, a, by_sqrt(eta)[1], first)
+
+
+@inline
+def truncated_compois_identity(y, a, eta, first, second, third):
+    """Log density under the identity link, eta > 0."""
+    return _compois(y, a, by_identity(eta)[1], first)
 
 
 # -- the families ----------------------------------------------------------------------------------------------
@@ -333,3 +362,29 @@ class TruncatedGeneralizedPoisson(TruncatedCounts):
 
     def _minus_log_zero(self, mu: FloatArray) -> FloatArray:
         return mu / np.sqrt(self.shape("phi"))
+
+
+class TruncatedConwayMaxwellPoisson(TruncatedCounts):
+    """Conway-Maxwell-Poisson counts without zeros; mu is the untruncated mean. Links: log (default), sqrt, identity.
+
+    Parameters
+    ----------
+    link : str or Link, optional
+    phi : float, optional
+        Known shape of the untruncated law, > 0. If left out it is estimated.
+    """
+
+    name = "truncated_compois"
+    whole = ConwayMaxwellPoisson
+    densities: ClassVar = {
+        "log": truncated_compois_log,
+        "sqrt": truncated_compois_sqrt,
+        "identity": truncated_compois_identity,
+    }
+
+    def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
+        """0: log y! has the factor 1/phi."""
+        return np.zeros_like(y)
+
+    def _minus_log_zero(self, mu: FloatArray) -> FloatArray:
+        return -np.log(ConwayMaxwellPoisson(self.link.name, phi=self.shape("phi")).zero_probability(mu))
