@@ -42,7 +42,7 @@ from refglmm.families.jet import (
 from refglmm.families.nbinom1 import NegativeBinomial1, nbinom1
 from refglmm.families.negative_binomial import NegativeBinomial
 from refglmm.families.poisson import Poisson
-from refglmm.families.positive_means import by_identity, by_log, by_sqrt
+from refglmm.families.positive_means import by_log
 from refglmm.families.shape_scales import LogScale
 
 
@@ -70,20 +70,6 @@ def truncated_poisson_log(y, a, eta, first, second, third):
     return _poisson(y, a, mu, log_mu)
 
 
-@inline
-def truncated_poisson_sqrt(y, a, eta, first, second, third):
-    """Log density under the square-root link, eta > 0."""
-    mu, log_mu = by_sqrt(eta)
-    return _poisson(y, a, mu, log_mu)
-
-
-@inline
-def truncated_poisson_identity(y, a, eta, first, second, third):
-    """Log density under the identity link, eta > 0."""
-    mu, log_mu = by_identity(eta)
-    return _poisson(y, a, mu, log_mu)
-
-
 # -- NB1 -------------------------------------------------------------------------------------------------------
 
 
@@ -98,20 +84,6 @@ def _nbinom1(y, a, mu, log_mu, phi):
 def truncated_nbinom1_log(y, a, eta, first, second, third):
     """Log density under the log link."""
     mu, log_mu = by_log(eta)
-    return _nbinom1(y, a, mu, log_mu, first)
-
-
-@inline
-def truncated_nbinom1_sqrt(y, a, eta, first, second, third):
-    """Log density under the square-root link, eta > 0."""
-    mu, log_mu = by_sqrt(eta)
-    return _nbinom1(y, a, mu, log_mu, first)
-
-
-@inline
-def truncated_nbinom1_identity(y, a, eta, first, second, third):
-    """Log density under the identity link, eta > 0."""
-    mu, log_mu = by_identity(eta)
     return _nbinom1(y, a, mu, log_mu, first)
 
 
@@ -133,18 +105,6 @@ def truncated_nbinom2_log(y, a, eta, first, second, third):
     return _nbinom2(y, a, eta, first)
 
 
-@inline
-def truncated_nbinom2_sqrt(y, a, eta, first, second, third):
-    """Log density under the square-root link, eta > 0."""
-    return _nbinom2(y, a, by_sqrt(eta)[1], first)
-
-
-@inline
-def truncated_nbinom2_identity(y, a, eta, first, second, third):
-    """Log density under the identity link, eta > 0."""
-    return _nbinom2(y, a, by_identity(eta)[1], first)
-
-
 # -- generalised Poisson ---------------------------------------------------------------------------------------
 
 
@@ -159,20 +119,6 @@ def _genpois(y, a, mu, log_mu, phi):
 def truncated_genpois_log(y, a, eta, first, second, third):
     """Log density under the log link."""
     mu, log_mu = by_log(eta)
-    return _genpois(y, a, mu, log_mu, first)
-
-
-@inline
-def truncated_genpois_sqrt(y, a, eta, first, second, third):
-    """Log density under the square-root link, eta > 0."""
-    mu, log_mu = by_sqrt(eta)
-    return _genpois(y, a, mu, log_mu, first)
-
-
-@inline
-def truncated_genpois_identity(y, a, eta, first, second, third):
-    """Log density under the identity link, eta > 0."""
-    mu, log_mu = by_identity(eta)
     return _genpois(y, a, mu, log_mu, first)
 
 
@@ -192,23 +138,11 @@ def truncated_compois_log(y, a, eta, first, second, third):
     return _compois(y, a, eta, first)
 
 
-@inline
-def truncated_compois_sqrt(y, a, eta, first, second, third):
-    """Log density under the square-root link, eta > 0."""
-    return _compois(y, a, by_sqrt(eta)[1], first)
-
-
-@inline
-def truncated_compois_identity(y, a, eta, first, second, third):
-    """Log density under the identity link, eta > 0."""
-    return _compois(y, a, by_identity(eta)[1], first)
-
-
 # -- the families ----------------------------------------------------------------------------------------------
 
 
 class TruncatedCounts(DensityFamily):
-    """A law of counts given that they are not zero; eta is the link of the mean of the law without that condition.
+    """A law of counts given that they are not zero. Link: log, of the mean of the law without that condition.
 
     Attributes
     ----------
@@ -219,7 +153,6 @@ class TruncatedCounts(DensityFamily):
     default_link = "log"
     weights_repeat = True
     is_zero_truncated = True
-    domains: ClassVar = {"identity": "positive"}
     whole: ClassVar[type[Family]]
 
     def _whole(self, phi: FloatArray | None = None) -> Family:
@@ -283,20 +216,16 @@ class TruncatedCounts(DensityFamily):
 
 
 class TruncatedPoisson(TruncatedCounts):
-    """Poisson counts without zeros. Links, of the untruncated mean: log (default), sqrt, identity."""
+    """Poisson counts without zeros."""
 
     name = "truncated_poisson"
     whole = Poisson
     all_shapes: ClassVar = {}
-    densities: ClassVar = {
-        "log": truncated_poisson_log,
-        "sqrt": truncated_poisson_sqrt,
-        "identity": truncated_poisson_identity,
-    }
+    densities: ClassVar = {"log": truncated_poisson_log}
 
 
 class TruncatedNegativeBinomial1(TruncatedCounts):
-    """NB1 counts without zeros, untruncated variance (1 + phi) mu. Links: log (default), sqrt, identity.
+    """NB1 counts without zeros, untruncated variance (1 + phi) mu.
 
     Parameters
     ----------
@@ -307,11 +236,7 @@ class TruncatedNegativeBinomial1(TruncatedCounts):
 
     name = "truncated_nbinom1"
     whole = NegativeBinomial1
-    densities: ClassVar = {
-        "log": truncated_nbinom1_log,
-        "sqrt": truncated_nbinom1_sqrt,
-        "identity": truncated_nbinom1_identity,
-    }
+    densities: ClassVar = {"log": truncated_nbinom1_log}
 
     def _minus_log_zero(self, mu: FloatArray) -> FloatArray:
         phi = self.shape("phi")
@@ -319,7 +244,7 @@ class TruncatedNegativeBinomial1(TruncatedCounts):
 
 
 class TruncatedNegativeBinomial2(TruncatedCounts):
-    """NB2 counts without zeros, untruncated variance mu + mu^2/size. Links: log (default), sqrt, identity.
+    """NB2 counts without zeros, untruncated variance mu + mu^2/size.
 
     Parameters
     ----------
@@ -331,11 +256,7 @@ class TruncatedNegativeBinomial2(TruncatedCounts):
     name = "truncated_nbinom2"
     whole = NegativeBinomial
     all_shapes: ClassVar = {"size": LogScale()}
-    densities: ClassVar = {
-        "log": truncated_nbinom2_log,
-        "sqrt": truncated_nbinom2_sqrt,
-        "identity": truncated_nbinom2_identity,
-    }
+    densities: ClassVar = {"log": truncated_nbinom2_log}
 
     def _minus_log_zero(self, mu: FloatArray) -> FloatArray:
         size = self.shape("size")
@@ -343,7 +264,7 @@ class TruncatedNegativeBinomial2(TruncatedCounts):
 
 
 class TruncatedGeneralizedPoisson(TruncatedCounts):
-    """Generalised Poisson counts without zeros, untruncated variance phi mu. Links: log (default), sqrt, identity.
+    """Generalised Poisson counts without zeros, untruncated variance phi mu.
 
     Parameters
     ----------
@@ -354,18 +275,14 @@ class TruncatedGeneralizedPoisson(TruncatedCounts):
 
     name = "truncated_genpois"
     whole = GeneralizedPoisson
-    densities: ClassVar = {
-        "log": truncated_genpois_log,
-        "sqrt": truncated_genpois_sqrt,
-        "identity": truncated_genpois_identity,
-    }
+    densities: ClassVar = {"log": truncated_genpois_log}
 
     def _minus_log_zero(self, mu: FloatArray) -> FloatArray:
         return mu / np.sqrt(self.shape("phi"))
 
 
 class TruncatedConwayMaxwellPoisson(TruncatedCounts):
-    """Conway-Maxwell-Poisson counts without zeros; mu is the untruncated mean. Links: log (default), sqrt, identity.
+    """Conway-Maxwell-Poisson counts without zeros; mu is the untruncated mean.
 
     Parameters
     ----------
@@ -376,11 +293,7 @@ class TruncatedConwayMaxwellPoisson(TruncatedCounts):
 
     name = "truncated_compois"
     whole = ConwayMaxwellPoisson
-    densities: ClassVar = {
-        "log": truncated_compois_log,
-        "sqrt": truncated_compois_sqrt,
-        "identity": truncated_compois_identity,
-    }
+    densities: ClassVar = {"log": truncated_compois_log}
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """0: log y! has the factor 1/phi."""

@@ -15,7 +15,9 @@ from refglmm.families.registry import get_family
 LINKS = {"log": (-1.5, 0.3, 2.0), "sqrt": (0.5, 1.7), "identity": (1.4, 6.0)}
 COUNTS = np.array([0.0, 1.0, 2.0, 7.0, 40.0, 300.0])
 
-each_link = pytest.mark.parametrize("link", LINKS)
+each_link = pytest.mark.parametrize(
+    "link", ["log", *(pytest.param(link, marks=pytest.mark.slow) for link in ("sqrt", "identity"))]
+)
 
 
 def literal(y, mu, phi):
