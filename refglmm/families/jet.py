@@ -19,13 +19,38 @@ Source: Leibniz's rule for products; Faa di Bruno's formula, third order, for co
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from refglmm._jit import inline
-from refglmm.families.special import HALF_LOG_2PI, polygammas, stirling_rest
+from refglmm.families.special import (
+    HALF_LOG_2PI,
+    SERIES_FROM,
+    log1p_minus,
+    log_rising,
+    polygammas,
+    stirling_rest,
+    stirling_slopes,
+)
 
 #: Positions in a jet.
 F, F1, F2, F11, F12, F22, F111, F112, F122, F222 = range(10)
+
+#: Coefficients of x^2, x^4, ... in log(sinh(x/2)/(x/2)): B_n / (n n!), n = 2, 4, ...
+_LOG_SINHC = np.array(
+    [
+        1 / 24,
+        -1 / 2880,
+        1 / 181440,
+        -1 / 9676800,
+        1 / 479001600,
+        -691 / 15692092416000,
+        1 / 1046139494400,
+        -3617 / 170729965486080000,
+        43867 / 91963695909076992000,
+    ]
+)
 
 
 @inline
@@ -201,3 +226,90 @@ def log_gamma_of(f):
     """Return log Gamma(f) for f > 0."""
     d1, d2, d3 = polygammas(f[0])
     return compose(f, log_gamma(f[0]), d1, d2, d3)
+
+
+@inline
+def compose_two(f, g, h):
+    """Return h(f, g), from the jet h whose variables are the values of f and g (Taylor's polynomial, Horner)."""
+    df, dg = shift(f, -f[0]), shift(g, -g[0])
+    second_f = shift(add(times(h[6] / 6.0, df), times(0.5 * h[7], dg)), 0.5 * h[3])
+    second_g = shift(add(times(h[9] / 6.0, dg), times(0.5 * h[8], df)), 0.5 * h[5])
+    of_f = shift(add(multiply(df, second_f), times(h[4], dg)), h[1])
+    of_g = shift(multiply(dg, second_g), h[2])
+    return shift(add(multiply(df, of_f), multiply(dg, of_g)), h[0])
+
+
+@inline
+def log_rising_of(log_f, k):
+    r"""Return :math:`R = \log\{\Gamma(f + k)/\Gamma(f)\} - k\log f` from a jet of log f, for a number k >= 0.
+
+    It vanishes as f grows, and so do its derivatives, with all their digits: no difference of large log gammas. From
+    log f, because the derivatives in f itself overflow where f is tiny.
+    """
+    x = np.exp(log_f[0])
+    if k < SERIES_FROM and k == math.floor(k):
+        d1, d2, d3 = _rising_by_factors(x, k)
+    else:
+        d1, d2, d3 = _rising_by_series(x, k) if x >= SERIES_FROM else _rising_by_polygammas(x, k)
+    return compose(log_f, log_rising(x, k), d1, d2, d3)
+
+
+@inline
+def _rising_by_factors(x, k):
+    """Derivatives in log x of the sum of log(1 + j/x) over 0 < j < k."""
+    d1, d2, d3 = 0.0, 0.0, 0.0
+    for j in range(1, int(k)):
+        t, rest = j / (x + j), x / (x + j)
+        d1 -= t
+        d2 += t * rest
+        d3 += t * rest * (t - rest)
+    return d1, d2, d3
+
+
+@inline
+def _by_logarithm(x, d1, d2, d3):
+    """Derivatives in log x from those in x."""
+    first, second, third = x * d1, x * x * d2, x * x * x * d3
+    return first, first + second, first + 3.0 * second + third
+
+
+@inline
+def _rising_by_polygammas(x, k):
+    """Derivatives in log x of log Gamma(x + k) - log Gamma(x + 1) - (k - 1) log x for small x."""
+    up, low = polygammas(x + k), polygammas(x + 1.0)
+    d1, d2, d3 = _by_logarithm(x, up[0] - low[0], up[1] - low[1], up[2] - low[2])
+    return d1 - (k - 1.0), d2, d3
+
+
+@inline
+def _rising_by_series(x, k):
+    """Derivatives in log x of (x + k - 1/2) log(1 + k/x) - k + delta(x + k) - delta(x) (Stirling) for large x."""
+    n, r = x + k, 1.0 / x
+    q = 1.0 / n
+    up, low = stirling_slopes(n), stirling_slopes(x)
+    d1 = log1p_minus(k * r) + 0.5 * k * r * q + up[0] - low[0]
+    d2 = k * r * r * q * (k - 0.5 * (x + n) * q) + up[1] - low[1]
+    d3 = k * (r * q) ** 2 * (x * x + x * n + n * n) * r * q - k * k * (3.0 * x + 2.0 * k) * r * (r * q) ** 2
+    return _by_logarithm(x, d1, d2, d3 + up[2] - low[2])
+
+
+@inline
+def log_mean_decay_of(f):
+    r"""Return log{(1 - e^-f)/f}, f >= 0: the log of the mean of e^-t over 0 < t < f; nothing is lost at small f.
+
+    Who knows log f has log(1 - e^-f) from it. Below 1 the series in Bernoulli numbers of log(sinh(f/2)/(f/2)) - f/2.
+    """
+    x = f[0]
+    if x >= 1.0:
+        r, q = 1.0 / x, np.exp(-x) / -np.expm1(-x)
+        value = np.log(-np.expm1(-x)) - np.log(x)
+        return compose(f, value, q - r, r * r - q * (1.0 + q), q * (1.0 + q) * (1.0 + 2.0 * q) - 2.0 * r * r * r)
+    z, before, power, g0, g1, g2, g3 = x * x, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0
+    for n in range(2, 2 * len(_LOG_SINHC) + 1, 2):
+        c = _LOG_SINHC[n // 2 - 1] * power
+        g0 += c * z
+        g1 += n * c * x
+        g2 += n * (n - 1) * c
+        g3 += n * (n - 1) * (n - 2) * _LOG_SINHC[n // 2 - 1] * before * x
+        before, power = power, power * z
+    return compose(f, g0 - 0.5 * x, g1 - 0.5, g2, g3)

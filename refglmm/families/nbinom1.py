@@ -2,10 +2,10 @@ r"""Negative binomial counts with variance (1 + phi) mu ("NB1").
 
 Place in the reading order: after ``density``. With size :math:`k = \mu/\phi`,
 
-.. math:: l = a\Big\{\log\Gamma(y + k) - \log\Gamma(k) + y\log\frac{\phi}{1 + \phi}
+.. math:: l = a\Big\{\log\frac{\Gamma(y + k)}{\Gamma(k)\,k^y} + y\log\frac{\mu}{1 + \phi}
               - k\log(1 + \phi) - \log y!\Big\}
 
-so that the size, not the odds, moves with the mean. phi tends to 0 at the Poisson.
+so that the size, not the odds, moves with the mean. phi tends to 0 at the Poisson, where every term tends to its own.
 
 Source: Hardin and Hilbe, *Generalized linear models and extensions*, "NB-1".
 """
@@ -19,47 +19,37 @@ import numpy as np
 from refglmm._jit import inline
 from refglmm.families.base import FloatArray, minus_log_factorial
 from refglmm.families.density import DensityFamily
-from refglmm.families.jet import (
-    add,
-    compose,
-    divide,
-    exp_of,
-    log1p_of,
-    log_gamma_of,
-    log_of,
-    multiply,
-    shift,
-    square,
-    subtract,
-    times,
-)
+from refglmm.families.jet import add, divide, log1p_of, log_of, log_rising_of, multiply, subtract, times
+from refglmm.families.positive_means import by_identity, by_log, by_sqrt
 
 
 @inline
-def _in_mean(y, a, mu, phi):
-    """Log density from jets of the mean and of phi."""
-    k = divide(mu, phi)
-    rising = subtract(log_gamma_of(shift(k, y)), log_gamma_of(k))
-    odds = times(y, subtract(log_of(phi), log1p_of(phi)))
-    return times(a, subtract(add(rising, odds), multiply(k, log1p_of(phi))))
+def nbinom1(y, a, mu, log_mu, phi):
+    """Log density from jets of the mean, its logarithm and phi."""
+    k, growth = divide(mu, phi), log1p_of(phi)
+    rest = subtract(times(y, subtract(log_mu, growth)), multiply(k, growth))
+    return times(a, add(log_rising_of(subtract(log_mu, log_of(phi)), y), rest))
 
 
 @inline
 def nbinom1_log(y, a, eta, first, second, third):
     """Log density under the log link."""
-    return _in_mean(y, a, exp_of(eta), first)
+    mu, log_mu = by_log(eta)
+    return nbinom1(y, a, mu, log_mu, first)
 
 
 @inline
 def nbinom1_sqrt(y, a, eta, first, second, third):
     """Log density under the square-root link, eta > 0."""
-    return _in_mean(y, a, square(eta) if eta[0] > 0.0 else compose(eta, np.nan, 0.0, 0.0, 0.0), first)
+    mu, log_mu = by_sqrt(eta)
+    return nbinom1(y, a, mu, log_mu, first)
 
 
 @inline
 def nbinom1_identity(y, a, eta, first, second, third):
     """Log density under the identity link, eta > 0."""
-    return _in_mean(y, a, eta, first)
+    mu, log_mu = by_identity(eta)
+    return nbinom1(y, a, mu, log_mu, first)
 
 
 class NegativeBinomial1(DensityFamily):
@@ -85,6 +75,11 @@ class NegativeBinomial1(DensityFamily):
     def variance(self, mu: FloatArray) -> FloatArray:
         """(1 + phi) mu."""
         return (1.0 + self.shape("phi")) * mu
+
+    def zero_probability(self, mu: FloatArray) -> FloatArray:
+        """(1 + phi)^(-mu/phi)."""
+        phi = self.shape("phi")
+        return np.exp(-mu * np.log1p(phi) / phi)
 
     def initial_mu(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Y, a zero replaced by 1/6."""

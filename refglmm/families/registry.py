@@ -12,12 +12,16 @@ from typing import Any
 
 from refglmm.errors import FamilyError
 from refglmm.families.base import Family
+from refglmm.families.bell import Bell
 from refglmm.families.beta import Beta
+from refglmm.families.betabinomial import BetaBinomial
 from refglmm.families.binomial import Bernoulli, Binomial
 from refglmm.families.censored_normal import CensoredNormal
+from refglmm.families.compois import ConwayMaxwellPoisson
 from refglmm.families.density import DensityFamily
 from refglmm.families.gamma import Gamma
 from refglmm.families.gaussian import Gaussian
+from refglmm.families.genpois import GeneralizedPoisson
 from refglmm.families.inverse_gaussian import InverseGaussian
 from refglmm.families.links import Link
 from refglmm.families.lognormal import Lognormal, LognormalLog
@@ -27,6 +31,13 @@ from refglmm.families.ordbeta import OrderedBeta
 from refglmm.families.ordinal import Adjacent, Ordered, Sequential
 from refglmm.families.poisson import Poisson
 from refglmm.families.student import StudentT
+from refglmm.families.truncated import (
+    TruncatedConwayMaxwellPoisson,
+    TruncatedGeneralizedPoisson,
+    TruncatedNegativeBinomial1,
+    TruncatedNegativeBinomial2,
+    TruncatedPoisson,
+)
 from refglmm.families.tweedie import Tweedie
 from refglmm.families.unit_lindley import UnitLindley
 
@@ -50,6 +61,15 @@ _ALL: tuple[type[Family], ...] = (
     Ordered,
     Sequential,
     Adjacent,
+    GeneralizedPoisson,
+    ConwayMaxwellPoisson,
+    Bell,
+    TruncatedPoisson,
+    TruncatedNegativeBinomial1,
+    TruncatedNegativeBinomial2,
+    TruncatedGeneralizedPoisson,
+    TruncatedConwayMaxwellPoisson,
+    BetaBinomial,
 )
 
 #: The built-in families under the name they carry.
@@ -80,6 +100,12 @@ _ALSO = {
     "cr": "sequential",
     "continuationratio": "sequential",
     "acat": "adjacent",
+    "conwaymaxwellpoisson": "compois",
+    "compoisson": "compois",
+    "cmp": "compois",
+    "generalizedpoisson": "genpois",
+    "truncatednegbinomial": "truncated_nbinom2",
+    "truncatednegativebinomial": "truncated_nbinom2",
 }
 
 # name, or name(link), name(link = "log"), name(2.5), name(size = 2.5)

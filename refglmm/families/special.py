@@ -104,6 +104,19 @@ def log_minus_digamma(k):
 
 
 @inline
+def stirling_slopes(k):
+    """First three derivatives of delta(k), the series of :func:`stirling_series`; k >= SERIES_FROM."""
+    r = 1.0 / k
+    z = r * r
+    tail = z * (1 / 240 - z * (1 / 132 - z * (691 / 32760 - z / 12)))
+    d1 = -z * (1 / 12 - z * (1 / 120 - z * (1 / 252 - tail)))
+    tail = z * (1 / 30 - z * (5 / 66 - z * (691 / 2730 - z * 7 / 6)))
+    d2 = z * r * (1 / 6 - z * (1 / 30 - z * (1 / 42 - tail)))
+    tail = z * (3 / 10 - z * (5 / 6 - z * (691 / 210 - z * 35 / 2)))
+    return d1, d2, -z * z * (1 / 2 - z * (1 / 6 - z * (1 / 6 - tail)))
+
+
+@inline
 def near_excess(k, d):
     """Return k log(1 + d/k) - d for abs(d) <= NEAR * k; scalar or array."""
     # log((1 + r)/(1 - r)) = 2 (r + r^3/3 + r^5/5 + ...), and 2r - x = -r x with x = d/k

@@ -36,6 +36,12 @@ FUNCTIONS = {
     "logistic": lambda f, g: jet.logistic_of(jet.times(-0.5, f)),
     "softplus": lambda f, g: jet.softplus_of(jet.subtract(f, g)),
     "log_gamma": lambda f, g: jet.log_gamma_of(f),
+    "log_rising_few": lambda f, g: jet.log_rising_of(jet.log_of(f), 4.0),
+    "log_rising_many": lambda f, g: jet.log_rising_of(jet.log_of(f), 23.5),
+    "log_rising_of_large": lambda f, g: jet.log_rising_of(jet.log_of(jet.shift(f, 30.0)), 17.0),
+    "log_mean_decay_small": lambda f, g: jet.log_mean_decay_of(jet.times(0.3, f)),
+    "log_mean_decay_large": lambda f, g: jet.log_mean_decay_of(f),
+    "compose_two": lambda f, g: jet.compose_two(f, jet.multiply(f, g), both(f[0], f[0] * g[0])),
 }
 
 
@@ -59,6 +65,34 @@ def test_values():
     assert jet.log_gamma_of(f)[0] == pytest.approx(special.gammaln(2.5), rel=1e-15)
     assert jet.softplus_of(jet.constant(800.0))[0] == 800.0
     assert jet.logistic_of(jet.constant(-800.0))[0] == 0.0
+
+
+@pytest.mark.parametrize("k", [0.0, 2.0, 9.0, 2.5, 30.0, 1e4])
+@pytest.mark.parametrize("x", [1e-3, 0.5, 9.9, 40.0])
+def test_log_rising_against_scipy(x, k):
+    given = jet.log_rising_of(jet.log_of(jet.first_variable(x)), k)
+    powers = (k * np.log(x), k / x, -k / x**2, 2.0 * k / x**3)
+    logs = [special.gammaln(x + k) - special.gammaln(x)]
+    logs += [float(special.polygamma(j, x + k) - special.polygamma(j, x)) for j in range(3)]
+    for position, whole, power in zip((0, 1, 3, 6), logs, powers, strict=True):
+        assert given[position] == pytest.approx(whole - power, rel=1e-10, abs=1e-13 * (1.0 + abs(power)))
+
+
+@pytest.mark.parametrize("k", [7.0, 700.0])
+def test_log_rising_keeps_its_digits_where_it_vanishes(k):
+    x = 1e10
+    given = jet.log_rising_of(jet.log_of(jet.first_variable(x)), k)
+    leading = k * (k - 1.0) / 2.0  # of the expansion in 1/x; the next term is k/x smaller
+    wanted = (leading / x, -leading / x**2, 2.0 * leading / x**3, -6.0 * leading / x**4)
+    assert [given[i] for i in (0, 1, 3, 6)] == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("x", [1e-12, 1e-4, 0.2, 0.999999, 1.0, 30.0, 800.0])
+def test_log_mean_decay(x):
+    given = jet.log_mean_decay_of(jet.first_variable(x))
+    assert given[0] == pytest.approx(np.log(-np.expm1(-x) / x), rel=1e-15, abs=4e-16)
+    below, above = (np.array(jet.log_mean_decay_of(jet.first_variable(1.0 + d))) for d in (-1e-13, 1e-13))
+    np.testing.assert_allclose(below, above, atol=2e-12)
 
 
 @pytest.mark.parametrize("x", [1e-6, 1e-3, 0.5, 1.0, 7.3, 9.999, 10.0, 55.0, 1e6])

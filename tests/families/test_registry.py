@@ -69,7 +69,7 @@ def test_quasi_families_have_no_likelihood(name):
 @pytest.mark.parametrize(
     ("text", "message", "near"),
     [
-        ("posson", "did you mean poisson", ["poisson"]),
+        ("posson", "did you mean poisson", ["poisson", "compois"]),
         ("binomal", "did you mean binomial", None),
         ("tweedie", "unknown family 'tweedie'; There are binomial, bernoulli", []),
     ],
