@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import FamilyError, NonIntegerWarning, NotAvailableError, ResponseError, warn
-from refglmm.families.kernel import array_kernel, shape_kernel
+from refglmm.families.kernel import array_kernel, density_kernel, density_shape_kernel, shape_kernel
 from refglmm.families.links import DOMAINS, EPS, Link, get_link
+from refglmm.families.shape_scales import LogScale, ShapeScale
 from refglmm.families.special import (
     HALF_LOG_2PI,
     LARGE,
@@ -40,6 +41,8 @@ TINY = float(np.finfo(np.float64).tiny)
 # One kernel object for each point function, for the life of the process: numba compiles an object once.
 _array_kernel = lru_cache(maxsize=None)(array_kernel)
 _shape_kernel = lru_cache(maxsize=None)(shape_kernel)
+_density_kernel = lru_cache(maxsize=None)(density_kernel)
+_density_shape_kernel = lru_cache(maxsize=None)(density_shape_kernel)
 
 
 class Family:
@@ -57,8 +60,10 @@ class Family:
     link : Link
     shape_names : tuple of str
         Shape parameters to be estimated, on their natural scale.
+    shape_scales : tuple of ShapeScale
+        On which scale each of them is estimated: its logarithm, unless the family says otherwise.
     fixed_shape : float array
-        Shape parameters that are known; what ``observe`` takes as ``phi`` where none is estimated.
+        Shape parameters that are known; in what ``observe`` takes as ``phi`` they follow the estimated ones.
     has_scale : bool
         Whether the first shape parameter is a dispersion phi with variance phi V(mu) / a.
     is_binomial, is_canonical, log_concave : bool
@@ -75,6 +80,8 @@ class Family:
     #: link name -> point function, and the same for the shape parameters
     points: ClassVar[Mapping[str, Point]] = {}
     shape_points: ClassVar[Mapping[str, Point]] = {}
+    #: link name -> log density as a function of jets, instead of the two before (see :func:`.kernel.density_kernel`)
+    densities: ClassVar[Mapping[str, Point]] = {}
     #: link name -> which rows the point function is not made for, and the one that is
     rare_points: ClassVar[Mapping[str, tuple[Point, Point]]] = {}
     #: link name -> domain of eta, where it is narrower than the link's own
@@ -95,9 +102,10 @@ class Family:
 
     def _resolve_link(self, link: str | Link) -> Link:
         name = link.name if isinstance(link, Link) else str(link)
-        if name not in self.points:
+        known = self.points or self.densities
+        if name not in known:
             raise FamilyError(
-                f"the {self.name} family has no link {name!r}; it has {', '.join(self.points)}",
+                f"the {self.name} family has no link {name!r}; it has {', '.join(known)}",
                 family=self.name,
                 link=name,
             )
@@ -127,6 +135,11 @@ class Family:
         return len(self.shape_names)
 
     @property
+    def shape_scales(self) -> tuple[ShapeScale, ...]:
+        """Working scales of the shape parameters."""
+        return (LogScale(),) * self.n_shape
+
+    @property
     def fixed_shape(self) -> FloatArray:
         """Known shape parameters."""
         return np.empty(0)
@@ -151,16 +164,26 @@ class Family:
     @property
     def observe(self) -> Any:
         """Kernel ``observe(y, eta, a, base, phi, order, out)``, see :func:`.kernel.array_kernel`."""
-        return _array_kernel(self.points[self.link.name], *self.rare_points.get(self.link.name, ()))
+        name = self.link.name
+        if name not in self.points:
+            return _density_kernel(self.densities[name])
+        return _array_kernel(self.points[name], *self.rare_points.get(name, ()))
 
     @property
     def observe_shape(self) -> Any:
         """Kernel ``observe_shape(y, eta, a, phi, j, out)``, see :func:`.kernel.shape_kernel`."""
-        if self.link.name not in self.shape_points:
+        name = self.link.name
+        if name in self.shape_points:
+            return _shape_kernel(self.shape_points[name])
+        if name not in self.densities or not self.shape_names:
             raise NotAvailableError(f"the {self.name} family has no shape parameter")
-        return _shape_kernel(self.shape_points[self.link.name])
+        return _density_shape_kernel(self.densities[name])
 
     # -- numpy -----------------------------------------------------------------------------------------------
+
+    def complete(self, phi: FloatArray) -> FloatArray:
+        """All shape parameters as the kernels take them: the estimated ones, then those that are known."""
+        return np.concatenate([np.asarray(phi, dtype=np.float64)[: self.n_shape], self.fixed_shape])
 
     def at(self, phi: FloatArray) -> Family:
         """Return the family with its shape parameters known, if its variance depends on them; here itself."""
@@ -173,6 +196,10 @@ class Family:
     def variance(self, mu: FloatArray) -> FloatArray:
         """Variance function V(mu)."""
         raise NotImplementedError
+
+    def mean(self, mu: FloatArray) -> FloatArray:
+        """Expected response where the inverse link is mu: mu itself, except for truncated laws and their like."""
+        return mu
 
     def unit_deviance(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
         """Deviance of each row, weighted, free of phi; exactly 0 where y equals mu."""
@@ -265,6 +292,13 @@ def count_base(y: FloatArray, a: FloatArray) -> FloatArray:
         saturated = -0.5 * np.log(y) - HALF_LOG_2PI - stirling_rests(y)
         log_factorial = np.where(y == 0.0, 0.0, y * np.log(y) - y - saturated)
     return weighted(a, np.where(y < LARGE, -log_factorial, saturated))
+
+
+def minus_log_factorial(y: FloatArray, a: FloatArray) -> FloatArray:
+    """Return -a log y! for counts of any size."""
+    with np.errstate(all="ignore"):
+        rest = y * (np.log(y) - 1.0) + 0.5 * np.log(y) + HALF_LOG_2PI + stirling_rests(y)
+    return weighted(a, np.where(y == 0.0, 0.0, -rest))
 
 
 def drawing_weight(a: FloatArray) -> FloatArray:

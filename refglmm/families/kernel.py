@@ -1,6 +1,6 @@
 r"""The observation kernel: all that the engines know of a family.
 
-Place in the reading order: first of ``families``; links and distributions build on it.
+Place in the reading order: after ``special`` and ``jet``; links and distributions build on it.
 
 For observation i with response y, linear predictor eta, prior weight a, base measure c(y, a) and shape
 parameters phi, the kernel returns
@@ -32,6 +32,10 @@ Sums of l over a million rows steer line searches, so its error must be small ag
 not against y log mu, which is 2e10 for a count of 1e9. Counts from ``special.LARGE`` on, and binomial rows of as
 many trials, therefore have as base measure the log density of the saturated model, from which the kernel
 subtracts half the deviance; the base measure of smaller ones is the textbook's.
+
+A family may instead write its log density once as a function of jets (see ``jet``): :func:`density_kernel` and
+:func:`density_shape_kernel` then take every derivative from there. Where the expected information has no closed form,
+w is the size of the observed one, :math:`|h|`: as good a weight where H is not positive definite.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ from collections.abc import Callable
 from typing import Any
 
 from refglmm._jit import inline, kernel
+from refglmm.families.jet import F1, F2, F11, F12, F111, F112, F, constant, first_variable, second_variable
 
 #: What an observation kernel is asked for.
 VALUE, SLOPES, ALL = 0, 1, 2
@@ -122,5 +127,71 @@ def shape_kernel(point: Callable[..., Any]) -> Any:
     def observe_shape(y, eta, a, phi, j, out):
         for i in range(eta.size):
             out[0, i], out[1, i], out[2, i], out[3, i] = point(y[i], eta[i], a[i], phi, j)
+
+    return kernel(observe_shape)
+
+
+@inline
+def shape_jet(phi, j, active):
+    """Jet of shape parameter j: the second variable if it is the active one; zero where the family has fewer."""
+    value = phi[j] if j < phi.size else 0.0
+    return second_variable(value) if j == active else constant(value)
+
+
+@inline
+def shape_jets(phi, active):
+    """Jets of the first three shape parameters, of which one (or none, -1) is the second variable."""
+    return shape_jet(phi, 0, active), shape_jet(phi, 1, active), shape_jet(phi, 2, active)
+
+
+def density_kernel(density: Callable[..., Any]) -> Any:
+    """The loop of :func:`array_kernel` for a family that is written as a function of jets.
+
+    Parameters
+    ----------
+    density : function ``(y, a, eta, first, second, third) -> jet``
+        Log density of one observation of weight a, without its base measure. ``eta`` and the shape parameters, at
+        most three, on their natural scale, are jets. Not finite outside the domain. Must be marked :data:`inline`
+        and importable by name.
+    """
+
+    def observe(y, eta, a, base, phi, order, out):
+        first, second, third = shape_jets(phi, -1)
+        total = 0.0
+        for i in range(eta.size):
+            if a[i] == 0.0:
+                out[:, i] = 0.0
+                continue
+            x = first_variable(eta[i])
+            if order == VALUE:
+                out[0, i] = base[i] + density(y[i], a[i], x, first, second, third)[F]
+            elif order == SLOPES:
+                l = density(y[i], a[i], x, first, second, third)  # noqa: E741  the field's symbol
+                h, dh = -l[F11], -l[F111]
+                out[1, i], out[2, i], out[3, i], out[4, i] = l[F1], h, abs(h), dh
+                out[5, i] = dh if h >= 0.0 else -dh
+            else:
+                l = density(y[i], a[i], x, first, second, third)  # noqa: E741
+                h, dh = -l[F11], -l[F111]
+                out[0, i], out[1, i], out[2, i], out[3, i], out[4, i] = base[i] + l[F], l[F1], h, abs(h), dh
+                out[5, i] = dh if h >= 0.0 else -dh
+            total += out[0, i]
+        return total if order != SLOPES else 0.0
+
+    return kernel(observe)
+
+
+def density_shape_kernel(density: Callable[..., Any]) -> Any:
+    """The loop of :func:`shape_kernel` for a family that is written as a function of jets."""
+
+    def observe_shape(y, eta, a, phi, j, out):
+        first, second, third = shape_jets(phi, j)
+        for i in range(eta.size):
+            if a[i] == 0.0:
+                out[:, i] = 0.0
+                continue
+            l = density(y[i], a[i], first_variable(eta[i]), first, second, third)  # noqa: E741  the field's symbol
+            dh = -l[F112]
+            out[0, i], out[1, i], out[2, i], out[3, i] = l[F2], l[F12], dh, (dh if -l[F11] >= 0.0 else -dh)
 
     return kernel(observe_shape)

@@ -13,17 +13,28 @@ from typing import Any
 from refglmm.errors import FamilyError
 from refglmm.families.base import Family
 from refglmm.families.binomial import Bernoulli, Binomial
+from refglmm.families.density import DensityFamily
 from refglmm.families.gamma import Gamma
 from refglmm.families.gaussian import Gaussian
 from refglmm.families.inverse_gaussian import InverseGaussian
 from refglmm.families.links import Link
+from refglmm.families.nbinom1 import NegativeBinomial1
 from refglmm.families.negative_binomial import NegativeBinomial
 from refglmm.families.poisson import Poisson
 
+_ALL: tuple[type[Family], ...] = (
+    Binomial,
+    Bernoulli,
+    Poisson,
+    Gamma,
+    InverseGaussian,
+    Gaussian,
+    NegativeBinomial,
+    NegativeBinomial1,
+)
+
 #: The built-in families under the name they carry.
-FAMILIES: dict[str, type[Family]] = {
-    family.name: family for family in (Binomial, Bernoulli, Poisson, Gamma, InverseGaussian, Gaussian, NegativeBinomial)
-}
+FAMILIES: dict[str, type[Family]] = {family.name: family for family in _ALL}
 
 #: Other spellings, compared without case, spaces, dots, dashes and underscores.
 _ALSO = {
@@ -35,6 +46,7 @@ _ALSO = {
     "nb2": "negative_binomial",
     "negbin": "negative_binomial",
     "negbinomial": "negative_binomial",
+    "nb1": "nbinom1",
 }
 
 # name, or name(link), name(link = "log"), name(2.5), name(size = 2.5)
@@ -67,6 +79,11 @@ def _class_of(name: str) -> type[Family]:
     raise FamilyError(f"unknown family {name!r}{meant} There are {known}.", family=name, near=near)
 
 
+def _shape_argument(cls: type[Family]) -> str:
+    """The parameter that a bare number in brackets means: negative.binomial(2), student_t(4)."""
+    return next(reversed(cls.all_shapes), "") if issubclass(cls, DensityFamily) else "size"
+
+
 def _from_text(text: str, link: str | Link | None) -> Family:
     match = _CALL.fullmatch(text)
     if match is None:
@@ -74,9 +91,9 @@ def _from_text(text: str, link: str | Link | None) -> Family:
     cls, argument = _class_of(match["name"]), match["argument"]
     keywords: dict[str, Any] = {}
     if argument:
-        argument = argument.strip("\"'")
-        key = match["key"] or ("size" if re.fullmatch(r"[\d.]+(e[+-]?\d+)?", argument) else "link")
-        keywords[{"theta": "size"}.get(key, key)] = float(argument) if key in ("size", "theta") else argument
+        argument, number = argument.strip("\"'"), re.fullmatch(r"[\d.]+(e[+-]?\d+)?", argument)
+        key = match["key"] or (_shape_argument(cls) if number else "link")
+        keywords[{"theta": "size"}.get(key, key)] = float(argument) if number else argument
     if link is not None:
         if keywords.get("link", link) != link:
             raise FamilyError(f"two links: {text!r} and link={link!r}", family=text, link=link)

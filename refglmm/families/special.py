@@ -157,3 +157,27 @@ def digamma_growth(theta, y):
     for j in range(int(y)):
         harmonic += 1.0 / (theta + j)
     return harmonic - np.log1p(y / theta)
+
+
+@inline
+def polygammas(x):
+    r"""Return :math:`\psi(x), \psi'(x), \psi''(x)` for x > 0 (nan elsewhere).
+
+    Recurrence up to ``SERIES_FROM``, from there the asymptotic series (Abramowitz and Stegun, 6.3.18 and 6.4.11).
+    """
+    steps = math.ceil(SERIES_FROM - x) if 0.0 < x < SERIES_FROM else 0
+    up, d0, d1, d2 = x + steps, 0.0, 0.0, 0.0
+    for j in range(steps):
+        r = 1.0 / (x + j)
+        d0 -= r
+        d1 += r * r
+        d2 -= 2.0 * r * r * r
+    r = 1.0 / up
+    z = r * r
+    tail = z * (1 / 132 - z * (691 / 32760 - z * (1 / 12 - z * (3617 / 8160))))
+    d0 += np.log(up) - 0.5 * r - z * (1 / 12 - z * (1 / 120 - z * (1 / 252 - z * (1 / 240 - tail))))
+    tail = z * (5 / 66 - z * (691 / 2730 - z * (7 / 6 - z * (3617 / 510))))
+    d1 += r + 0.5 * z + r * z * (1 / 6 - z * (1 / 30 - z * (1 / 42 - z * (1 / 30 - tail))))
+    tail = z * (5 / 6 - z * (691 / 210 - z * (35 / 2 - z * (3617 / 30))))
+    d2 -= z * (1.0 + r + z * (1 / 2 - z * (1 / 6 - z * (1 / 6 - z * (3 / 10 - tail)))))
+    return (d0, d1, d2) if x > 0.0 else (np.nan, np.nan, np.nan)

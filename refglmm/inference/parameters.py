@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
+from refglmm.families.shape_scales import ShapeScale
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -52,6 +53,8 @@ class Parameter:
         Rows of T: one for a standard deviation, two (smaller first) for a correlation.
     lower, upper : float
         Bounds of its value.
+    scale : ShapeScale or None
+        Of a shape parameter: where it is estimated.
     """
 
     name: str
@@ -61,20 +64,21 @@ class Parameter:
     rows: tuple[int, ...]
     lower: float
     upper: float
+    scale: ShapeScale | None = None
 
     def inner(self, value: float) -> float:
         """The scale on which it is profiled: log phi = 2 log sigma, log of a shape, the value itself otherwise."""
         with np.errstate(divide="ignore"):
             if self.kind == "sigma":
                 return 2.0 * float(np.log(value))
-            return float(np.log(value)) if self.kind == "shape" else float(value)
+            return float(self.scale.working(value)) if self.scale is not None else float(value)
 
     def outer(self, inner: Any) -> Any:
         """Back from :meth:`inner`; arrays too."""
-        if self.kind in ("sigma", "shape"):
-            with np.errstate(over="ignore"):
-                return np.exp(np.asarray(inner) / (2.0 if self.kind == "sigma" else 1.0))
-        return inner
+        with np.errstate(over="ignore"):
+            if self.kind == "sigma":
+                return np.exp(np.asarray(inner) / 2.0)
+            return inner if self.scale is None else self.scale.natural(np.asarray(inner))
 
     @property
     def is_fixed(self) -> bool:
@@ -125,9 +129,11 @@ def _shape_parameters(fit: FittedModel, first: int) -> list[Parameter]:
     """Sigma where the family has a scale, every other estimated shape by its name."""
     found = []
     for k, name in enumerate(fit.problem.phi_names):
-        is_scale = k == 0 and fit.has_scale
-        kind = "sigma" if is_scale else "shape"
-        found.append(Parameter("sigma" if is_scale else name, kind, first + k, None, (), 0.0, np.inf))
+        if k == 0 and fit.has_scale:
+            found.append(Parameter("sigma", "sigma", first + k, None, (), 0.0, np.inf))
+        else:
+            scale = fit.family.shape_scales[k]
+            found.append(Parameter(name, "shape", first + k, None, (), scale.low, scale.high, scale))
     return found
 
 
@@ -180,7 +186,7 @@ def full_vector(fit: FittedModel) -> FloatArray:
         par *= absolute_scale(fit.problem, fit.sigma)
         return np.concatenate([par, fit.beta, [2.0 * np.log(fit.sigma)]])
     phi = [fit.sigma**2] if by_moments(fit) else np.array(fit.optimum.phi, dtype=float)
-    return np.concatenate([par, fit.beta, np.log(phi)])
+    return np.concatenate([par, fit.beta, fit.problem.working_shape(np.asarray(phi))])
 
 
 def by_moments(fit: FittedModel) -> bool:

@@ -216,11 +216,11 @@ def _over_shapes(objective: ProfiledObjective, zero: FloatArray) -> tuple[float,
     problem = objective.problem
     if not problem.n_phi:
         return float(objective.value(zero)), np.empty(0)
-    start = np.log(np.asarray(start_shape(problem, problem.offset + problem.X @ objective.beta))[: problem.n_phi])
+    start = problem.working_shape(start_shape(problem, problem.offset + problem.X @ objective.beta))
 
-    def value_and_gradient(log_phi: FloatArray) -> tuple[float, FloatArray]:
-        value, gradient = objective.value_and_gradient(np.concatenate([zero, log_phi]))
+    def value_and_gradient(shape: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = objective.value_and_gradient(np.concatenate([zero, shape]))
         return value, gradient[zero.size :]
 
     found = minimize(value_and_gradient, start, jac=True, method="BFGS", options={"gtol": 1e-7})
-    return float(objective.value(np.concatenate([zero, found.x]))), np.exp(found.x)
+    return float(objective.value(np.concatenate([zero, found.x]))), problem.shape_from(found.x)

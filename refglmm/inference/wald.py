@@ -114,7 +114,8 @@ def _value_and_slope(fit: FittedModel, p: Parameter) -> tuple[float, FloatArray]
     if p.term is None:
         assert p.index is not None
         value = float(p.outer(full_vector(fit)[p.index]))
-        a[-1 if fit.is_lmm else p.index] = value if fit.is_lmm or p.kind == "shape" else 0.5 * value
+        slope = 0.5 * value if p.scale is None else p.scale.slope(value)
+        a[-1 if fit.is_lmm else p.index] = value if fit.is_lmm else slope
         return value, a
     part, par = problem.par_slices[p.term], np.array(fit.optimum.par)
     structure, scale = problem.structures[p.term], fit.sigma if fit.is_lmm else 1.0

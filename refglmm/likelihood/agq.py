@@ -300,10 +300,11 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         problem, at, pirls = self.problem, self.grouping, self.pirls
         row = H_PHI if self.curvature == "observed" else W_PHI
         shape, gradients = np.empty((4, problem.n)), np.empty((at.groups, problem.n_phi))
+        scale = problem.shape_slope(pirls.phi)
         for j in range(problem.n_phi):
             problem.family.observe_shape(problem.y, pirls.eta, problem.weights, pirls.phi, j, shape)
             implicit = np.bincount(at.codes, v * shape[row] + Ma * shape[S_PHI], at.groups)
-            gradients[:, j] = pirls.phi[j] * (implicit - 2.0 * self._sums.phi[j] / self._sums.mass)
+            gradients[:, j] = scale[j] * (implicit - 2.0 * self._sums.phi[j] / self._sums.mass)
         return gradients
 
     # -- what it says about the groups -----------------------------------------------------------------------

@@ -184,14 +184,14 @@ class _LaplaceBase:
         """The gradient of D, or (not ``whole``) of log|H| alone, in log phi, one shape parameter after the other."""
         problem, pirls = self.problem, self.pirls
         weight_row = W_PHI if self.curvature == "expected" else H_PHI
-        gradient = np.empty(problem.n_phi)
+        gradient, scale = np.empty(problem.n_phi), problem.shape_slope(phi)
         out = np.empty((4, problem.n))
         for j in range(problem.n_phi):
             problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, out)
             slope = v @ out[weight_row] + Ma @ out[S_PHI]
             if whole:
                 slope -= 2.0 * out[L_PHI].sum()
-            gradient[j] = phi[j] * slope
+            gradient[j] = scale[j] * slope
         return gradient
 
     def _observed_factor(self) -> Any:
@@ -299,10 +299,10 @@ class LaplaceObjective(_LaplaceBase):
         sides, e = self._slope_sides(psi)
         A, sides = e.T @ basis[:n_par] + problem.X @ basis[n_par : n_par + p], basis.T @ sides
         curvature = sides @ self._observed_factor().solve_rows(sides).T - (A.T * pirls.out[H]) @ A
-        shape = np.empty((4, problem.n))
+        shape, scale = np.empty((4, problem.n)), problem.shape_slope(phi)
         for j, row in enumerate(basis[n_par + p :]):
             problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, shape)
-            mixed = np.outer(row, phi[j] * shape[S_PHI] @ A)
+            mixed = np.outer(row, scale[j] * shape[S_PHI] @ A)
             curvature += mixed + mixed.T
         for part, own in (
             (basis[:n_par], self._factor_curvature(par)),
@@ -326,9 +326,10 @@ class LaplaceObjective(_LaplaceBase):
 
         def slopes(x: FloatArray) -> FloatArray:
             phi, out = problem.shape_from(x), np.empty(x.size)
+            scale = problem.shape_slope(phi)
             for j in range(x.size):
                 problem.family.observe_shape(problem.y, self.pirls.eta, problem.weights, phi, j, shape)
-                out[j] = phi[j] * shape[L_PHI].sum()
+                out[j] = scale[j] * shape[L_PHI].sum()
             return out
 
         return differences(slopes, log_phi)
@@ -355,10 +356,10 @@ class LaplaceObjective(_LaplaceBase):
             sides[k] -= self._transpose_times(pirls.out[H] * e[k], work)
         pirls.cross_fixed(pirls.out[H])
         sides[n_par : n_par + p] = -pirls.LtZtWX
-        shape = np.empty((4, n))
+        shape, scale = np.empty((4, n)), problem.shape_slope(phi)
         for j in range(problem.n_phi):
             problem.family.observe_shape(problem.y, pirls.eta, problem.weights, phi, j, shape)
-            sides[n_par + p + j] = phi[j] * self._transpose_times(shape[S_PHI], work)
+            sides[n_par + p + j] = scale[j] * self._transpose_times(shape[S_PHI], work)
         return sides, e
 
     def cross_curvature(self, psi: FloatArray) -> FloatArray:
@@ -392,7 +393,7 @@ class ProfiledObjective(_LaplaceBase):
     @property
     def names(self) -> tuple[str, ...]:
         """Names of (par, log phi)."""
-        return self.problem.par_names + tuple(f"log({name})" for name in self.problem.phi_names)
+        return self.problem.par_names + self.problem.shape_labels
 
     def parameters(self, psi: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(par, beta, phi) at psi, where the objective was evaluated last."""

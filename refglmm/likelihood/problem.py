@@ -1,4 +1,4 @@
-r"""The arrays of one model, and the parameter vector psi = (par, beta, log phi).
+r"""The arrays of one model, and the parameter vector psi = (par, beta, shape parameters on their working scale).
 
 Place in the reading order: after ``layout``, before ``pirls``. Nothing here depends on how the likelihood is
 approximated.
@@ -17,12 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refglmm.families.shape_scales import ShapeScale
 from refglmm.likelihood.layout import RandomLayout, build_layout
 
 FloatArray = NDArray[np.float64]
-
-#: A shape parameter that runs away (a negative binomial without overdispersion) stops here instead of overflowing.
-LARGEST_LOG = 200.0
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,15 @@ class Problem:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of psi = (par, beta, log phi)."""
-        return self.par_names + self.beta_names + tuple(f"log({name})" for name in self.phi_names)
+        """Names of psi = (par, beta, working phi)."""
+        return self.par_names + self.beta_names + self.shape_labels
+
+    @property
+    def shape_labels(self) -> tuple[str, ...]:
+        """Names of the shape parameters on the scale on which they are estimated."""
+        return tuple(
+            scale.label.format(name) for scale, name in zip(self.family.shape_scales, self.phi_names, strict=False)
+        )
 
     @cached_property
     def column_extent(self) -> FloatArray:
@@ -142,15 +147,28 @@ class Problem:
         n_par, p = len(self.par_names), self.X.shape[1]
         return psi[:n_par], psi[n_par : n_par + p], self.shape_from(psi[n_par + p :])
 
-    def shape_from(self, log_phi: FloatArray) -> FloatArray:
+    def shape_from(self, working: FloatArray) -> FloatArray:
         """Shape parameters on their natural scale; those that are known where none is estimated."""
         if not self.n_phi:
             return self.family.fixed_shape
-        return np.exp(np.clip(log_phi, -LARGEST_LOG, LARGEST_LOG))
+        scales = self.family.shape_scales
+        return self.family.complete(np.array([scale.natural(x) for scale, x in zip(scales, working, strict=True)]))
+
+    def working_shape(self, phi: FloatArray) -> FloatArray:
+        """Estimated shape parameters on their working scale."""
+        return np.array([scale.working(x) for scale, x in zip(self._scales, phi, strict=False)])
+
+    def shape_slope(self, phi: FloatArray) -> FloatArray:
+        """Derivative of each estimated shape parameter in its working parameter."""
+        return np.array([scale.slope(x) for scale, x in zip(self._scales, phi, strict=False)])
+
+    @property
+    def _scales(self) -> tuple[ShapeScale, ...]:
+        return self.family.shape_scales[: self.n_phi]
 
     def join(self, par: FloatArray, beta: FloatArray, phi: FloatArray) -> FloatArray:
         """(par, beta, phi) -> psi."""
-        return np.concatenate([par, beta, np.log(phi[: self.n_phi])])
+        return np.concatenate([par, beta, self.working_shape(phi)])
 
     def term_factors(self, par: FloatArray) -> FloatArray:
         """T_t(par) of all terms, row by row, in one flat array."""

@@ -95,9 +95,9 @@ def fit_glmm(
     first = GlmmStart(problem, start or {})
     pirls = Pirls(problem, control.engine)
     profiled = ProfiledObjective(pirls, first.beta, control.curvature)
-    log_phi = np.log(first.phi[: problem.n_phi])
+    shape = problem.working_shape(first.phi)
     scale = np.concatenate([par_scale(problem, first.par, first.default_par), np.ones(problem.n_phi)])
-    outer = np.concatenate([first.par, log_phi])
+    outer = np.concatenate([first.par, shape])
     stages: list[Stage] = []
     beta, model = first.beta, np.empty(0)
     if n_agq == 0:

@@ -76,18 +76,18 @@ class _Objective:
         _check(fit)
         problem, control = fit.problem, fit.settings["control"]
         n_par, p = problem.n_par, problem.p
-        log_phi = np.log(np.array(fit.optimum.phi))
-        outer = np.concatenate([np.array(fit.optimum.par), log_phi])
+        shape = problem.working_shape(np.array(fit.optimum.phi))
+        outer = np.concatenate([np.array(fit.optimum.par), shape])
         self.names = (*problem.names[:n_par], *(() if fit.is_lmm else problem.names[n_par + p :]))
-        self.optimum, self.lower = outer, np.append(problem.par_lower, np.full(log_phi.size, -np.inf))
+        self.optimum, self.lower = outer, np.append(problem.par_lower, np.full(shape.size, -np.inf))
         self.function: Any
         if fit.is_lmm:
             self.function = ProfiledLinear(problem, fit.reml, control.engine)
         elif fit.n_agq == 0:
             self.function = ProfiledObjective(Pirls(problem, control.engine), fit.beta, control.curvature)
         else:
-            self.names, self.optimum = problem.names, np.concatenate([outer[:n_par], fit.beta, log_phi])
-            self.lower = np.concatenate([problem.par_lower, np.full(p + log_phi.size, -np.inf)])
+            self.names, self.optimum = problem.names, np.concatenate([outer[:n_par], fit.beta, shape])
+            self.lower = np.concatenate([problem.par_lower, np.full(p + shape.size, -np.inf)])
             self.function = likelihood_objective(Pirls(problem, control.engine), fit.n_agq, control.curvature)
         self.least = self.function.value(self.optimum)
 
