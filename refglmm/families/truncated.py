@@ -201,7 +201,7 @@ class TruncatedCounts(DensityFamily):
         """Counts: drawn until positive where zeros are not too many, by adding up probabilities elsewhere."""
         known, law = self.at(phi), self._whole(phi)
         ones, y = np.ones(mu.size), np.zeros(mu.size)
-        positive = -np.expm1(-known._minus_log_zero(mu))  # type: ignore[attr-defined]
+        positive = -np.expm1(-known._minus_log_zero(mu))
         todo = np.flatnonzero(positive > 0.1)
         while todo.size:
             y[todo] = law.simulate(mu[todo], ones[todo], law.fixed_shape, rng)

@@ -88,7 +88,7 @@ def tensor_grid(order: int, q: int, at_a_time: int = NODES_AT_A_TIME) -> Grid:
     batches = -(-count // at_a_time)
     size = -(-count // batches)
     z, log_weight = np.zeros((batches * size, q)), np.full(batches * size, -np.inf)
-    which = np.indices((order,) * q).reshape(q, count).T
+    which = np.arange(count)[:, None] // order ** np.arange(q)[::-1] % order  # the digits of a node's number
     z[:count] = rule.z[which]
     log_weight[:count] = (np.log(rule.w) + 0.5 * rule.z**2)[which].sum(axis=1)
     z = np.ascontiguousarray(z.reshape(batches, size, q).transpose(0, 2, 1))
