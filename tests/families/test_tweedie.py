@@ -69,7 +69,7 @@ EXACT = {
 def test_accuracy(case):
     y, eta, *shapes = case
     given = observe(get_family("tweedie"), y, eta, 1.0, shapes)[L, 0]
-    assert abs(given - EXACT[case]) < 5e-13 * max(1.0, abs(EXACT[case]))
+    assert abs(given - EXACT[case]) < 5e-14 * max(1.0, abs(EXACT[case]))
 
 
 @pytest.mark.parametrize("shapes", SHAPES)
