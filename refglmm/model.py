@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Mapping
 from copy import copy, deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -30,7 +30,6 @@ from refglmm.errors import (
     WeightsError,
     warn,
 )
-from refglmm.families.ordinal import OrdinalFamily
 from refglmm.families.registry import FAMILIES, get_family
 from refglmm.fit.parameters import par_from_theta
 from refglmm.fit.response import raw_with_response
@@ -53,6 +52,7 @@ from refglmm.optimize.separation import runaway_deviations, separated_columns
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 if TYPE_CHECKING:
+    from refglmm.families.ordinal import OrdinalFamily
     from refglmm.inference.coefficients import ClassicFit
 
 MODES = ("exact", "lme4")
@@ -143,8 +143,8 @@ class GLMM:
         self.other_response = False
         if not np.any(self.frame.weights > 0):
             raise WeightsError("all weights are zero: no observation is left; give some rows a positive weight")
-        if isinstance(self.family, OrdinalFamily):
-            self.family = self.family.for_levels(self.frame.response_levels)
+        if self.family.is_ordinal:
+            self.family = cast("OrdinalFamily", self.family).for_levels(self.frame.response_levels)
         self.family.check_response(self.frame.y, self.frame.weights)
         self.design = build_design(
             self.frame,
