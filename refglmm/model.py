@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Mapping
 from copy import copy, deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,6 @@ from refglmm.errors import (
     warn,
 )
 from refglmm.families.coupled import DISPERSION, ZI, CoupledFamily
-from refglmm.families.ordinal import OrdinalFamily
 from refglmm.families.registry import FAMILIES, get_family, read_zero_part
 from refglmm.fit.parameters import par_from_theta
 from refglmm.fit.response import raw_with_response
@@ -60,6 +59,7 @@ from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 if TYPE_CHECKING:
     from refglmm.families.base import Family
+    from refglmm.families.ordinal import OrdinalFamily
     from refglmm.inference.coefficients import ClassicFit
 
 MODES = ("exact", "lme4")
@@ -189,8 +189,8 @@ class GLMM:
         self.other_response = False
         if not np.any(self.frame.weights > 0):
             raise WeightsError("all weights are zero: no observation is left; give some rows a positive weight")
-        if isinstance(self.family, OrdinalFamily):
-            self.family = self.family.for_levels(self.frame.response_levels)
+        if self.family.is_ordinal:
+            self.family = cast("OrdinalFamily", self.family).for_levels(self.frame.response_levels)
         self.family.check_response(self.frame.y, self.frame.weights)
         self.design = self._build_design(contrasts, _make_checks(checks, self.is_lmm), tie)
         self.structures = term_structures(self.design.terms)
