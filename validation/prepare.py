@@ -25,9 +25,14 @@ class AbsentError(Exception):
     """The data set may not be shipped and does not lie beside the repository either."""
 
 
+def shared_folder() -> Path:
+    """Where data and records lie that may not be shipped (``REFGLMM_SHARED`` names another place)."""
+    return Path(os.environ.get("REFGLMM_SHARED", REPOSITORY.parent / "shared"))
+
+
 def beside(name: str) -> pd.DataFrame:
-    """Read a data set from ``shared/data`` beside the repository (``REFGLMM_SHARED`` names another place)."""
-    folder = Path(os.environ.get("REFGLMM_SHARED", REPOSITORY.parent / "shared")) / "data"
+    """Read a data set from ``shared/data`` beside the repository."""
+    folder = shared_folder() / "data"
     listing = folder / "datasets.json"
     if listing.exists():
         for entry in json.loads(listing.read_text(encoding="utf-8"))["datasets"]:

@@ -20,6 +20,7 @@ from validation.entries import ENTRIES
 from validation.explained import explanation
 from validation.peers import compare_figures, compare_lme4, compare_scale_families
 from validation.report import render, verdict
+from validation.shelf import table as shelf
 
 FOLDER = Path(__file__).parent
 REPORT = FOLDER / "report.md"
@@ -66,7 +67,7 @@ def main() -> int:
     ]
     compared = sum(isinstance(r, Comparison) for r in (*published, *peers))
     print(f"{compared} figures compared, {len(failures)} failures; see {REPORT.relative_to(FOLDER.parent)}")
-    return min(len(failures), 1)
+    return min(len(failures) + shelf.main(), 1)
 
 
 if __name__ == "__main__":
