@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from refglmm.errors import ArgumentError, MissingValuesError, NotAvailableError
 from refglmm.families.coupled import DISPERSION, MAIN, ZI
 from refglmm.fit.parameters import conditional_modes, fit_parameters
+from refglmm.fit.parts import several
 from refglmm.fit.response import padded_frame
 from refglmm.fit.rows import (
     Rows,
@@ -89,7 +90,7 @@ def predict(
     na_action: str = "pass",
 ) -> pd.Series | pd.DataFrame:
     """Predictions; see :meth:`FittedModel.predict`."""
-    if fit.problem.n_parts > 1:
+    if several(fit):
         return _predict_coupled(
             fit,
             newdata,
@@ -104,8 +105,9 @@ def predict(
             newparams,
             na_action,
         )
-    if type in COUPLED_TYPES and type not in TYPES:
-        raise ArgumentError(f"type={type!r} is for models with zi= or dispersion=; take 'link' or 'response'")
+    if type not in TYPES:
+        known = f"type must be one of {', '.join(map(repr, TYPES))}, not {type!r}"
+        raise ArgumentError(f"{known}, which is for models with zi= or dispersion=" if type in COUPLED_TYPES else known)
     _check(fit, newdata, random_only, type, interval, level, offset, weights, na_action, newparams, se)
     chosen = chosen_columns(fit, re_form)
     used = is_used(chosen)
