@@ -6,6 +6,7 @@ for), ``special``, ``links``, ``base``, then one distribution a module, ``user``
 
 from refglmm.families.base import Family
 from refglmm.families.binomial import Bernoulli, Binomial
+from refglmm.families.coupled import CoupledFamily
 from refglmm.families.gamma import Gamma
 from refglmm.families.gaussian import Gaussian
 from refglmm.families.inverse_gaussian import InverseGaussian
@@ -19,6 +20,7 @@ __all__ = [
     "FAMILIES",
     "Bernoulli",
     "Binomial",
+    "CoupledFamily",
     "Family",
     "Gamma",
     "Gaussian",
