@@ -23,6 +23,8 @@ from refglmm.errors import (
     SeparationWarning,
 )
 
+#: log-likelihood of glmmTMB's fit of count ~ spp + mined + (1|site), ziformula = ~spp + mined, nbinom2.
+LOCAL_MAXIMUM = -817.149506196142
 ZIP = ("count ~ mined + (1 | site)", "~ mined")
 
 
@@ -146,7 +148,22 @@ def test_negative_binomials_as_glmmtmb(salamanders):
     dispersion = rg.glmer(formula, salamanders, "nbinom2", dispersion="~ mined")
     assert dispersion.loglik == pytest.approx(-821.966332164025, abs=1e-6)
     with pytest.warns(SeparationWarning, match="zero part runs away in .*zi~minedno"):
-        rg.glmer(formula, salamanders, "nbinom2", zi="~ spp + mined")
+        supremum = rg.glmer(formula, salamanders, "nbinom2", zi="~ spp + mined")
+    assert supremum.loglik > LOCAL_MAXIMUM + 2.0
+
+
+@pytest.mark.slow
+@pytest.mark.golden
+def test_a_local_maximum_is_kept_where_a_start_says_all(salamanders):
+    """ziformula = ~spp + mined: the likelihood keeps rising elsewhere, yet this is where glmmTMB stops."""
+    beta = [-0.6103772330885, -0.9637019035081, 0.1706834080161, -0.3870563401603, 0.487948165501, 0.5894868538436]
+    beta += [-0.1132663376275, 1.429350382071, 0.9100389402826, 1.161405009849, -0.9393237311821, 1.042429300198]
+    beta += [-0.5623148753493, -0.8929958225133, -2.539814268347, -2.563026442506]
+    start = {"par": [0.3799269669681], "beta": beta, "phi": [1.51165378784]}
+    formula = "count ~ spp + mined + (1 | site)"
+    fit = rg.glmer(formula, salamanders, "nbinom2", zi="~ spp + mined", start=start)
+    assert fit.loglik == pytest.approx(LOCAL_MAXIMUM, abs=1e-6)
+    np.testing.assert_allclose(fit.optimum.beta, beta, atol=1e-4)
 
 
 def test_a_constant_dispersion_is_the_family_itself():
