@@ -22,7 +22,7 @@ from refglmm.fit import criteria
 from refglmm.fit.arrays import plain
 from refglmm.fit.categories import threshold_table
 from refglmm.fit.html import html_block, html_lines, html_table
-from refglmm.fit.parts import MAIN, coefficients, part_columns
+from refglmm.fit.parts import MAIN, coefficients, part_columns, several
 from refglmm.fit.residuals import conditional_family, residual_values
 from refglmm.fit.rformat import (
     LINE_WIDTH,
@@ -108,7 +108,7 @@ def two_sided_p(z: FloatArray) -> FloatArray:
 
 def headings(fit: FittedModel, usual: str) -> dict[str, str]:
     """What the coefficients of each predictor stand under."""
-    if fit.problem.n_parts == 1:
+    if not several(fit):
         return {MAIN: usual}
     what = "Zero-inflation" if getattr(fit.family, "inflated", False) else "Hurdle"
     known = {
@@ -230,8 +230,8 @@ class Summary:
     correlation: pd.DataFrame
     notes: tuple[str, ...]
     show_correlation: bool
-    parts: dict[str, pd.DataFrame]
-    heading: str
+    parts: dict[str, pd.DataFrame] = field(default_factory=dict)
+    heading: str = "Fixed effects:"
     thresholds: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def to_dict(self) -> dict[str, Any]:
@@ -364,7 +364,7 @@ def summary(
         coefficients=coefficient_table(fit) if tests is None else tests.coefficients,
         correlation=correlation(covariance),
         notes=trouble(fit),
-        show_correlation=show and fit.problem.n_parts == 1,
+        show_correlation=show and not several(fit),
         parts={heading: coefficient_table(fit, part) for part, heading in blocks.items() if part != MAIN},
         heading=blocks[MAIN],
     )

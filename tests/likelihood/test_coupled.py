@@ -17,6 +17,7 @@ from scipy import optimize
 
 from refglmm.covariance import make_structure
 from refglmm.families.kernel import SLOPES, observation_rows, shape_rows
+from refglmm.families.shape_scales import LogScale
 from refglmm.likelihood.coupled import CoupledLayout, pair, triple
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
 from refglmm.likelihood.layout import build_layout
@@ -40,8 +41,12 @@ class Exponentials:
     def __init__(self, parts, n_shape=1):
         self.n_parts, self.forms = parts, FORMS[parts]
         self.shape_names = ("phi",)[:n_shape]
+        self.shape_scales = (LogScale(),) * n_shape
         self.links = (SimpleNamespace(name="log"),) * parts
         self.link = self.links[0]
+
+    def complete(self, phi):
+        return phi
 
     def coefficients(self, phi):
         return np.array([phi[0] if self.shape_names else 1.0, 1.0, 1.0])
@@ -161,7 +166,7 @@ def test_value_against_the_dense_oracle(parts):
 
 
 @both
-@pytest.mark.parametrize("structure", ["us", "cs", "ar1"])
+@pytest.mark.parametrize("structure", ["us", "cs"])
 def test_gradient_of_the_laplace_deviance(parts, structure):
     problem, psi, _ = build(parts, structure)
     assert_gradient(LaplaceObjective(Pirls(problem)), psi)
