@@ -29,6 +29,8 @@ _HOME = {
     "glmer": "model",
     "lmer": "model",
     "glmer_nb": "model",
+    "mixed_model": "model",
+    "Hybrid": "optimize.em",
     "FittedModel": "fitted",
     "simulate": "fit.simulate",
     "Control": "optimize.control",

@@ -31,21 +31,29 @@ ADVANCE = 1e-6
 MOST_ROWS = 100_000
 
 
-def separated_columns(problem: Problem, mode: Mode, beta: FloatArray) -> tuple[str, ...]:
-    """Names of the fixed-effects columns whose coefficients run away; empty where there is no separation."""
+def separated_columns(
+    problem: Problem, mode: Mode, beta: FloatArray, free: NDArray[np.bool_] | None = None
+) -> tuple[str, ...]:
+    """Names of the fixed-effects columns whose coefficients run away; empty where there is no separation.
+
+    ``free``: the columns that no penalty holds, all by default.
+    """
     family = problem.family
     if not problem.p or family.has_scale or family.link.name not in SCALE_FREE:
         return ()
     extent = problem.column_extent
     if not suspicious(mode, beta, extent):
         return ()
+    columns = np.flatnonzero(np.ones(problem.p, dtype=bool) if free is None else free)
+    if not columns.size:
+        return ()
     direction = separating_direction(
-        problem.X, problem.y, problem.weights, family.is_binomial and family.link.name != "log"
+        problem.X[:, columns], problem.y, problem.weights, family.is_binomial and family.link.name != "log"
     )
     if direction is None:
         return ()
-    size = np.abs(direction) * extent
-    return tuple(name for name, s in zip(problem.beta_names, size, strict=True) if s > ADVANCE * size.max())
+    size = np.abs(direction) * extent[columns]
+    return tuple(problem.beta_names[j] for j, s in zip(columns, size, strict=True) if s > ADVANCE * size.max())
 
 
 def suspicious(mode: Mode, beta: FloatArray, extent: FloatArray) -> bool:

@@ -25,6 +25,7 @@ from refglmm._threads import blas_threads
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.likelihood.agq import AdaptiveQuadratureObjective
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
+from refglmm.likelihood.penalty import penalized
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.profiled import ProfiledLinear
 from refglmm.plots.style import DARK, GREY, MEDIUM, SMALL, VERMILION, legend_below, panel_grid, tidy, title_figure
@@ -89,11 +90,12 @@ class _Objective:
             self.names, self.optimum = problem.names, np.concatenate([outer[:n_par], fit.beta, shape])
             self.lower = np.concatenate([problem.par_lower, np.full(p + shape.size, -np.inf)])
             pirls = Pirls(problem, control.engine)
-            self.function = (
+            likelihood = (
                 LaplaceObjective(pirls, control.curvature)
                 if fit.n_agq == 1
                 else AdaptiveQuadratureObjective(pirls, fit.n_agq, control.curvature)
             )
+            self.function = penalized(likelihood, fit.penalty)
         self.least = self.function.value(self.optimum)
 
     def height(self, psi: FloatArray) -> float:
