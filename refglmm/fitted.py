@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from refglmm.likelihood.problem import Problem
     from refglmm.likelihood.state import Mode
     from refglmm.model import GLMM
+    from refglmm.optimize.agq_order import OrderStep
     from refglmm.optimize.records import Certificate, Optimum
 
 T = TypeVar("T")
@@ -97,6 +98,8 @@ class FittedModel:
         Arguments of :meth:`refglmm.GLMM.fit` that led here (n_agq, reml, control, se), for further fits.
     se_type : {"hessian", "rx"}
         Which standard errors ``se`` and ``summary`` show (see :meth:`vcov`).
+    agq_steps : tuple of OrderStep
+        Orders that ``n_agq="auto"`` tried, with their log-likelihoods; :attr:`agq_path` is the table.
     """
 
     formula: Formula
@@ -116,6 +119,7 @@ class FittedModel:
     se_type: str
     model: GLMM
     settings: dict[str, Any]
+    agq_steps: tuple[OrderStep, ...] = ()
     _cache: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -240,6 +244,16 @@ class FittedModel:
     def penalized_loglik(self) -> float:
         """What a penalised fit maximises: log L - P/2 (see :mod:`refglmm.likelihood.penalty`); else ``loglik``."""
         return self.loglik - 0.5 * float(self.optimum.penalty)
+
+    @property
+    def agq_path(self) -> pd.DataFrame:
+        """Quadrature orders tried by ``n_agq="auto"``: order, loglik and its change; else the one order of the fit.
+
+        The last change estimates the error of the quadrature.
+        """
+        steps = self.agq_steps or ((self.n_agq, self.loglik),)
+        table = pd.DataFrame(list(steps), columns=["order", "loglik"])
+        return table.assign(change=table["loglik"].diff())
 
     @property
     def deviance(self) -> float:

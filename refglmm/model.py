@@ -40,12 +40,14 @@ from refglmm.formula.design import Checks, build_design
 from refglmm.formula.expressions import names_in, parse_expression
 from refglmm.formula.frame import build_frame
 from refglmm.formula.grammar import Formula, parse, update_formula
+from refglmm.formula.group_weights import use_column, weights_of_groups
 from refglmm.formula.grouped import grouped_formula, read_random, zero_part_formula
 from refglmm.likelihood.penalty import Penalty, make_penalty
 from refglmm.likelihood.problem import Problem, build_problem
 from refglmm.likelihood.quadrature import MAX_ORDER
 from refglmm.likelihood.state import Mode
 from refglmm.likelihood.warmup import announce_compilation
+from refglmm.optimize.agq_order import OrderStep, climb
 from refglmm.optimize.control import Control, make_control
 from refglmm.optimize.em import Hybrid, as_hybrid, fit_hybrid
 from refglmm.optimize.lme4_path import fit_glmm_lme4
@@ -76,6 +78,9 @@ class GLMM:
         Overrides the family's default link.
     weights, offset : str, array or Series, optional
         Column name, R expression or values; binomial weights are numbers of trials.
+    group_weights : str, mapping or array, optional
+        Factor of each group's log-likelihood (models with one grouping factor, ``mode="exact"``): a column or an array
+        over the rows of the data, constant in each group, or a mapping from level to weight.
     subset, na_action, contrasts, env, double_bar
         See :func:`refglmm.formula.frame.build_frame`, :func:`refglmm.formula.design.build_design` and
         :func:`refglmm.formula.grammar.parse`.
@@ -100,6 +105,7 @@ class GLMM:
         link: str | None = None,
         weights: Any = None,
         offset: Any = None,
+        group_weights: Any = None,
         subset: Any = None,
         na_action: str = "omit",
         contrasts: Mapping[str, Any] | None = None,
@@ -119,6 +125,7 @@ class GLMM:
         self.arguments = {
             "weights": deepcopy(weights),
             "offset": deepcopy(offset),
+            "group_weights": deepcopy(group_weights),
             "subset": deepcopy(subset),
             "na_action": na_action,
             "contrasts": deepcopy(contrasts),
@@ -139,6 +146,7 @@ class GLMM:
             na_action=na_action,
             env=env,
         )
+        use_column(group_weights, table)
         self.table = table.used()
         self.other_response = False
         if not np.any(self.frame.weights > 0):
@@ -148,14 +156,24 @@ class GLMM:
             self.frame, contrasts=contrasts, mode=mode, control=_make_checks(checks, self.is_lmm)
         )
         self.structures = tuple(make_structure(t.structure, t.k, t.hom) for t in self.design.terms)
-        self.problem = build_problem(self.design, self.frame, self.family, self.structures)
+        by_group = None if group_weights is None else self._group_weights(group_weights)
+        self.problem = build_problem(self.design, self.frame, self.family, self.structures, by_group)
         self.autoscale = autoscale
-        shown = {"weights": weights, "offset": offset, "subset": subset}
+        shown = {"weights": weights, "offset": offset, "group_weights": group_weights, "subset": subset}
         self.call = {"formula": self.frame.formula.text, "family": self.family.display} | {
             name: value if isinstance(value, str) else f"<{type(value).__name__}>"
             for name, value in shown.items()
             if value is not None
         }
+
+    def _group_weights(self, given: Any) -> np.ndarray:
+        """A weight for each level, where the engine of this model can use them."""
+        if self.is_lmm or self.mode_name == "lme4":
+            raise NotAvailableError(
+                "group_weights= exist for generalized models in mode='exact'; repeat the rows of the "
+                "groups, under new labels, for others"
+            )
+        return weights_of_groups(given, self.design, self.table)
 
     def __repr__(self) -> str:
         return (
@@ -254,7 +272,7 @@ class GLMM:
     def fit(
         self,
         *,
-        n_agq: int = 1,
+        n_agq: int | str = 1,
         reml: bool = False,
         optimizer: str | tuple[str, str] | None = None,
         start: Any = None,
@@ -269,9 +287,10 @@ class GLMM:
 
         Parameters
         ----------
-        n_agq : int
-            1 Laplace; 0 beta from the joint penalised problem; k up to 100 adaptive Gauss-Hermite nodes (one
-            scalar random-effects term).
+        n_agq : int or "auto"
+            1 Laplace; 0 beta from the joint penalised problem; k up to 100 adaptive Gauss-Hermite points for each
+            random effect of a group (one grouping factor). "auto" takes more points until the log-likelihood changes
+            by less than 1e-3 (:attr:`.FittedModel.agq_path` shows it); Laplace where the grouping factors differ.
         optimizer : str or pair, optional
             "newton", "bobyqa" or "nelder_mead" for (first, second) stage.
         start : array or mapping, optional
@@ -295,22 +314,27 @@ class GLMM:
         -----
         SingularFitWarning, ConvergenceWarning, SeparationWarning
         """
-        if isinstance(n_agq, bool) or not isinstance(n_agq, int | np.integer) or not 0 <= n_agq <= MAX_ORDER:
-            raise ArgumentError(f"n_agq must be a whole number from 0 to {MAX_ORDER}, not {n_agq!r}")
+        order = self._check_order(n_agq)
         if se not in ("hessian", "rx"):
             raise ArgumentError(f"se must be 'hessian' or 'rx', not {se!r}")
+        if self.problem.group_weights is not None and (order == 0 or se == "rx"):
+            raise NotAvailableError("group_weights= need n_agq >= 1 and se='hessian'")
         settings = make_control(control, optimizer, self.mode_name)
         given = self._check_start(start)
-        penalty, hybrid = self._check_penalty(penalized, int(n_agq)), as_hybrid(method)
-        if hybrid is not None and (self.is_lmm or self.mode_name == "lme4" or n_agq == 0 or self.autoscale):
+        penalty, hybrid = self._check_penalty(penalized, order), as_hybrid(method)
+        if hybrid is not None and (self.is_lmm or self.mode_name == "lme4" or not order or self.autoscale):
             raise NotAvailableError(
-                "method='hybrid' is for generalized models with n_agq >= 1, in mode='exact' and without autoscale"
+                "method='hybrid' is for generalized models with a number n_agq >= 1, mode='exact', and no autoscale"
             )
         if etastart is not None or mustart is not None:
             given["eta"] = self._start_eta(etastart, mustart)
         announce_compilation()
         with blas_threads(settings.threads):
-            optimum, mode, sigma = self._estimate(int(n_agq), reml, settings, given, penalty, hybrid)
+            if order is None:
+                (optimum, mode, sigma), path = self._climb(settings, given, penalty)
+                order = path[-1].order
+            else:
+                (optimum, mode, sigma), path = self._estimate(order, reml, settings, given, penalty, hybrid), ()
         optimum, separated = self._judge_separation(optimum, mode, penalty)
         fit = FittedModel(
             formula=self.frame.formula,
@@ -321,22 +345,23 @@ class GLMM:
             mode_name=self.mode_name,
             is_lmm=self.is_lmm,
             reml=reml and self.is_lmm,
-            n_agq=int(n_agq),
+            n_agq=order,
             optimum=optimum,
             conditional=mode,
             sigma=sigma,
             data_name=self.data_name,
-            call={**self.call, "n_agq": int(n_agq)},
+            call={**self.call, "n_agq": order},
             se_type=se,
             model=self,
             settings={
-                "n_agq": int(n_agq),
+                "n_agq": order,
                 "reml": reml,
                 "control": settings,
                 "se": se,
                 "penalized": deepcopy(penalized),
                 "method": method,
             },
+            agq_steps=path,
         )
         self._warn(optimum, separated)
         return fit
@@ -357,7 +382,31 @@ class GLMM:
 
         return classic(self.fit(**{"reml": self.is_lmm, **fit_arguments}), df_method, level)
 
-    def _check_penalty(self, penalized: Any, n_agq: int) -> Penalty | None:
+    def _check_order(self, n_agq: Any) -> int | None:
+        """The number of points that ``n_agq`` gives; None for "auto", which a linear mixed model has no need of."""
+        if isinstance(n_agq, str) and n_agq == "auto":
+            if self.mode_name == "lme4":
+                raise NotAvailableError(
+                    "n_agq='auto' compares log-likelihoods, and in lme4 mode those with n_agq > 1 are relative to the "
+                    "saturated model; use mode='exact', or give a number"
+                )
+            return 1 if self.is_lmm else None
+        if isinstance(n_agq, bool) or not isinstance(n_agq, int | np.integer) or not 0 <= n_agq <= MAX_ORDER:
+            raise ArgumentError(f"n_agq must be a whole number from 0 to {MAX_ORDER} or 'auto', not {n_agq!r}")
+        return int(n_agq)
+
+    def _climb(
+        self, control: Control, start: dict[str, Any], penalty: Penalty | None
+    ) -> tuple[tuple[Optimum, Mode, float], tuple[OrderStep, ...]]:
+        """Fit with as many points as it takes."""
+        return climb(
+            self.problem,
+            lambda order, settings, given: self._estimate(order, False, settings, given, penalty, None),
+            control,
+            start,
+        )
+
+    def _check_penalty(self, penalized: Any, n_agq: int | None) -> Penalty | None:
         """The penalty that is asked for, where there can be one."""
         penalty = make_penalty(penalized, self.problem.beta_names)
         if penalty is not None and (self.is_lmm or self.mode_name == "lme4" or n_agq == 0 or self.autoscale):
@@ -486,7 +535,7 @@ def glmer(
     data: Any,
     family: Any = "gaussian",
     *,
-    n_agq: int = 1,
+    n_agq: int | str = 1,
     mode: str = "exact",
     optimizer: str | tuple[str, str] | None = None,
     start: Any = None,
@@ -667,7 +716,7 @@ def mixed_model(
     if n_agq == "default":
         n_agq = 11 if sum(s.k for s in model.structures) <= 2 else 7
     start = _start_from(initial_values, model) if initial_values else None
-    return model.fit(n_agq=n_agq, start=start, control=control, penalized=penalized, method=method)  # type: ignore[arg-type]
+    return model.fit(n_agq=n_agq, start=start, control=control, penalized=penalized, method=method)
 
 
 def _no_hybrid() -> Hybrid:

@@ -68,6 +68,9 @@ def header_lines(fit: FittedModel) -> list[str]:
     if not fit.is_lmm:
         family = conditional_family(fit)
         lines.append(f" Family: {family.r_name}  ( {family.link.name} )")
+    if len(fit.agq_steps) > 1:
+        change = fit.agq_steps[-1].loglik - fit.agq_steps[-2].loglik
+        lines.append(f"    AGQ: {fit.n_agq} points, last change in log-likelihood {change:.1e}")
     formula = textwrap.wrap(
         f"Formula: {fit.formula.expanded}", LINE_WIDTH, subsequent_indent="    ", break_long_words=False
     )

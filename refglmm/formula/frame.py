@@ -276,7 +276,7 @@ def _argument(value: Any, what: str, scope: Scope) -> np.ndarray:
         elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
             column = np.full(n, float(value))
         else:
-            column = to_column(_aligned(value, scope.table.index), what, n)
+            column = to_column(aligned(value, scope.table.index), what, n)
         numbers = as_numeric(column, what)
     except WeightsError:
         raise
@@ -289,7 +289,8 @@ def _argument(value: Any, what: str, scope: Scope) -> np.ndarray:
     return numbers
 
 
-def _aligned(value: Any, index: pd.Index) -> Any:
+def aligned(value: Any, index: pd.Index) -> Any:
+    """A Series in the order of the data's row labels, where it has them all; anything else as it is."""
     if not isinstance(value, pd.Series) or value.index.equals(index):
         return value
     if value.index.is_unique and len(value) >= len(index) and index.isin(value.index).all():
@@ -307,7 +308,7 @@ def _subset_rows(subset: Any, scope: Scope) -> np.ndarray:
         return np.flatnonzero(subset.values == 1)
     if isinstance(subset, slice):
         return np.arange(n)[subset]
-    chosen = to_array(_aligned(subset, index), "subset")
+    chosen = to_array(aligned(subset, index), "subset")
     if chosen.ndim != 1:
         raise DataError(f"subset has {chosen.ndim} dimensions; give one truth value or label per row")
     if chosen.dtype.kind == "b":

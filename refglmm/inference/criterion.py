@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from refglmm._threads import blas_threads
 from refglmm.errors import NotAvailableError
 from refglmm.inference.parameters import full_vector
-from refglmm.likelihood.agq import AdaptiveQuadratureObjective
-from refglmm.likelihood.laplace import LaplaceObjective
+from refglmm.likelihood.agq import likelihood_objective
 from refglmm.likelihood.lme4_walk import Lme4Walk
 from refglmm.likelihood.penalty import Penalty, penalized
 from refglmm.likelihood.pirls import Pirls
@@ -83,10 +82,8 @@ class Criterion:
 
     def objective(self) -> Any:
         """A fresh objective: value, gradient, and the mode that the next search starts from."""
-        pirls = Pirls(self.problem, self.engine)
-        if self.n_agq == 1:
-            return penalized(LaplaceObjective(pirls, self.curvature), self.penalty)
-        return penalized(AdaptiveQuadratureObjective(pirls, self.n_agq, self.curvature), self.penalty)
+        objective = likelihood_objective(Pirls(self.problem, self.engine), self.n_agq, self.curvature)
+        return penalized(objective, self.penalty)
 
     def walk(self) -> WalkObjective | None:
         """lme4's objective, in lme4 mode."""

@@ -136,7 +136,8 @@ def _with_design(model: GLMM, design: Design, formula: Formula) -> GLMM:
     other = copy(model)
     other.frame, other.design = frame, replace(design, frame=frame)
     other.structures = tuple(make_structure(t.structure, t.k, t.hom) for t in design.terms)
-    other.problem = build_problem(other.design, frame, model.family, other.structures)
+    weights = model.problem.group_weights
+    other.problem = build_problem(other.design, frame, model.family, other.structures, weights)
     other.call = {**model.call, "formula": frame.formula.text}
     return other
 

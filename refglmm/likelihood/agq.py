@@ -1,206 +1,336 @@
-r"""Adaptive Gauss-Hermite quadrature for one scalar random effect per group, with its exact gradient.
+r"""Adaptive Gauss-Hermite quadrature for the random effects of one grouping factor, with its exact gradient.
 
-Place in the reading order: after ``laplace``.
+Place in the reading order: after ``laplace``, ``quadrature``, ``grouping`` and ``node_kernels``.
 
-Groups are independent. With mode u~_j, curvature H_j and s_j = H_j^{-1/2}, nodes u_jk = u~_j + s_j z_k and
-:math:`g_j(u) = \sum_{i \in j} l_i - u^2/2`,
+Groups are independent. Let group j have q random effects u (all terms together), their factor T (b = Tu, D = TT'),
+:math:`g_j(u) = \sum_{i \in j} l_i - |u|^2/2` with mode m and curvature H = -g'' there, and S a root of its inverse,
+SS' = H^-1. The nodes are u_k = m + S z_k with z_k on the tensor grid of the one-dimensional rule, and
 
-.. math:: D = -2 \sum_j \Big[\log s_j + \log \sum_k \omega_k \exp\{\tfrac12 z_k^2 + g_j(u_{jk})\}\Big]
+.. math:: \log L_j = \log|\det S| + \log \sum_k \omega_k \exp\{\tfrac12 |z_k|^2 + g_j(u_k)\},\quad
+    D = -2 \sum_j w_j \log L_j
 
-One node gives Laplace. Since every node contributes l_i with all constants, D is comparable between any number of
-nodes and with a GLM. (lme4 2.1-0 puts unit deviances here for k > 1; see ``lme4_walk``.)
+(w_j: group weights, 1 unless given). One node gives Laplace. Every node contributes l_i with all constants, so D is
+comparable between any number of nodes and with a GLM. (lme4 2.1-0 puts unit deviances here for k > 1; ``lme4_walk``.)
 
-Gradient. With node probabilities pi_jk, :math:`A_j = \sum_k \pi_{jk} g_j'(u_{jk})` and
-:math:`B_j = \sum_k \pi_{jk} g_j'(u_{jk}) s_j z_k` (how the sum feels the nodes move and spread),
+For q > 1 the value depends on which root S is. Here U = TS is upper triangular: in the coordinates b the nodes then
+spread by the inverse of the upper triangular root of the curvature, as in GLMMadaptive. T L^-T = UQ (with H = LL')
+defines it for every T, singular ones too; the signs of its columns do not matter, because the grid is symmetric.
 
-.. math:: dD = -2\sum_{jk} \pi_{jk}\,\partial g_j(u_{jk}) - 2\sum_j A_j\,d\tilde u_j + \sum_j (1 + B_j)\,d\log H_j
+Gradient. With the nodes' posterior probabilities pi_k, :math:`A = \sum_k \pi_k g'(u_k)` and
+:math:`B = \sum_k \pi_k g'(u_k) z_k'` say how log L_j feels the nodes move and spread:
 
-so the implicit part is the Laplace gradient with log H_j weighted by 1 + B_j and -2 A_j added to c.
+.. math:: d\log L_j = \sum_k \pi_k\,\partial g(u_k) + A'dm + tr(B'dS) - \tfrac12\,d\log|H|
 
-Source: Pinheiro and Chao (2006); node movement as in Stringer (2024).
+Write dS = SY and G = S'B. SS' = H^-1 gives Y + Y' = -S'dH S, and that U^-1 dU = U^-1 dT S + Y is upper triangular
+gives what lies below the diagonal of Y. So with P the upper triangle of G, its diagonal halved, and
+:math:`J_{cd} = G_{dc} - G_{cd}` for c > d, zero elsewhere,
+
+.. math:: -2\,tr(B'dS) + d\log|H| = tr(\Sigma\,dH) - 2\,tr\{(U^{-\top} J S')'dT\},\quad \Sigma = S(I + P + P')S'
+
+Sigma replaces H^-1 in the gradient of log|H| (see ``laplace``); -2A is added to c, through which the mode moves. The
+first row of J is zero, so U_11 = 0 (a singular T) does no harm. All of this is formed group by group; the gradient is
+the weighted sum, and the parts themselves are the scores of the groups.
+
+Source: Pinheiro and Chao (2006); node movement as in Stringer (2024); the root and its derivative are worked out here.
 """
 
 from __future__ import annotations
 
+from itertools import product
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm._jit import kernel
-from refglmm.errors import NotAvailableError
-from refglmm.families.kernel import ALL, H_PHI, L_PHI, S_PHI, W_PHI, H, L, S
+from refglmm.errors import ArgumentError
+from refglmm.families.kernel import ALL, H_PHI, L_PHI, S_PHI, VALUE, W_PHI, H, L, S
+from refglmm.likelihood import node_kernels as nodes
+from refglmm.likelihood.grouping import gathered, group_layout
 from refglmm.likelihood.laplace import LaplaceObjective
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.quadrature import gh_rule
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+#: More nodes a group than this are refused.
+MAX_NODES = 1_000_000
+#: Nodes that are worked on at a time, and rows times nodes: what fits the processor's cache.
+NODES_AT_A_TIME, CELLS_AT_A_TIME = 64, 16384
 
 
-@kernel
-def node_predictor(fixed, group, z, b, eta):
-    """eta at one node of every group: fixed_i + z_i b_j(i); filled in place."""
-    for i in range(eta.size):
-        eta[i] = fixed[i] + z[i, 0] * b[group[i, 0]]
+class Grid(NamedTuple):
+    """Nodes of the standard normal density in batches: z (batches, q, B), log(omega exp(|z|^2/2)) (batches, B)."""
+
+    z: FloatArray
+    log_weight: FloatArray
 
 
-@kernel
-def group_sums(group, rows, out):
-    """Sum ``rows`` over the observations of each group; filled in place."""
-    out[:] = 0.0
-    for i in range(rows.size):
-        out[group[i, 0]] += rows[i]
+def tensor_grid(order: int, q: int, at_a_time: int = NODES_AT_A_TIME) -> Grid:
+    """Tensor product of the rule of ``order`` nodes in q dimensions, in batches of at most ``at_a_time`` nodes.
 
+    The last batch is filled up with nodes of weight zero.
 
-@kernel
-def group_scores(group, z, s, out):
-    """Z's: sum of z_i s_i over the observations of each group; filled in place."""
-    out[:] = 0.0
-    for i in range(s.size):
-        out[group[i, 0]] += z[i, 0] * s[i]
-
-
-@kernel
-def add_node(group, z, l, s, T, mode, spread, z_k, w_k, g_mode, m, scores, mass, A, B, direct_T, mean_score):  # noqa: E741
-    """Add one node of every group to the sums (see ``_sum_nodes``); ``m`` receives its mass in each group.
-
-    A node outside the domain of the link has mass zero, and its scores count nothing.
+    Raises
+    ------
+    ArgumentError
+        If there are more than ``MAX_NODES`` nodes.
     """
-    group_sums(group, l, m)
-    group_scores(group, z, s, scores)
-    for j in range(m.size):
-        u = mode[j] + spread[j] * z_k
-        m[j] = w_k * np.exp(0.5 * z_k * z_k + m[j] - 0.5 * u * u - g_mode[j])
-        if m[j] != 0.0:
-            slope = T * scores[j] - u
-            mass[j] += m[j]
-            A[j] += m[j] * slope
-            B[j] += m[j] * slope * spread[j] * z_k
-            direct_T[j] += m[j] * scores[j] * u
-    for i in range(s.size):
-        if m[group[i, 0]] != 0.0:
-            mean_score[i] += m[group[i, 0]] * s[i]
+    rule, count = gh_rule(order), order**q
+    if count > MAX_NODES:
+        raise ArgumentError(
+            f"n_agq={order} with {q} random effects a group means {order}^{q} = {count} nodes, more than {MAX_NODES}; "
+            "use fewer points, or n_agq=1 (Laplace)",
+            n_agq=order,
+            nodes=count,
+        )
+    batches = -(-count // at_a_time)
+    size = -(-count // batches)
+    z, log_weight = np.zeros((batches * size, q)), np.full(batches * size, -np.inf)
+    z[:count] = list(product(rule.z, repeat=q))
+    log_one = np.log(rule.w) + 0.5 * rule.z**2
+    log_weight[:count] = np.sum(list(product(log_one, repeat=q)), axis=1)
+    z = np.ascontiguousarray(z.reshape(batches, size, q).transpose(0, 2, 1))
+    return Grid(z, log_weight.reshape(batches, size))
+
+
+class Block(NamedTuple):
+    """A few whole groups: which of the sorted rows are theirs, which groups, and the group of each row in the block."""
+
+    rows: slice
+    groups: slice
+    codes: IntArray
+
+
+def blocks_of(codes: IntArray, groups: int, size: int) -> list[Block]:
+    """Cut sorted rows into blocks of whole groups, of at most ``size`` rows where the groups are not larger."""
+    blocks: list[Block] = []
+    begin = first = 0
+    while begin < codes.size:
+        end, last = codes.size, groups
+        if begin + size < codes.size:
+            end = int(np.searchsorted(codes, codes[begin + size]))
+            end = end if end > begin else int(np.searchsorted(codes, codes[begin], side="right"))
+            last = int(codes[end - 1]) + 1 if end < codes.size else groups
+        blocks.append(Block(slice(begin, end), slice(first, last), codes[begin:end] - first))
+        begin, first = end, last
+    return blocks
+
+
+class NodeSums(NamedTuple):
+    """Sums over the nodes of each group, relative to the mode; all but ``mass`` are zero where only it was wanted.
+
+    mass (groups,): sum of m; z1 (groups, q), z2 (groups, q, q), F (groups, q, q): sums of m z, m zz' and m (Z's)z';
+    score (n,), phi (n_phi, groups): sums of m s_i and m dl/dphi.
+    """
+
+    mass: FloatArray
+    z1: FloatArray
+    z2: FloatArray
+    F: FloatArray
+    score: FloatArray
+    phi: FloatArray
 
 
 class AdaptiveQuadratureObjective(LaplaceObjective):
-    """D(psi) by k-node adaptive Gauss-Hermite quadrature; same interface as :class:`LaplaceObjective`.
+    """D(psi) by adaptive Gauss-Hermite quadrature with n_agq nodes a dimension; interface of :class:`LaplaceObjective`.
+
+    With n_agq = 1 it is the Laplace objective of a model with one grouping factor, with its groups' scores and weights.
 
     Raises
     ------
     NotAvailableError
-        If the model has more than one random-effects column or term.
+        If the terms have different grouping factors.
+    ArgumentError
+        If n_agq ** q nodes are too many.
     """
 
     name = "AGQ"
 
     def __init__(self, pirls: Pirls, n_agq: int, curvature: str = "observed") -> None:
         problem = pirls.problem
-        if problem.layout.k.size != 1 or problem.layout.k[0] != 1:
-            raise NotAvailableError(
-                f"n_agq={n_agq} needs a single scalar random-effects term such as (1 | g); "
-                "use n_agq=1 (Laplace) for this model",
-                n_agq=n_agq,
-            )
+        self.grouping = group_layout(problem, f"n_agq={n_agq}")
         super().__init__(pirls, curvature)
-        self.rule = gh_rule(n_agq)
-        self._eta = np.empty(problem.n)
-        self._out = np.empty((6, problem.n))
+        groups, q, codes = self.grouping.groups, self.grouping.q, self.grouping.codes
+        self.weights = np.ones(groups) if problem.group_weights is None else problem.group_weights
+        largest = int(np.max(np.bincount(codes), initial=1))
+        self.grid = tensor_grid(n_agq, q, max(1, min(NODES_AT_A_TIME, CELLS_AT_A_TIME // largest)))
+        batch = self.grid.log_weight.shape[1]
+        self._order = np.argsort(codes, kind="stable")
+        self._blocks = blocks_of(codes[self._order], groups, CELLS_AT_A_TIME // batch)
+        self._sorted = [x[self._order] for x in (problem.y, problem.weights, problem.base)]
+        self._z = problem.layout.z[self._order]
+        most = max(block.codes.size for block in self._blocks)
+        self._cells, self._out = np.empty(4 * most * batch), np.empty(6 * most * batch)
+        self._T = np.zeros((q, q))
+        self._mode, self._log_det = np.zeros((groups, q)), np.zeros(groups)
+        self._S, self._U = np.zeros((groups, q, q)), np.zeros((groups, q, q))
+        self._g_mode = np.zeros(groups)
+        self._sums: NodeSums
+        self._scores_wanted = self._scores_known = False
+
+    # -- the value -------------------------------------------------------------------------------------------
+
+    def value_and_gradient(self, psi: FloatArray) -> tuple[float, FloatArray]:
+        """D(psi) and dD/dpsi, from one pass over the nodes."""
+        self._scores_wanted = True
+        try:
+            return super().value_and_gradient(psi)
+        finally:
+            self._scores_wanted = False
 
     def _integral(self) -> float:
-        laplace = super()._integral()
-        self._sum_nodes()
-        return laplace - 2.0 * float(np.log(self._mass).sum())
+        self._sum_nodes(self._scores_wanted)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = -2.0 * float(self.weights @ self._group_log_likelihood())
+        return value if np.isfinite(value) else np.inf
 
-    def _spread(self) -> FloatArray:
-        """s_j = H_j^{-1/2}."""
-        lay, pirls = self.problem.layout, self.pirls
-        return 1.0 / np.sqrt(pirls.H[lay.diagonal])
+    def _group_log_likelihood(self) -> FloatArray:
+        return self._g_mode + self._log_det + np.log(self._sums.mass)
 
-    def _sum_nodes(self) -> None:
-        """Node sums relative to the mode: mass_j = sum_k m_jk, and the m-weighted sums of the gradient."""
-        problem, pirls, family = self.problem, self.pirls, self.problem.family
-        index, z = problem.layout.index, problem.layout.z
-        n, q = problem.n, problem.q
-        s, scores, m, g_mode = self._spread(), np.empty(q), np.empty(q), np.empty(q)
+    def _place_nodes(self) -> None:
+        """Mode, root and g at the mode of each group, from the state of PIRLS."""
+        pirls, at = self.pirls, self.grouping
+        pirls.use_curvature(self.curvature)
+        self._T, self._mode = at.dense_factor(pirls.T), pirls.u[at.position]
+        nodes.curvature_roots(gathered(pirls.H, at.H_at), self._T, self._S, self._U, self._log_det)
         pirls.observe_log_density()
-        group_sums(index, pirls.out[L], g_mode)
-        g_mode -= 0.5 * pirls.u**2
-        self._mass, self._A, self._B, self._direct_T = np.zeros((4, q))
-        self._mean_score, self._mean_phi = np.zeros(n), np.zeros((problem.n_phi, q))
-        shape = np.empty((4, n))
-        for z_k, w_k in zip(self.rule.z, self.rule.w, strict=True):
-            node_predictor(pirls.fixed, index, z, pirls.T[0] * (pirls.u + s * z_k), self._eta)
-            family.observe(problem.y, self._eta, problem.weights, problem.base, pirls.phi, ALL, self._out)
-            add_node(
-                index,
-                z,
-                self._out[L],
-                self._out[S],
-                pirls.T[0],
-                pirls.u,
-                s,
-                z_k,
-                w_k,
-                g_mode,
-                m,
-                scores,
-                self._mass,
-                self._A,
-                self._B,
-                self._direct_T,
-                self._mean_score,
-            )
-            for j in range(problem.n_phi):
-                family.observe_shape(problem.y, self._eta, problem.weights, pirls.phi, j, shape)
-                shape[L_PHI, (m == 0.0)[index[:, 0]]] = 0.0
-                group_sums(index, shape[L_PHI], scores)
-                self._mean_phi[j] += m * scores
+        self._g_mode = np.bincount(at.codes, pirls.out[L], at.groups) - 0.5 * np.sum(self._mode**2, axis=1)
+
+    def _sum_nodes(self, scores: bool) -> None:
+        """Place the nodes and go through them block by block; with their scores if wanted."""
+        at, n, n_phi = self.grouping, self.problem.n, self.problem.n_phi
+        self._place_nodes()
+        self._scores_known = scores
+        z1, z2 = np.zeros(self._mode.shape), np.zeros(self._S.shape)
+        self._sums = NodeSums(np.zeros(at.groups), z1, z2, z2.copy(), np.zeros(n), np.zeros((n_phi, at.groups)))
+        eta_mode, direction = self.pirls.eta[self._order], np.empty((n, at.q))
+        nodes.row_directions(at.codes[self._order], self._z, self._U, direction)
+        for block in self._blocks:
+            self._sum_block(block, eta_mode[block.rows], direction[block.rows], scores)
+        by_group = self._sums.score.copy()
+        self._sums.score[self._order] = by_group
+
+    def _sum_block(self, block: Block, eta_mode: FloatArray, direction: FloatArray, scores: bool) -> None:
+        """Add the nodes of a few groups to the sums."""
+        rows, groups, codes = block
+        family, phi, batch = self.problem.family, self.pirls.phi, self.grid.log_weight.shape[1]
+        size = codes.size * batch
+        out = self._out[: 6 * size].reshape(6, size)  # contiguous, as the kernels want it
+        y, weights, base, eta = self._cells[: 4 * size].reshape(4, size)
+        for x, spread in zip(self._sorted, (y, weights, base), strict=True):
+            nodes.spread_rows(x[rows], spread)
+        l, s = out[L].reshape(-1, batch), out[S].reshape(-1, batch)  # noqa: E741  the field's symbol
+        mode, S_, g_mode, z_rows = self._mode[groups], self._S[groups], self._g_mode[groups], self._z[rows]
+        mass, z1, z2, F = (x[groups] for x in self._sums[:4])
+        score = self._sums.score[rows]
+        m = np.empty((mass.size, batch))
+        for z, log_weight in zip(*self.grid, strict=True):
+            nodes.node_predictor(eta_mode, direction, z, eta.reshape(-1, batch))
+            family.observe(y, eta, weights, base, phi, ALL if scores else VALUE, out)
+            nodes.node_masses(codes, l, z, log_weight, mode, S_, g_mode, m)
+            if not scores:
+                mass += m.sum(axis=1)
+                continue
+            nodes.add_node_sums(codes, z_rows, s, m, z, mass, z1, z2, score, F)
+            for j in range(self.problem.n_phi):
+                family.observe_shape(y, eta, weights, phi, j, out[:4])
+                nodes.add_weighted(codes, out[L_PHI].reshape(-1, batch), m, self._sums.phi[j, groups])
+
+    # -- the gradient ----------------------------------------------------------------------------------------
+
+    def _gradient(self, psi: FloatArray) -> FloatArray:
+        """dD/dpsi from the state of PIRLS."""
+        self._need_scores()
+        return self.weights @ self._group_gradients(psi)
+
+    def _need_scores(self) -> None:
+        """Go through the nodes again if the last pass was for the value only."""
+        if not self._scores_known:
+            self._sum_nodes(scores=True)
 
     def _to_difference(self, psi: FloatArray) -> FloatArray:
         """The whole gradient, with new node sums."""
-        self._sum_nodes()
+        self._scores_known = False
         return self._gradient(psi)
 
     def exact_curvature(self, psi: FloatArray, basis: FloatArray) -> FloatArray:
         """What differences of :meth:`gradient_nearby` leave out of the Hessian: nothing."""
         return np.zeros((psi.size, psi.size))
 
-    def _gradient(self, psi: FloatArray) -> FloatArray:
-        """dD/dpsi from the state of PIRLS and the node sums."""
-        problem, pirls = self.problem, self.pirls
-        group = problem.layout.index[:, 0]
-        z = problem.layout.z[:, 0]
-        T = pirls.T[0]
-        weight = 1.0 + self._B / self._mass
+    def _group_gradients(self, psi: FloatArray) -> FloatArray:
+        """Derivatives of -2 log L_j in psi, shape (groups, psi.size), from the state of PIRLS and the node sums."""
+        problem, at, pirls, z = self.problem, self.grouping, self.pirls, self.problem.layout.z
+        sums, (groups, q), n = self._sums, self._mode.shape, problem.n
+        mass = sums.mass[:, None, None]
+        score, zts = sums.score / sums.mass[at.codes], pirls.zts[at.position]
+        mean_zts = np.empty((groups, q))
+        nodes.rows_by_group(at.codes, z, score, mean_zts)
+        A, sigma, X = np.empty((groups, q)), np.empty((groups, q, q)), np.empty((groups, q, q))
+        moments = sums.z1 / mass[:, 0], sums.z2 / mass, sums.F / mass
+        nodes.node_cotangents(self._T, self._S, self._U, self._mode, mean_zts, *moments, A, sigma, X)
         _, t = pirls.use_curvature(self.curvature)
-        C, H_group = pirls.C[: problem.q], pirls.H[problem.layout.diagonal]
-        v = (weight / H_group)[group] * (z * T) ** 2
-        tv = t * v
-        c, zts = np.empty(problem.q), np.empty(problem.q)
-        group_scores(problem.layout.index, problem.layout.z, tv, c)
-        a = self._observed_factor().solve(T * c - 2.0 * self._A / self._mass)
-        implicit = tv - pirls.out[H] * (z * T * a[group])
-        group_scores(problem.layout.index, problem.layout.z, implicit, c)
-        group_scores(problem.layout.index, problem.layout.z, pirls.out[S], zts)
-        d_T = np.array(
-            [
-                -2.0 * np.sum(self._direct_T / self._mass)
-                + np.sum(c * pirls.u)
-                + 2.0 * T * np.sum(weight * C / H_group)
-                + np.sum(zts * a)
-            ]
-        )
-        r = -2.0 * self._mean_score / self._mass[group] + implicit
-        gradient_phi = self._phi_gradient(v, z * T * a[group])
-        par = problem.split(psi)[0]
-        return np.concatenate([problem.chain_to_par(par, d_T), problem.X.T @ r, gradient_phi])
+        v, tv, ztv = np.empty(n), np.empty(n), np.empty((groups, q))
+        nodes.weight_slopes(at.codes, z, self._T, sigma, t, v, tv, ztv)
+        a = self._solve_observed(ztv @ self._T - 2.0 * A)
+        Ma, r, ztr = np.empty(n), np.empty(n), np.empty((groups, q))
+        nodes.row_totals(at.codes, z, a @ self._T.T, score, pirls.out[H], tv, Ma, r, ztr)
+        d_T, C = np.empty((groups, q, q)), gathered(pirls.C, at.C_at)
+        nodes.factor_gradients(C, self._T, sigma, ztr, self._mode, zts, a, X, self._S, d_T)
+        slopes = problem.factor_derivatives(problem.split(psi)[0])
+        d_beta = np.empty((groups, problem.p))
+        nodes.rows_by_group(at.codes, problem.X, r, d_beta)
+        return np.hstack([at.flat_factors(d_T) @ slopes.T, d_beta, self._shape_gradients(v, Ma)])
 
-    def _phi_gradient(self, v: FloatArray, Ma: FloatArray) -> FloatArray:
-        """dD/dlog phi: node averages of dl/dphi, the implicit part as in Laplace."""
-        problem, pirls = self.problem, self.pirls
+    def _solve_observed(self, c: FloatArray) -> FloatArray:
+        """H_obs^-1 c in every group, shape (groups, q)."""
+        flat = np.empty(self.problem.q)
+        flat[self.grouping.position] = c
+        return self._observed_factor().solve_rows(flat[None])[0][self.grouping.position]
+
+    def _shape_gradients(self, v: FloatArray, Ma: FloatArray) -> FloatArray:
+        """Derivatives of -2 log L_j in log phi: node averages of dl/dphi, the implicit part as in Laplace."""
+        problem, at, pirls = self.problem, self.grouping, self.pirls
         row = H_PHI if self.curvature == "observed" else W_PHI
-        shape = np.empty((4, problem.n))
-        gradient, scale = np.empty(problem.n_phi), problem.shape_slope(pirls.phi)
+        shape, gradients = np.empty((4, problem.n)), np.empty((at.groups, problem.n_phi))
+        scale = problem.shape_slope(pirls.phi)
         for j in range(problem.n_phi):
             problem.family.observe_shape(problem.y, pirls.eta, problem.weights, pirls.phi, j, shape)
-            slope = -2.0 * np.sum(self._mean_phi[j] / self._mass) + v @ shape[row] + Ma @ shape[S_PHI]
-            gradient[j] = scale[j] * slope
-        return gradient
+            implicit = np.bincount(at.codes, v * shape[row] + Ma * shape[S_PHI], at.groups)
+            gradients[:, j] = scale[j] * (implicit - 2.0 * self._sums.phi[j] / self._sums.mass)
+        return gradients
+
+    # -- what it says about the groups -----------------------------------------------------------------------
+
+    def group_log_likelihood(self, psi: FloatArray) -> FloatArray:
+        """log L_j of each group at psi, shape (groups,), without the group weights.
+
+        This and the next two raise PirlsError or NotPositiveDefiniteError where the mode cannot be found.
+        """
+        self._evaluate(psi)
+        return self._group_log_likelihood()
+
+    def group_scores(self, psi: FloatArray) -> FloatArray:
+        """Derivatives of w_j log L_j in psi, shape (groups, psi.size); they sum to -1/2 of the gradient of D."""
+        self._evaluate(psi)
+        self._need_scores()
+        return -0.5 * self.weights[:, None] * self._group_gradients(psi)
+
+    def posterior_moments(self, psi: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mean (groups, q) and covariance (groups, q, q) of u given y at psi, by the same nodes.
+
+        With one node the mean is the mode and the covariance zero: use H^-1 there.
+        """
+        self._evaluate(psi)
+        self._need_scores()
+        sums, S = self._sums, self._S
+        mean = sums.z1 / sums.mass[:, None]
+        spread = sums.z2 / sums.mass[:, None, None] - mean[:, :, None] * mean[:, None, :]
+        return self._mode + np.einsum("gcd,gd->gc", S, mean), S @ spread @ S.transpose(0, 2, 1)
+
+
+def likelihood_objective(pirls: Pirls, n_agq: int, curvature: str = "observed") -> LaplaceObjective:
+    """The objective of a fit with n_agq >= 1 points: plain Laplace for one, where nobody weights the groups."""
+    if n_agq == 1 and pirls.problem.group_weights is None:
+        return LaplaceObjective(pirls, curvature)
+    return AdaptiveQuadratureObjective(pirls, n_agq, curvature)

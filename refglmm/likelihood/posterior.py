@@ -134,6 +134,8 @@ class GroupedModel:
                 f"diag(1 + x | g); this model has {layout.k.size} terms"
                 f" ({', '.join(s.name for s in problem.structures)})"
             )
+        if problem.group_weights is not None:
+            raise NotAvailableError(f"{purpose} knows no group_weights")
         self.problem, self.structure = problem, problem.structures[0]
         self.q, self.groups = int(layout.k[0]), int(layout.levels[0])
         self.codes = (layout.index[:, 0] // self.q).astype(np.int64)

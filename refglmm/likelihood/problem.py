@@ -40,6 +40,10 @@ class Problem:
     family : the family; its kernels do all per-observation work
     beta_names, par_names, phi_names : tuple of str
         Labels for messages and tables.
+    factor_names : tuple of str
+        Grouping factor of each term, for messages.
+    group_weights : float array, shape (groups,), or None
+        Factor of each group's log-likelihood, in models with one grouping factor.
     """
 
     y: FloatArray
@@ -53,6 +57,8 @@ class Problem:
     beta_names: tuple[str, ...]
     par_names: tuple[str, ...]
     phi_names: tuple[str, ...]
+    factor_names: tuple[str, ...] = ()
+    group_weights: FloatArray | None = None
 
     @property
     def n(self) -> int:
@@ -207,7 +213,9 @@ class Problem:
         return replace(self, y=y, weights=a, base=self.family.base_measure(y, a))
 
 
-def build_problem(design: Any, frame: Any, family: Any, structures: Sequence[Any]) -> Problem:
+def build_problem(
+    design: Any, frame: Any, family: Any, structures: Sequence[Any], group_weights: FloatArray | None = None
+) -> Problem:
     """Collect the arrays of one model from its design, frame and family."""
     par_names: list[str] = []
     for structure, term in zip(structures, design.terms, strict=True):
@@ -232,4 +240,6 @@ def build_problem(design: Any, frame: Any, family: Any, structures: Sequence[Any
         beta_names=tuple(design.names),
         par_names=tuple(par_names),
         phi_names=tuple(family.shape_names),
+        factor_names=tuple(term.group for term in design.terms),
+        group_weights=group_weights,
     )

@@ -46,6 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
+from refglmm.likelihood.agq import likelihood_objective
 from refglmm.likelihood.laplace import ProfiledObjective
 from refglmm.likelihood.penalty import Penalty, penalized
 from refglmm.likelihood.pirls import Pirls
@@ -56,7 +57,7 @@ from refglmm.optimize.control import Control
 from refglmm.optimize.finish import as_it_is
 from refglmm.optimize.records import Evaluation, Optimum, StageReport
 from refglmm.optimize.starts import start_fixed, start_shape
-from refglmm.optimize.two_stage import GlmmStart, conclude, fit_glmm, likelihood, second_stage
+from refglmm.optimize.two_stage import GlmmStart, conclude, fit_glmm, second_stage
 from refglmm.optimize.variable_metric import minimize_variable_metric
 
 FloatArray = NDArray[np.float64]
@@ -357,7 +358,7 @@ def _unpolished(
     walk: _Walk,
 ) -> tuple[Optimum, Mode]:
     """Where the frozen nodes stopped, judged by the objective whose nodes move."""
-    objective: Any = penalized(likelihood(Pirls(problem, control.engine), n_agq, control), penalty)
+    objective: Any = penalized(likelihood_objective(Pirls(problem, control.engine), n_agq, control.curvature), penalty)
     psi = problem.join(stopped["par"], stopped["beta"], stopped["phi"])
     first = GlmmStart(problem, stopped)
     scale = np.concatenate([np.maximum(np.abs(first.par), 0.1 * first.default_par), np.ones(problem.n_phi)])

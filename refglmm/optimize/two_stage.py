@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import OptimizationError
-from refglmm.likelihood.agq import AdaptiveQuadratureObjective
+from refglmm.likelihood.agq import likelihood_objective
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
 from refglmm.likelihood.penalty import PenalizedObjective, Penalty, penalized
 from refglmm.likelihood.pirls import Pirls
@@ -123,18 +123,11 @@ def fit_glmm(
             profiled.value(outer)
             beta, model = profiled.beta, stage.hessian
         pirls.tolerance = exact
-    objective = penalized(likelihood(pirls, n_agq, control), penalty)
+    objective = penalized(likelihood_objective(pirls, n_agq, control.curvature), penalty)
     psi = np.concatenate([outer[: problem.n_par], beta, outer[problem.n_par :]])
     stage = second_stage(problem, objective, psi, model, scale, first, control)
     stages.append(stage)
     return conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
-
-
-def likelihood(pirls: Pirls, n_agq: int, control: Control) -> LaplaceObjective:
-    """-2 log L of all parameters: Laplace, or quadrature with n_agq points."""
-    if n_agq == 1:
-        return LaplaceObjective(pirls, control.curvature)
-    return AdaptiveQuadratureObjective(pirls, n_agq, control.curvature)
 
 
 def _first_stage(

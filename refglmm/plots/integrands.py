@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.families.kernel import VALUE, L
 from refglmm.fit.varcorr import term_factors
-from refglmm.likelihood.agq import group_sums, node_predictor
+from refglmm.likelihood.layout import linear_predictor
 from refglmm.likelihood.problem import build_problem
 from refglmm.plots.style import (
     BAND,
@@ -152,17 +152,19 @@ def integrand_profile(fit: FittedModel, z: FloatArray) -> IntegrandProfile:
     fixed = problem.offset + problem.X @ fit.beta
     T = float(term_factors(fit)[0][0, 0])
     phi = np.array(fit.optimum.phi if problem.n_phi else fit.family.fixed_shape, dtype=float)
-    eta, out, sums = np.empty(problem.n), np.empty((6, problem.n)), np.empty(problem.q)
+    eta, out = np.empty(problem.n), np.empty((6, problem.n))
+
+    def group_sums(rows: FloatArray) -> FloatArray:
+        return np.bincount(index[:, 0], rows, problem.q).astype(np.float64)
 
     def log_integrand(u: FloatArray) -> FloatArray:
-        node_predictor(fixed, index, values, T * u, eta)
+        linear_predictor(fixed, index, values, T * u, eta)
         fit.family.observe(problem.y, eta, problem.weights, problem.base, phi, VALUE, out)
-        group_sums(index, out[L], sums)
-        return sums - 0.5 * u * u
+        return group_sums(out[L]) - 0.5 * u * u
 
     weight = np.array(mode.h if mode.curvature == "observed" else mode.w)
-    group_sums(index, (T * values[:, 0]) ** 2 * weight, sums)
-    u_mode, scale = np.array(mode.u), 1.0 / np.sqrt(1.0 + sums)
+    precision = 1.0 + group_sums((T * values[:, 0]) ** 2 * weight)
+    u_mode, scale = np.array(mode.u), 1.0 / np.sqrt(precision)
     z = np.asarray(z, dtype=float)
     height = log_integrand(u_mode)
     log_relative = np.array([log_integrand(u_mode + scale * point) - height for point in z]).T

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from refglmm._threads import blas_threads
 from refglmm.errors import ArgumentError, NotAvailableError
-from refglmm.likelihood.agq import AdaptiveQuadratureObjective
-from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
+from refglmm.likelihood.agq import likelihood_objective
+from refglmm.likelihood.laplace import ProfiledObjective
 from refglmm.likelihood.penalty import penalized
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.profiled import ProfiledLinear
@@ -89,12 +89,7 @@ class _Objective:
         else:
             self.names, self.optimum = problem.names, np.concatenate([outer[:n_par], fit.beta, shape])
             self.lower = np.concatenate([problem.par_lower, np.full(p + shape.size, -np.inf)])
-            pirls = Pirls(problem, control.engine)
-            likelihood = (
-                LaplaceObjective(pirls, control.curvature)
-                if fit.n_agq == 1
-                else AdaptiveQuadratureObjective(pirls, fit.n_agq, control.curvature)
-            )
+            likelihood = likelihood_objective(Pirls(problem, control.engine), fit.n_agq, control.curvature)
             self.function = penalized(likelihood, fit.penalty)
         self.least = self.function.value(self.optimum)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import oracles
@@ -22,6 +23,7 @@ from problems import (
 from refglmm.covariance import make_structure
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.families.registry import get_family
+from refglmm.likelihood.agq import tensor_grid
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -135,7 +137,7 @@ def test_nodes_outside_the_domain_count_nothing(name):
     objective = quadrature(problem, 25)
     value, gradient = objective.value_and_gradient(psi)
     assert np.isfinite(value)
-    spread = np.max(objective.rule.z) * psi[0] / np.sqrt(np.min(objective.pirls.H))
+    spread = np.max(objective.grid.z) * psi[0] / np.sqrt(np.min(objective.pirls.H))
     assert spread > np.min(objective.pirls.eta)  # the test data: some node is outside
     assert np.all(np.isfinite(gradient))
     assert_gradient(objective, psi)
@@ -159,20 +161,23 @@ y,
     assert value == pytest.approx(expected, rel=1e-6)
 
 
-def test_k_beyond_one_scalar_term_is_refused_with_advice():
+def test_different_grouping_factors_are_refused_with_advice():
     problem, _ = simulated(BY_NAME["binomial-logit"], DESIGN["nested"])
-    with pytest.raises(NotAvailableError, match="use n_agq=1") as error:
+    with pytest.raises(NotAvailableError, match=r"n_agq=5 needs random effects of one grouping factor.*use n_agq=1"):
         quadrature(problem, 5)
-    assert error.value.facts == {"n_agq": 5}
-    problem, _ = simulated(BY_NAME["binomial-logit"], DESIGN["balanced-us2"])
-    with pytest.raises(NotAvailableError, match="single scalar random-effects term"):
-        quadrature(problem, 5)
+    crossed = replace(problem, factor_names=("herd", "year"))
+    with pytest.raises(NotAvailableError, match="this model has: herd, year") as error:
+        quadrature(crossed, 5)
+    assert error.value.facts["factors"] == ("herd", "year")
 
 
 def test_too_many_nodes_are_refused():
     problem, _, _ = intercepts(BY_NAME["binomial-logit"])
     with pytest.raises(ArgumentError, match="1 to 100"):
         quadrature(problem, 101)
+    with pytest.raises(ArgumentError, match=r"with 4 random effects a group means 32\^4 = 1048576 nodes") as error:
+        tensor_grid(32, 4)
+    assert error.value.facts == {"n_agq": 32, "nodes": 1048576}
 
 
 def test_outside_the_domain_the_value_is_infinite():
