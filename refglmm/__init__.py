@@ -12,6 +12,7 @@ The map of the theory, in reading order:
 ``inference``             intervals, tests, comparisons, diagnostics
 ``effects``               means, contrasts, slopes
 ``datasets``              the data sets of the worked examples
+``teaching``              other estimators, step by step: PQL, Monte Carlo EM, and what they miss
 ========================  ==========================================================================================
 
 Names are loaded on first use, so ``import refglmm`` is cheap.
@@ -48,7 +49,7 @@ _HOME = {
     "marginal_means": "effects.marginal",
     "interval_table": "inference.confint",
 }
-_MODULES = ("datasets", "families", "errors", "plots")
+_MODULES = ("datasets", "families", "errors", "plots", "teaching")
 
 __all__ = [*_HOME, *_MODULES, "__version__"]
 

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm.errors import NotAvailableError
+from refglmm.errors import NotAvailableError, NotPositiveDefiniteError
 from refglmm.families.kernel import ALL, L_PHI, VALUE, H, L, S, W
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.problem import Problem
@@ -60,13 +60,19 @@ def hermite_rule(order: int, q: int) -> Rule:
 
 
 def student_rule(draws: int, groups: int, q: int, df: float, rng: np.random.Generator) -> Rule:
-    """Independent draws from a multivariate t with ``df`` degrees of freedom for every group, in antithetic pairs."""
-    half = rng.standard_normal((groups, (draws + 1) // 2, q))
-    half /= np.sqrt(rng.chisquare(df, half.shape[:2]) / df)[..., None]
-    z = np.concatenate([half, -half], axis=1)[:, :draws]
-    constant = lgamma(0.5 * (df + q)) - lgamma(0.5 * df) - 0.5 * q * np.log(df * np.pi)
-    log_density = constant - 0.5 * (df + q) * np.log1p(np.sum(z * z, axis=2) / df)
-    return Rule(z, -np.log(draws) - log_density)
+    """Draws from a multivariate t with ``df`` degrees of freedom (inf: normal) for every group.
+
+    They come in antithetic pairs: draw k + draws/2 is minus draw k (``draws`` is even).
+    """
+    half = rng.standard_normal((groups, draws // 2, q))
+    if np.isinf(df):
+        log_density = -0.5 * q * LOG_2PI - 0.5 * np.sum(half * half, axis=2)
+    else:
+        half /= np.sqrt(rng.chisquare(df, half.shape[:2]) / df)[..., None]
+        constant = lgamma(0.5 * (df + q)) - lgamma(0.5 * df) - 0.5 * q * np.log(df * np.pi)
+        log_density = constant - 0.5 * (df + q) * np.log1p(np.sum(half * half, axis=2) / df)
+    log_weight = -np.log(draws) - log_density
+    return Rule(np.concatenate([half, -half], axis=1), np.concatenate([log_weight, log_weight], axis=1))
 
 
 class Values(NamedTuple):
@@ -160,8 +166,19 @@ class GroupedModel:
         return self.problem.join(self.par(values.D), values.beta, values.phi)
 
     def place(self, values: Values, rule: Rule) -> Nodes:
-        """Nodes around the modes at ``values``."""
+        """Nodes around the modes at ``values``.
+
+        Raises
+        ------
+        PirlsError, NotPositiveDefiniteError
+            If there is no mode, or D has lost a dimension.
+        """
         pirls = self.pirls
+        if not np.linalg.eigvalsh(values.D)[0] > 0.0:
+            raise NotPositiveDefiniteError(
+                f"the covariance D has become singular (smallest eigenvalue {np.linalg.eigvalsh(values.D)[0]:.3g}); EM "
+                "cannot place nodes then: simplify the random effects, or use method='exact'"
+            )
         pirls.find_mode(self.par(values.D), values.beta, values.phi, self._u)
         pirls.observe_log_density()
         self._u = pirls.u
@@ -200,25 +217,24 @@ class GroupedModel:
 
     def mean_shape_scores(self, posterior: Posterior, values: Values) -> FloatArray:
         """sum_i E_i[dlogf/dwork(phi_j)], shape (n_phi,), on the working scale."""
-        return self.group_shape_scores(posterior, values).sum(axis=0)
+        return np.einsum("gk,gkj->j", posterior.p, self.node_shape_scores(posterior.b, values))
 
-    def group_shape_scores(self, posterior: Posterior, values: Values) -> FloatArray:
-        """The same for each group, shape (groups, n_phi)."""
-        problem, total = self.problem, np.zeros((self.groups, self.problem.n_phi))
+    def node_shape_scores(self, b: FloatArray, values: Values) -> FloatArray:
+        """Score of each group in the working shape parameters at each node, shape (groups, K, n_phi)."""
+        problem, scores = self.problem, np.empty((*b.shape[:2], self.problem.n_phi))
         slope = problem.shape_slope(values.phi)
-        for columns, (y, eta, weights, _) in self._cells(posterior.b, values):
+        for columns, (y, eta, weights, _) in self._cells(b, values) if problem.n_phi else ():
             out = np.empty((4, eta.size))
             for j in range(problem.n_phi):
                 problem.family.observe_shape(y, eta, weights, values.phi, j, out)
-                scores = self._by_group(out[L_PHI].reshape(problem.n, -1))
-                total[:, j] += slope[j] * np.sum(posterior.p[:, columns] * scores, axis=1)
-        return total
+                scores[:, columns, j] = slope[j] * self._by_group(out[L_PHI].reshape(problem.n, -1))
+        return scores
 
-    def node_scores(self, posterior: Posterior, values: Values) -> FloatArray:
-        """Score of the complete data in beta at each node, X_i's(b_ik), shape (groups, K, p)."""
+    def node_scores(self, b: FloatArray, values: Values) -> FloatArray:
+        """Score of each group in beta at each node, X_i's(b_ik), shape (groups, K, p)."""
         X = self.problem.X
-        scores = np.empty((*posterior.p.shape, X.shape[1]))
-        for columns, rows in self._over_nodes(posterior.b, values, ALL):
+        scores = np.empty((*b.shape[:2], X.shape[1]))
+        for columns, rows in self._over_nodes(b, values, ALL):
             for j in range(X.shape[1]):
                 scores[:, columns, j] = self._by_group(X[:, j, None] * rows[S])
         return scores

@@ -206,6 +206,8 @@ class _Walk:
                 self.report("EM", "em", (iteration, 0), -2.0 * loglik, ("hardly anything changes", True))
                 return following, True
             values, last = following, loglik
+        if not settings.iter_em:
+            last = model.posterior(nodes, values).loglik - 0.5 * self.charge(values.beta)
         self.report("EM", "em", (settings.iter_em, 0), -2.0 * last, ("the allowed iterations", True))
         return values, False
 
@@ -285,6 +287,16 @@ class FrozenObjective:
             return np.inf
         charge = 0.0 if self.penalty is None else 0.5 * self.penalty.value(values.beta)
         return value + charge if np.isfinite(value) else np.inf
+
+    def node_scores(self, posterior: Posterior, values: Values) -> FloatArray:
+        """Score of the complete data of each group at each node, in the elements of the vector: (groups, K, d)."""
+        model, T = self.model, np.linalg.cholesky(values.D)
+        u = np.linalg.solve(T, posterior.b[..., None])[..., 0]
+        outer = u[..., :, None] * u[..., None, :] - np.eye(model.q)
+        d_T = np.linalg.solve(T.T, outer)[..., self.rows, self.columns]
+        d_T[..., self.on_diagonal] *= np.diag(T) * (0.5 if model.diagonal else 1.0)
+        d_beta, d_phi = model.node_scores(posterior.b, values), model.node_shape_scores(posterior.b, values)
+        return np.concatenate([d_beta, d_T, d_phi], axis=2)
 
     def gradient(self, x: FloatArray) -> FloatArray:
         """By Fisher's identity."""
