@@ -51,8 +51,7 @@ def test_points_by_default(slopes):
 
 def test_two_bars_make_the_whole_covariance_diagonal(slopes):
     """lme4's || would leave the columns of a factor correlated."""
-    with pytest.warns(rg.errors.SingularFitWarning):
-        fit = rg.mixed_model("y ~ x", "~ 0 + f || g", slopes, "poisson", n_agq=1)
+    fit = rg.mixed_model("y ~ x", "~ 0 + f || g", slopes, "poisson", n_agq=1)
     assert len(fit.structures) == 1
     assert fit.structures[0].n_par == 4
 
@@ -68,9 +67,11 @@ def test_gaussian_is_fitted_exactly_by_ml():
 
 
 def test_initial_values_lead_to_the_same_maximum(slopes):
-    plain = rg.mixed_model("y ~ x", "~ x | g", slopes, "nbinom2", n_agq=5)
+    means = slopes["y"] + 0.5
+    data = slopes.assign(y=np.random.default_rng(6).negative_binomial(3.0, 3.0 / (3.0 + means)).astype(float))
+    plain = rg.mixed_model("y ~ x", "~ x | g", data, "nbinom2", n_agq=5)
     values = {"betas": [0.4, 0.3], "D": [[0.8, 0.1], [0.1, 0.4]], "phis": [5.0]}
-    fit = rg.mixed_model("y ~ x", "~ x | g", slopes, "nbinom2", n_agq=5, initial_values=values)
+    fit = rg.mixed_model("y ~ x", "~ x | g", data, "nbinom2", n_agq=5, initial_values=values)
     assert fit.loglik == pytest.approx(plain.loglik, abs=1e-8)
     first = fit.trace.evaluations.iloc[0]
     assert first["x"] == 0.3

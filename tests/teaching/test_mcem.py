@@ -93,9 +93,7 @@ def test_vector_random_effects_and_the_normal_proposal():
 
 def test_what_it_refuses():
     data = rg.datasets.load("cbpp")
-    for draws in (50, (51,), (), (0,), "100", (10.0,)):
-        if draws == 50:
-            continue
+    for draws in ((51,), (), (0,), "100", (10.0,)):
         with pytest.raises(ArgumentError, match="draws must be even whole numbers"):
             mcem(CBPP, data, "binomial", draws=draws)
     with pytest.raises(ArgumentError, match="df must be positive"):

@@ -24,12 +24,16 @@ def cbpp():
 
 @pytest.mark.golden
 def test_mass_glmmpql_on_cbpp(cbpp):
-    """MASS 7.3-58.2 under R 4.2.2, glmmPQL(cbind(incidence, size - incidence) ~ period, random = ~ 1 | herd, binomial)."""
+    """MASS 7.3-58.2 (nlme 3.1, R 4.2.2), glmmPQL(cbind(incidence, size - incidence) ~ period, ~ 1 | herd, binomial).
+
+    Its loop stops at a squared relative change of eta of 1e-6; for these figures that was 1e-20, and lme's tolerances
+    1e-14. Standard errors: sqrt(diag(varFix)).
+    """
     fit = pql(CBPP, cbpp, "binomial", dispersion="estimated")
-    published = [-1.327363885, -1.016126429, -1.149984235, -1.605217031, 0.5563535, 1.18452749]
-    np.testing.assert_allclose(fit.estimates["estimate"], published, rtol=1e-5)
+    published = [-1.32735695157, -1.0161360434, -1.14999363033, -1.6052279914, 0.556326876394, 1.184553938903]
+    np.testing.assert_allclose(fit.estimates["estimate"], published, rtol=2e-7)
     np.testing.assert_allclose(
-        fit.estimates["std_error"].iloc[:4], [0.23032490, 0.35500669, 0.37938161, 0.49900196], rtol=1e-5
+        fit.estimates["std_error"].iloc[:4], [0.2303168598, 0.3550071537, 0.3793832469, 0.4990074880], rtol=1e-7
     )
     assert fit.settled
 
@@ -69,9 +73,8 @@ def test_at_the_end_the_working_response_reproduces_itself(cbpp):
     for _ in range(50):
         mu = 1.0 / (1.0 + np.exp(-(problem.X @ beta + Z @ b)))
         W = trials * mu * (1.0 - mu)
-        b += np.linalg.solve(
-            Z.T @ (W[:, None] * Z) + np.eye(problem.q) / sd**2, Z.T @ (trials * (problem.y - mu)) - b / sd**2
-        )
+        H = Z.T @ (W[:, None] * Z) + np.eye(problem.q) / sd**2
+        b += np.linalg.solve(H, Z.T @ (trials * (problem.y - mu)) - b / sd**2)
     np.testing.assert_allclose(problem.X.T @ (trials * (problem.y - mu)), 0.0, atol=1e-6)
 
 
@@ -85,8 +88,9 @@ def test_reml_is_larger_and_the_trace_ends_at_the_estimates(cbpp):
     assert text.startswith("Penalised quasi-likelihood (ML, dispersion 1), ")
     assert "maximises no likelihood of the data" in text
     assert "std_error" in ml._repr_html_()
-    ml.trace.iloc[0, 0] = 99
-    assert ml.trace.iloc[0, 0] == 1
+    mine = ml.trace
+    mine.loc[0, "iteration"] = 99
+    assert ml.trace.loc[0, "iteration"] == 1
 
 
 def test_large_counts_leave_no_bias():
