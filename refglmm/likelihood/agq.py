@@ -36,7 +36,7 @@ Source: Pinheiro and Chao (2006); node movement as in Stringer (2024); the root 
 
 from __future__ import annotations
 
-from itertools import product
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +49,7 @@ from refglmm.likelihood.grouping import gathered, group_layout
 from refglmm.likelihood.laplace import LaplaceObjective
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.quadrature import gh_rule
+from refglmm.likelihood.state import Mode
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -87,9 +88,9 @@ def tensor_grid(order: int, q: int, at_a_time: int = NODES_AT_A_TIME) -> Grid:
     batches = -(-count // at_a_time)
     size = -(-count // batches)
     z, log_weight = np.zeros((batches * size, q)), np.full(batches * size, -np.inf)
-    z[:count] = list(product(rule.z, repeat=q))
-    log_one = np.log(rule.w) + 0.5 * rule.z**2
-    log_weight[:count] = np.sum(list(product(log_one, repeat=q)), axis=1)
+    which = np.indices((order,) * q).reshape(q, count).T
+    z[:count] = rule.z[which]
+    log_weight[:count] = (np.log(rule.w) + 0.5 * rule.z**2)[which].sum(axis=1)
     z = np.ascontiguousarray(z.reshape(batches, size, q).transpose(0, 2, 1))
     return Grid(z, log_weight.reshape(batches, size))
 
@@ -169,6 +170,11 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         self._sums: NodeSums
         self._scores_wanted = self._scores_known = False
 
+    def mode(self, psi: FloatArray) -> Mode:
+        """The consistent state at psi; RX is NaN where groups are weighted, of which it knows nothing."""
+        mode = super().mode(psi)
+        return mode if self.problem.group_weights is None else replace(mode, rx=np.full_like(mode.rx, np.nan))
+
     # -- the value -------------------------------------------------------------------------------------------
 
     def value_and_gradient(self, psi: FloatArray) -> tuple[float, FloatArray]:
@@ -181,12 +187,13 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
 
     def _integral(self) -> float:
         self._sum_nodes(self._scores_wanted)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = -2.0 * float(self.weights @ self._group_log_likelihood())
+        value = -2.0 * float(self.weights @ self._group_log_likelihood())
         return value if np.isfinite(value) else np.inf
 
     def _group_log_likelihood(self) -> FloatArray:
-        return self._g_mode + self._log_det + np.log(self._sums.mass)
+        """log L_j from the node sums; -inf where no node of a group has mass."""
+        with np.errstate(divide="ignore"):
+            return self._g_mode + self._log_det + np.log(self._sums.mass)
 
     def _place_nodes(self) -> None:
         """Mode, root and g at the mode of each group, from the state of PIRLS."""

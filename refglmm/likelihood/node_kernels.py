@@ -150,10 +150,17 @@ def add_moments(m, z, first, second):
 
 
 @inline
-def drop_outside(m, values):
-    """Zero in ``values`` at nodes of mass zero (outside the domain of the link they may be nan); in place."""
-    for k in range(m.size):
-        values[k] = values[k] if m[k] != 0.0 else 0.0
+def total_inside(m, values):
+    """Sum of m times values over the nodes of mass above zero; the others' values become zero where one is not finite.
+
+    (Outside the domain of the link they may be infinite or nan; looking at each node would cost more than the sum.)
+    """
+    total = weighted_total(m, values)
+    if not np.isfinite(total):
+        for k in range(m.size):
+            values[k] = values[k] if m[k] != 0.0 else 0.0
+        total = weighted_total(m, values)
+    return total
 
 
 @kernel
@@ -170,8 +177,7 @@ def add_node_sums(group, rows, s, m, z, mass, first, second, mean_score, score_n
         mass[j] += add_moments(m[j], z, first[j], second[j])
         Zs[:] = 0.0
         while i < n and group[i] == j:
-            drop_outside(m[j], s[i])
-            mean_score[i] += weighted_total(m[j], s[i])
+            mean_score[i] += total_inside(m[j], s[i])
             for c in range(q):
                 for k in range(size):
                     Zs[c, k] += rows[i, c] * s[i, k]
@@ -187,8 +193,7 @@ def add_node_sums(group, rows, s, m, z, mass, first, second, mean_score, score_n
 def add_weighted(group, values, m, out):
     """Add sum_k m times the (n, B) values of the group's rows."""
     for i in range(values.shape[0]):
-        drop_outside(m[group[i]], values[i])
-        out[group[i]] += weighted_total(m[group[i]], values[i])
+        out[group[i]] += total_inside(m[group[i]], values[i])
 
 
 @kernel

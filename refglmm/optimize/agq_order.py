@@ -10,7 +10,9 @@ gets its Hessian.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -35,6 +37,8 @@ LADDER = (1, 5, 9, 15, 21, 31, 45, 61, 81, 100)
 AFFORDABLE_NODES = 20_000
 #: Change of the log-likelihood that is small enough.
 SETTLED = 1e-3
+#: Seconds after which a progress bar appears.
+PATIENCE = 2.0
 
 
 class OrderStep(NamedTuple):
@@ -53,12 +57,29 @@ def affordable_orders(problem: Problem) -> tuple[int, ...]:
     return tuple(order for order in LADDER if order == 1 or order**q <= AFFORDABLE_NODES)
 
 
+def shown(orders: tuple[int, ...]) -> Iterator[int]:
+    """The orders one by one, behind a progress bar once they have taken some time and somebody watches."""
+    began, bar = time.perf_counter(), None
+    try:
+        for number, order in enumerate(orders):
+            if bar is not None:
+                bar.update()
+            elif time.perf_counter() - began > PATIENCE and sys.stderr is not None and sys.stderr.isatty():
+                from tqdm import tqdm  # here: importing it takes longer than most fits
+
+                bar = tqdm(total=len(orders), initial=number, desc="quadrature orders", leave=False)
+            yield order
+    finally:
+        if bar is not None:
+            bar.close()
+
+
 def climb(
     problem: Problem, fitter: Fitter, control: Control, start: Start
 ) -> tuple[tuple[Optimum, Mode, float], tuple[OrderStep, ...]]:
     """Fit with more and more points; returns the certified last fit and the orders on the way."""
     orders, steps = affordable_orders(problem), []
-    for order in orders:
+    for order in shown(orders):
         optimum, _, _ = fitter(order, replace(control, derivatives=False), start)
         start = {"par": np.array(optimum.par), "beta": np.array(optimum.beta)}
         if problem.n_phi:
