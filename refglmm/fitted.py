@@ -238,7 +238,8 @@ class FittedModel:
     @property
     def penalty(self) -> Penalty | None:
         """The penalty on the fixed effects that this fit was asked for."""
-        return self.derived("penalty", lambda: make_penalty(self.settings.get("penalized"), self.problem.beta_names))
+        asked = self.settings.get("penalized", False)
+        return None if asked is False else self.derived("penalty", lambda: make_penalty(asked, self.problem.beta_names))
 
     @property
     def penalized_loglik(self) -> float:
