@@ -73,6 +73,7 @@ def _criteria(fit: FittedModel) -> dict[str, Any]:
         "bic": fit.bic,
         "loglik": fit.loglik,
         "minus_two_loglik": fit.minus_two_loglik,
+        "penalized_loglik": fit.penalized_loglik if fit.penalty is not None else None,
         "deviance": None if several(fit) else fit.deviance,
         "reml_criterion": criteria.reml_criterion(fit) if fit.reml else None,
         "df": fit.df,

@@ -57,7 +57,8 @@ def title(fit: FittedModel) -> str:
         0: "Adaptive Gauss-Hermite Quadrature, nAGQ = 0",
         1: "Laplace Approximation",
     }.get(fit.n_agq, f"Adaptive Gauss-Hermite Quadrature, nAGQ = {fit.n_agq}")
-    return f"Generalized linear mixed model fit by maximum likelihood ({method})"
+    penalised = "penalised " if fit.penalty is not None else ""
+    return f"Generalized linear mixed model fit by {penalised}maximum likelihood ({method})"
 
 
 def _wrapped_title(fit: FittedModel) -> list[str]:
@@ -159,6 +160,15 @@ def trouble(fit: FittedModel) -> tuple[str, ...]:
             f"largest |gradient| {certificate.gradient_norm:.3g}"
         )
     return tuple(lines + ([fit.covariance.note] if fit.covariance.note else []))
+
+
+def penalty_notes(fit: FittedModel) -> tuple[str, ...]:
+    """What a penalised fit maximised, and which of its numbers that touches."""
+    if fit.penalty is None:
+        return ()
+    kept = "logLik, AIC and BIC are without the penalty; standard errors are from the penalised Hessian"
+    lines = f"{fit.penalty.describe(fit.problem.beta_names)}; penalised logLik {fit.penalized_loglik:.4f}", kept
+    return tuple(part for line in lines for part in textwrap.wrap(line, LINE_WIDTH, subsequent_indent="  "))
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,7 +373,7 @@ def summary(
         thresholds=threshold_table(fit) if ordinal else pd.DataFrame(),
         coefficients=coefficient_table(fit) if tests is None else tests.coefficients,
         correlation=correlation(covariance),
-        notes=trouble(fit),
+        notes=(*penalty_notes(fit), *trouble(fit)),
         show_correlation=show and not several(fit),
         parts={heading: coefficient_table(fit, part) for part, heading in blocks.items() if part != MAIN},
         heading=blocks[MAIN],
