@@ -113,3 +113,30 @@ def test_what_it_refuses(slopes):
         rg.mixed_model("y ~ x", "~ 1 | g", slopes, "poisson", nAGQ=5)
     with pytest.raises(ArgumentError, match=r"rg\.teaching\.pql"):
         rg.mixed_model("y ~ x", "~ 1 | g", slopes, "poisson", method="pql")
+
+
+def test_zero_part():
+    """The same as glmer's zi= with tie=True; || makes independent, diagonal terms."""
+    data = rg.datasets.load("Salamanders")
+    arguments = {"zi_fixed": "~ mined", "zi_random": "~ 1 | site"}
+    fit = rg.mixed_model("count ~ spp + mined", "~ 1 | site", data, "nbinom2", n_agq=1, **arguments)
+    other = rg.glmer("count ~ spp + mined + (1 | site)", data, "nbinom2", zi="~ mined + (1 | site)", tie=True, n_agq=1)
+    assert fit.loglik == pytest.approx(other.loglik, abs=1e-9)
+    assert len(fit.structures) == 1
+    with pytest.raises(ArgumentError, match="initial_values must give betas and gammas together"):
+        rg.mixed_model(
+            "count ~ spp + mined", "~ 1 | site", data, "poisson", zi_fixed="~ 1", initial_values={"gammas": [0.0]}
+        )
+    with pytest.raises(NotAvailableError, match="method='hybrid' is for one linear predictor"):
+        rg.mixed_model("count ~ mined", "~ 1 | site", data, "poisson", zi_fixed="~ 1", method="hybrid")
+
+
+def test_penalty_of_the_zero_part():
+    data = rg.datasets.load("Salamanders")
+    common = {"zi_fixed": "~ mined", "n_agq": 1}
+    plain = rg.mixed_model("count ~ mined", "~ 1 | site", data, "poisson", **common)
+    fit = rg.mixed_model("count ~ mined", "~ 1 | site", data, "poisson", penalized={"zi": {"scale": 0.2}}, **common)
+    assert fit.convergence.converged
+    zero = fit.problem.beta_names.index("zi~minedno")
+    assert abs(fit.optimum.beta[zero]) < abs(plain.optimum.beta[zero])
+    assert list(fit.penalty.free) == [True, False, True, False]

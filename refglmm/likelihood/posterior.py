@@ -142,6 +142,8 @@ class GroupedModel:
             )
         if problem.group_weights is not None:
             raise NotAvailableError(f"{purpose} knows no group_weights")
+        if problem.n_parts > 1:
+            raise NotAvailableError(f"{purpose} is for one linear predictor, without zi= and dispersion=")
         self.problem, self.structure = problem, problem.structures[0]
         self.q, self.groups = int(layout.k[0]), int(layout.levels[0])
         self.codes = (layout.index[:, 0] // self.q).astype(np.int64)
