@@ -65,7 +65,7 @@ def rx_covariance(fit: FittedModel) -> FloatArray:
 def free_parameters(fit: FittedModel) -> NDArray[np.bool_]:
     """Which rows of the Hessian stay: all but covariance parameters on their boundary, or without any effect."""
     boundary = set(fit.optimum.certificate.boundary)
-    free = np.array([name not in boundary for name in fit.optimum.names])
+    free = np.array([name not in boundary for name in fit.optimum.names], dtype=bool)
     unfelt = [s.undetermined(par, 0.0) for s, par in zip(fit.structures, split_par(fit), strict=True)]
     held = np.concatenate([*unfelt, np.empty(0, dtype=bool)])
     free[: held.size] &= ~held
