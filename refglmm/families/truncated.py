@@ -151,6 +151,7 @@ class TruncatedCounts(DensityFamily):
     """
 
     default_link = "log"
+    is_count = True
     weights_repeat = True
     is_zero_truncated = True
     whole: ClassVar[type[Family]]

@@ -90,5 +90,5 @@ def _moved(fit: FittedModel, x: FloatArray) -> FittedModel:
     par, beta, phi = problem.split(x)
     sigma = float(np.sqrt(phi[0])) if fit.has_scale else 1.0
     par = problem.fold(par) / (absolute_scale(problem, sigma) if fit.is_lmm else 1.0)
-    phi = np.array(phi if fit.optimum.phi.size else fit.optimum.phi)
+    phi = np.array(phi[: fit.problem.n_phi] if fit.optimum.phi.size else fit.optimum.phi)
     return replace(fit, sigma=sigma, optimum=replace(fit.optimum, par=par, beta=np.array(beta), phi=phi))
