@@ -89,8 +89,6 @@ def fit_glmm(
         If no start is inside the link's domain, or the objective is not finite at the start.
     """
     if problem.n_parts > 1:
-        if n_agq > 1:
-            raise NotAvailableError("quadrature is for one predictor; use n_agq=1 (Laplace) with zi= and dispersion=")
         if control.curvature == "expected":
             raise NotAvailableError("models with zi= or dispersion= have curvature='observed' only")
         control = replace(control, max_evaluations=min(control.max_evaluations, COUPLED_EVALUATIONS))
