@@ -194,7 +194,7 @@ def _by_log_mean(y, log_mu, nu):
     return shift(subtract(l, compose_two(tilt, power, K)), y * beyond)
 
 
-@inline
+@kernel
 def compois(y, a, log_mu, phi):
     """Log density from jets of the log mean and of phi."""
     nu = reciprocal(phi)

@@ -86,6 +86,7 @@ _ALSO = {
     "negbin": "negative_binomial",
     "negbinomial": "negative_binomial",
     "nb1": "nbinom1",
+    "gammafam": "gamma",
     "betafamily": "beta",
     "betafam": "beta",
     "orderedbeta": "ordbeta",
@@ -107,6 +108,9 @@ _ALSO = {
     "truncatednegbinomial": "truncated_nbinom2",
     "truncatednegativebinomial": "truncated_nbinom2",
 }
+
+#: Links of other packages' families where they differ from ours: GLMMadaptive's Gamma.fam.
+_DEFAULT_LINKS = {"gammafam": "log"}
 
 # name, or name(link), name(link = "log"), name(2.5), name(size = 2.5)
 _CALL = re.compile(r"\s*(?P<name>[\w. -]+?)\s*(?:\(\s*(?:(?P<key>\w+)\s*=)?\s*(?P<argument>[^()=]*?)\s*\))?\s*")
@@ -157,6 +161,8 @@ def _from_text(text: str, link: str | Link | None) -> Family:
         if keywords.get("link", link) != link:
             raise FamilyError(f"two links: {text!r} and link={link!r}", family=text, link=link)
         keywords["link"] = link
+    elif _plain(match["name"]) in _DEFAULT_LINKS:
+        keywords.setdefault("link", _DEFAULT_LINKS[_plain(match["name"])])
     try:
         return cls(**keywords)
     except TypeError:

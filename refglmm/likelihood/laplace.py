@@ -254,6 +254,10 @@ class LaplaceObjective(_LaplaceBase):
         return gradient
 
     def exact_curvature(self, psi: FloatArray, basis: FloatArray) -> FloatArray:
+        """What differences of :meth:`gradient_nearby` leave out of the Hessian, see :meth:`mode_curvature`."""
+        return self.mode_curvature(psi, basis)
+
+    def mode_curvature(self, psi: FloatArray, basis: FloatArray) -> FloatArray:
         r"""B'CB with C the Hessian of :math:`-2g(\tilde u(\psi), \psi)` at the last evaluation, exact.
 
         .. math:: C = -2\,(g_{\psi\psi} + g_{\psi u}\,d\tilde u/d\psi)

@@ -165,7 +165,7 @@ def _second_stage(
     first: GlmmStart,
     control: Control,
 ) -> Stage:
-    """Stage 2 with stage 1's model Hessian for (par, log phi), 2 RX'RX for beta and the curvature of -2g between."""
+    """Stage 2 with stage 1's model Hessian for par and the curvature of -2g for the rest, as far as it is convex."""
     n_par, p = problem.n_par, problem.p
     psi = _reachable(objective, problem, psi)
     rx = objective.fixed_root(psi)
@@ -178,6 +178,8 @@ def _second_stage(
     hessian[n_par : n_par + p, n_par : n_par + p] = 2.0 * information
     crossed = np.zeros_like(hessian)
     crossed[:n_par, n_par : n_par + p] = objective.cross_curvature(psi)
+    if problem.n_phi:
+        _add_shapes(objective.mode_curvature(psi, np.eye(psi.size)), hessian, crossed, n_par, p)
     hessian = with_cross_blocks(hessian, crossed + crossed.T)
     scale = np.concatenate(
         [
@@ -193,6 +195,14 @@ def _second_stage(
     stage.unit = stage.unit.copy()
     stage.unit[beta] = 1.0 / problem.column_extent
     return stage
+
+
+def _add_shapes(curvature: FloatArray, hessian: FloatArray, crossed: FloatArray, n_par: int, p: int) -> None:
+    """Let the curvature of -2g stand for (beta, phi), and for phi with par, where it is convex."""
+    rest = slice(n_par, len(hessian))
+    if np.all(np.isfinite(curvature)) and np.linalg.eigvalsh(curvature[rest, rest])[0] > 0.0:
+        hessian[rest, rest] = curvature[rest, rest]
+        crossed[:n_par, n_par + p :] = curvature[:n_par, n_par + p :]
 
 
 def _conclude(problem: Problem, stages: list[Stage], point: Endpoint) -> tuple[Optimum, Mode]:

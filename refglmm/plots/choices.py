@@ -118,6 +118,8 @@ def response_label(fit: FittedModel) -> str:
     node = parse_expression(text)
     if isinstance(node, Call) and node.function == "cbind":
         return f"proportion of {deparse(node.args[0][1])}"
+    if fit.family.is_ordinal:
+        return f"{text} (0: {fit.frame.response_levels[0]})"
     if fit.frame.response_levels:
         return f"proportion with {text} = {fit.frame.response_levels[-1]}"
     return f"proportion with {text} = 1" if is_binary(fit) else text

@@ -9,6 +9,9 @@ and carried over by the inverse link,
 The light lines are predictions with the conditional modes of the levels that occur in the data. On the scale of the
 response the heavy line is the mean of a group whose random effects are zero, not the mean over groups.
 
+An ordinal model has a curve for the probability of each category, its ribbon made on the logit scale of that
+probability.
+
 Source: the glmer paper, section on the Contraception data (its figure 11).
 """
 
@@ -164,7 +167,16 @@ def plot_predictions(
     if type not in ("response", "link"):
         raise ArgumentError(f"type must be 'response' or 'link', not {type!r}", type=type)
     grid = _grid(fit, x, colour, panels, at, newdata)
-    drawn = _predicted(fit, grid, x, colour, panels, type, level)
+    if fit.family.is_ordinal and type == "response":
+        if colour is not None or groups:
+            raise ArgumentError(
+                "the curves of an ordinal model are the probabilities of its categories; leave colour= and groups= out "
+                "(panels= is free), or use type='link'"
+            )
+        colour = str(fit.formula.response)
+        drawn = _category_curves(fit, grid, x, colour, panels, level)
+    else:
+        drawn = _predicted(fit, grid, x, colour, panels, type, level)
     factors = _group_factors(fit, groups)
     levels = list(dict.fromkeys(drawn["panel"].sort_values()))
     shown, figure = panel_grid(len(levels), ax, width=6.0 if len(levels) == 1 else 3.6, height=3.7)
@@ -177,6 +189,8 @@ def plot_predictions(
         draw(panel, drawn[drawn["panel"] == value], colours)
         _finish(panel, grid[x], f"{panels} {value}" if panels else "")
     what = response_label(fit) if type == "response" else f"linear predictor ({link_scale(fit)})"
+    if fit.family.is_ordinal and type == "response":
+        what = f"probability of {colour}"
     label_axes(shown, figure, x, what)
     handles = _handles(colour, colours, factors, level, curves=not is_category(grid[x]))
     labels = [handle.get_label() for handle in handles]
@@ -218,6 +232,23 @@ def _predicted(
     """Population curves with their limits: fit, lower, upper, position, colour, panel."""
     table = fit.predict(grid, re_form=False, type=type, interval="confidence", level=level, offset=_offset(fit, grid))
     return _placed(table[["fit", "lower", "upper"]].reset_index(drop=True), grid, x, colour, panels)
+
+
+def _category_curves(
+    fit: FittedModel, grid: pd.DataFrame, x: str, response: str, panels: str | None, level: float
+) -> pd.DataFrame:
+    """Probabilities of the categories with their limits, one category after the other."""
+    from scipy.special import expit, logit, ndtri
+
+    table = fit.predict(grid, re_form=False, type="prob", se=True, offset=_offset(fit, grid))
+    names, parts = list(table["fit"].columns), []
+    for name in names:
+        p, se = table["fit", name].to_numpy(), table["se", name].to_numpy()
+        reach = float(ndtri(0.5 + 0.5 * level)) * se / (p * (1.0 - p))
+        rows = pd.DataFrame({"fit": p, "lower": expit(logit(p) - reach), "upper": expit(logit(p) + reach)})
+        category = pd.Categorical([name] * len(grid), categories=names, ordered=True)
+        parts.append(_placed(rows, grid.assign(**{response: category}), x, response, panels))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _offset(fit: FittedModel, rows: pd.DataFrame) -> float | None:

@@ -172,7 +172,7 @@ def _draw_list(ax: Axes, result: Pooling, column: int) -> list[Any]:
     ax.set_xlim(limits)
     ax.set_ylim(-1.0, rank.size)
     order = np.argsort(rank)
-    ax.set_yticks([] if thin else rank[order], None if thin else result.rows.index[order], fontsize=SMALL)
+    ax.set_yticks([] if thin else rank[order], [] if thin else result.rows.index[order], fontsize=SMALL)
     return _list_handles(result, np.isfinite(complete))
 
 

@@ -16,7 +16,9 @@ TRIALS = np.array([1.0, 3.0, 12.0, 12.0, 12.0, 400.0, 2000.0])
 SUCCESSES = np.array([1.0, 2.0, 0.0, 7.0, 12.0, 33.0, 1990.0])
 PHI = (3.4,)
 
-each_link = pytest.mark.parametrize("link", LINKS)
+each_link = pytest.mark.parametrize(
+    "link", ["logit", *(pytest.param(link, marks=pytest.mark.slow) for link in ("probit", "cloglog"))]
+)
 
 
 @each_link
@@ -70,7 +72,15 @@ def test_large_phi_is_the_binomial_with_all_digits(phi):
     np.testing.assert_allclose(given, wanted, rtol=5e6 / phi + 1e-11, atol=5e6 / phi + 1e-10)
 
 
-@pytest.mark.parametrize(("link", "eta"), [("logit", 40.0), ("logit", -600.0), ("probit", -30.0), ("cloglog", -300.0)])
+@pytest.mark.parametrize(
+    ("link", "eta"),
+    [
+        ("logit", 40.0),
+        ("logit", -600.0),
+        pytest.param("probit", -30.0, marks=pytest.mark.slow),
+        pytest.param("cloglog", -300.0, marks=pytest.mark.slow),
+    ],
+)
 def test_extreme_linear_predictors(link, eta):
     assert np.all(np.isfinite(observe(get_family("betabinomial", link), SUCCESSES / TRIALS, eta, TRIALS, PHI)))
 

@@ -81,8 +81,3 @@ def test_glmmtmb():
     cuts = expit(fit.model.family.cutpoints(fit.optimum.phi))
     given = [*fit.optimum.beta, fit.optimum.par[0], fit.optimum.phi[0], *cuts]
     np.testing.assert_allclose(given, [-1.909277, 0.273467, 1.304697, 8.347628, 0.017799, 0.958548], rtol=1e-3)
-
-
-def test_glmmtmb_simulated(shared_data):
-    fit = certified(rg.glmer("y ~ sex * time + (1 | id)", shared_data("gad_ordbeta"), "ordbeta"))
-    assert fit.loglik == pytest.approx(-30.878318262799, abs=1e-4)

@@ -17,7 +17,18 @@ SPELLINGS = {
     fam.Bernoulli(): ["bernoulli", "Bernoulli"],
     fam.Poisson(): ["poisson", "Poisson"],
     fam.Gamma(): ["gamma", "Gamma", "Gamma()"],
-    fam.Gamma("log"): ['Gamma(link="log")', "Gamma(log)"],
+    fam.Gamma("log"): ['Gamma(link="log")', "Gamma(log)", "Gamma.fam"],
+    fam.Beta(): ["beta", "beta.fam", "beta_family"],
+    fam.Beta("probit"): ["beta_family(link = 'probit')"],
+    fam.OrderedBeta(): ["ordbeta", "ordered_beta"],
+    fam.UnitLindley(): ["unit.lindley", "UnitLindley"],
+    fam.StudentT(): ["student_t", "t_family", "student", "t"],
+    fam.StudentT(df=4.0): ["students.t(df = 4)", "student_t(4)"],
+    fam.Lognormal(): ["lognormal", "lognormal(link='log')"],
+    fam.LognormalLog(): ["lognormal_log"],
+    fam.Tweedie(p=1.5): ["tweedie(p=1.5)", "tweedie(1.5)"],
+    fam.CensoredNormal(): ["censored.normal", "tobit"],
+    fam.CensoredNormal(lower=0.0): ["tobit(lower=0)"],
     fam.InverseGaussian(): ["inverse_gaussian", "inverse.gaussian", "InverseGaussian", "inverse gaussian"],
     fam.InverseGaussian("inverse"): ["inverse.gaussian(inverse)"],
     fam.Gaussian(): ["gaussian", "normal", "Gaussian"],
@@ -71,7 +82,7 @@ def test_quasi_families_have_no_likelihood(name):
     [
         ("posson", "did you mean poisson", ["poisson", "compois"]),
         ("binomal", "did you mean binomial", None),
-        ("tweedie", "unknown family 'tweedie'; There are binomial, bernoulli", []),
+        ("wishart", "unknown family 'wishart'; There are binomial, bernoulli", []),
     ],
 )
 def test_unknown_names_list_near_ones(text, message, near):

@@ -69,7 +69,7 @@ EXACT = {
 def test_accuracy(case):
     y, eta, *shapes = case
     given = observe(get_family("tweedie"), y, eta, 1.0, shapes)[L, 0]
-    assert abs(given - EXACT[case]) < 5e-13 * max(1.0, abs(EXACT[case]))
+    assert abs(given - EXACT[case]) < 5e-14 * max(1.0, abs(EXACT[case]))
 
 
 @pytest.mark.parametrize("shapes", SHAPES)
@@ -140,9 +140,3 @@ def test_known_power_is_the_section_of_the_likelihood():
     family = type(free.model.family)(p=float(free.optimum.phi[1]))
     held = certified(rg.glmer("z ~ Days + (1 | Subject)", tweedie_data(), family))
     assert held.loglik == pytest.approx(free.loglik, abs=1e-7)
-
-
-def test_glmmtmb_simulated(shared_data):
-    data = shared_data("tweedie_sim")
-    fit = certified(rg.glmer("y ~ Days10 + (1 | Subject)", data, "tweedie"))
-    assert fit.loglik == pytest.approx(-327.266922676484, abs=1e-4)
