@@ -25,9 +25,7 @@ from refglmm.families.kernel import (
     density_node_kernel,
     density_shape_kernel,
     density_shape_node_kernel,
-    never,
     node_kernel,
-    nothing,
     prepared_node_kernel,
     prepared_shape_node_kernel,
     shape_kernel,
@@ -112,8 +110,8 @@ class Family:
     densities: ClassVar[Mapping[str, Point]] = {}
     #: link name -> which rows the point function is not made for, and the one that is
     rare_points: ClassVar[Mapping[str, tuple[Point, Point]]] = {}
-    #: link name -> the pair (prepare, point) of :func:`.kernel.prepared_node_kernel`, where that is faster
-    node_points: ClassVar[Mapping[str, tuple[Point, Point]]] = {}
+    #: link name -> what :func:`.kernel.prepared_node_kernel` takes (and its relative for shapes), where that is faster
+    node_points: ClassVar[Mapping[str, tuple[Point, Point, Point, Point]]] = {}
     shape_node_points: ClassVar[Mapping[str, tuple[Point, Point]]] = {}
     #: link name -> domain of eta, where it is narrower than the link's own
     domains: ClassVar[Mapping[str, str]] = {}
@@ -230,10 +228,9 @@ class Family:
         name = self.link.name
         if name not in self.points:
             return _density_node_kernel(self.densities[name])
-        rare = self.rare_points.get(name, (never, nothing))
         if name in self.node_points:
-            return _prepared_node_kernel(*self.node_points[name], *rare)
-        return _node_kernel(self.points[name], *rare)
+            return _prepared_node_kernel(*self.node_points[name])
+        return _node_kernel(self.points[name], *self.rare_points.get(name, ()))
 
     @property
     def observe_shape_nodes(self) -> Any:
