@@ -150,6 +150,7 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
     """
 
     name = "AGQ"
+    one_sided = True
 
     def __init__(self, pirls: Pirls, n_agq: int, curvature: str = "observed") -> None:
         problem = pirls.problem
