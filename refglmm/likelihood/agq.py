@@ -122,7 +122,7 @@ def blocks_of(codes: IntArray, groups: int, size: int) -> list[Block]:
 
 
 class NodeSums(NamedTuple):
-    """Sums over the nodes of each group, relative to the mode; all but ``mass`` are zero where only it was wanted.
+    """Sums over the nodes of each group, relative to the mode.
 
     mass (groups,): sum of m; z1 (groups, q), z2 (groups, q, q), F (groups, q, q): sums of m z, m zz' and m (Z's)z';
     score (n,) or (K, n), phi (n_phi, groups): sums of m s_i and m dl/dphi.
@@ -158,6 +158,7 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         super().__init__(pirls, curvature)
         groups, q, codes = self.grouping.groups, self.grouping.q, self.grouping.codes
         self.weights = np.ones(groups) if problem.group_weights is None else problem.group_weights
+        self.nodes = n_agq**q
         largest = int(np.max(np.bincount(codes), initial=1))
         self.grid = tensor_grid(n_agq, q, max(1, min(NODES_AT_A_TIME, CELLS_AT_A_TIME // largest)))
         batch = self.grid.log_weight.shape[1]
@@ -173,7 +174,6 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         self._g_mode = np.zeros(groups)
         self._of_Z, self._of_X = row_loops(problem.layout)
         self._sums: NodeSums
-        self._scores_wanted = self._scores_known = False
 
     def mode(self, psi: FloatArray) -> Mode:
         """The consistent state at psi; RX is NaN where groups are weighted, of which it knows nothing."""
@@ -182,16 +182,8 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
 
     # -- the value -------------------------------------------------------------------------------------------
 
-    def value_and_gradient(self, psi: FloatArray) -> tuple[float, FloatArray]:
-        """D(psi) and dD/dpsi, from one pass over the nodes."""
-        self._scores_wanted = True
-        try:
-            return super().value_and_gradient(psi)
-        finally:
-            self._scores_wanted = False
-
     def _integral(self) -> float:
-        self._sum_nodes(self._scores_wanted)
+        self._sum_nodes()
         value = -2.0 * float(self.weights @ self._group_log_likelihood())
         return value if np.isfinite(value) else np.inf
 
@@ -209,22 +201,24 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         pirls.observe_log_density()
         self._g_mode = np.bincount(at.codes, pirls.out[L], at.groups) - 0.5 * np.sum(self._mode**2, axis=1)
 
-    def _sum_nodes(self, scores: bool) -> None:
-        """Place the nodes and go through them block by block; with their scores if wanted."""
+    def _sum_nodes(self) -> None:
+        """Place the nodes and go through them block by block.
+
+        The scores come with the densities: they add little, and most values are followed by a gradient.
+        """
         at, shape, n_phi = self.grouping, self.problem.eta_shape, self.problem.n_phi
         self._place_nodes()
-        self._scores_known = scores
         z1, z2 = np.zeros(self._mode.shape), np.zeros(self._S.shape)
         self._sums = NodeSums(np.zeros(at.groups), z1, z2, z2.copy(), np.zeros(shape), np.zeros((n_phi, at.groups)))
         eta_mode, direction = self.pirls.eta[..., self._order], np.empty((*shape, at.q))
         self._of_Z.row_directions(at.codes[self._order], self._z, self._U, direction)
         for block in self._blocks:
             own = (np.ascontiguousarray(x) for x in (eta_mode[..., block.rows], direction[..., block.rows, :]))
-            self._sum_block(block, *own, scores)
+            self._sum_block(block, *own)
         by_group = self._sums.score.copy()
         self._sums.score[..., self._order] = by_group
 
-    def _sum_block(self, block: Block, eta_mode: FloatArray, direction: FloatArray, scores: bool) -> None:
+    def _sum_block(self, block: Block, eta_mode: FloatArray, direction: FloatArray) -> None:
         """Add the nodes of a few groups to the sums."""
         rows, groups, codes = block
         family, phi, batch = self.problem.family, self.pirls.phi, self.grid.log_weight.shape[1]
@@ -238,9 +232,6 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
             self._of_Z.node_predictor(eta_mode, direction, z, eta)
             family.observe_nodes(y, eta, weights, base, phi, l, s)
             nodes.node_masses(codes, l, z, log_weight, mode, S_, g_mode, m)
-            if not scores:
-                mass += m.sum(axis=1)
-                continue
             self._of_Z.add_node_sums(codes, z_rows, s, m, z, mass, z1, z2, score, F)
             for j in range(self.problem.n_phi):
                 family.observe_shape_nodes(y, eta, weights, phi, j, l)
@@ -258,17 +249,11 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
 
     def _gradient(self, psi: FloatArray) -> FloatArray:
         """dD/dpsi from the state of PIRLS."""
-        self._need_scores()
         return self.weights @ self._group_gradients(psi)
-
-    def _need_scores(self) -> None:
-        """Go through the nodes again if the last pass was for the value only."""
-        if not self._scores_known:
-            self._sum_nodes(scores=True)
 
     def _to_difference(self, psi: FloatArray) -> FloatArray:
         """The whole gradient, with new node sums."""
-        self._scores_known = False
+        self._sum_nodes()
         return self._gradient(psi)
 
     def exact_curvature(self, psi: FloatArray, basis: FloatArray) -> FloatArray:
@@ -331,7 +316,6 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
     def group_scores(self, psi: FloatArray) -> FloatArray:
         """Derivatives of w_j log L_j in psi, shape (groups, psi.size); they sum to -1/2 of the gradient of D."""
         self._evaluate(psi)
-        self._need_scores()
         return -0.5 * self.weights[:, None] * self._group_gradients(psi)
 
     def posterior_moments(self, psi: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -340,7 +324,6 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         With one node the mean is the mode and the covariance zero: use H^-1 there.
         """
         self._evaluate(psi)
-        self._need_scores()
         sums, S = self._sums, self._S
         mean = sums.z1 / sums.mass[:, None]
         spread = sums.z2 / sums.mass[:, None, None] - mean[:, :, None] * mean[:, None, :]
