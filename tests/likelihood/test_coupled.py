@@ -17,6 +17,7 @@ from scipy import optimize
 
 from refglmm.covariance import make_structure
 from refglmm.families.kernel import SLOPES, observation_rows, shape_rows
+from refglmm.families.shape_scales import LogScale
 from refglmm.likelihood.coupled import CoupledLayout, pair, triple
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
 from refglmm.likelihood.layout import build_layout
@@ -39,9 +40,12 @@ class Exponentials:
 
     def __init__(self, parts, n_shape=1):
         self.n_parts, self.forms = parts, FORMS[parts]
-        self.shape_names = ("phi",)[:n_shape]
+        self.shape_names, self.shape_scales = ("phi",)[:n_shape], (LogScale(),)[:n_shape]
         self.links = (SimpleNamespace(name="log"),) * parts
         self.link = self.links[0]
+
+    def complete(self, phi):
+        return phi
 
     def coefficients(self, phi):
         return np.array([phi[0] if self.shape_names else 1.0, 1.0, 1.0])
