@@ -68,7 +68,7 @@ def test_value_against_the_dense_oracle(parts):
 
 
 @both
-@pytest.mark.parametrize("structure", ["us", "cs", "ar1"])
+@pytest.mark.parametrize("structure", ["us", "cs"])
 def test_gradient_of_the_laplace_deviance(parts, structure):
     problem, psi, _ = build(parts, structure)
     assert_gradient(LaplaceObjective(Pirls(problem)), psi)
