@@ -52,7 +52,7 @@ from refglmm.families.jet import (
     softplus_of,
     times,
 )
-from refglmm.families.kernel import shape_jets
+from refglmm.families.kernel import ALL, L_PHI, L, observation_rows, shape_jets, shape_rows
 from refglmm.families.links import Link, get_link
 from refglmm.families.shape_scales import LogScale, ShapeScale
 
@@ -453,6 +453,42 @@ class CoupledFamily(Family):
         if self.zi and self.dispersion:
             return _zero_dispersion_kernel(density, repeat, self.inflated)
         return _zero_kernel(density, repeat, self.inflated) if self.zi else _dispersion_kernel(density, repeat)
+
+    @property
+    def observe_nodes(self) -> Any:
+        """Function ``observe_nodes(y, eta, a, base, phi, l, s)``: eta and s have shape (K, n, nodes), l (n, nodes)."""
+        return self._observe_nodes
+
+    def _observe_nodes(
+        self,
+        y: FloatArray,
+        eta: FloatArray,
+        a: FloatArray,
+        base: FloatArray,
+        phi: FloatArray,
+        l: FloatArray,  # noqa: E741  the field's symbol
+        s: FloatArray,
+    ) -> None:
+        """Every node of a row as a row of its own."""
+        rows = observation_rows(self.n_parts)
+        out = np.empty((rows.size, l.size))
+        y, a, base = (np.repeat(x, l.shape[1]) for x in (y, a, base))
+        self.observe(y, eta.reshape(self.n_parts, -1), a, base, phi, ALL, out)
+        l[:], s[:] = out[L].reshape(l.shape), out[rows.s].reshape(s.shape)
+
+    @property
+    def observe_shape_nodes(self) -> Any:
+        """Function ``observe_shape_nodes(y, eta, a, phi, j, out)``: eta has shape (K, n, nodes), out (n, nodes)."""
+        return self._observe_shape_nodes
+
+    def _observe_shape_nodes(
+        self, y: FloatArray, eta: FloatArray, a: FloatArray, phi: FloatArray, j: int, out: FloatArray
+    ) -> None:
+        """Every node of a row as a row of its own."""
+        rows = np.empty((shape_rows(self.n_parts).size, out.size))
+        y, a = (np.repeat(x, out.shape[1]) for x in (y, a))
+        self.observe_shape(y, eta.reshape(self.n_parts, -1), a, phi, j, rows)
+        out[:] = rows[L_PHI].reshape(out.shape)
 
     @property
     def observe_shape(self) -> Any:

@@ -46,7 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
-from refglmm.families.kernel import ALL, L_PHI, VALUE, L, shape_rows
+from refglmm.families.kernel import L, shape_rows
 from refglmm.likelihood import node_kernels as nodes
 from refglmm.likelihood.coupled import CoupledLayout
 from refglmm.likelihood.coupled_nodes import CoupledNodes
@@ -153,6 +153,7 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
     """
 
     name = "AGQ"
+    one_sided = True
 
     def __init__(self, pirls: Pirls, n_agq: int, curvature: str = "observed") -> None:
         problem = pirls.problem
@@ -168,8 +169,7 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         self._sorted = [x[self._order] for x in (problem.y, problem.weights, problem.base)]
         self._z = problem.layout.z[self._order]
         most = max(block.codes.size for block in self._blocks)
-        self._cells = np.empty((3 + problem.n_parts) * most * batch)
-        self._out = np.empty(pirls.rows.size * most * batch)
+        self._cells = np.empty(2 * (1 + problem.n_parts) * most * batch)
         self._T = np.zeros((q, q))
         self._mode, self._log_det = np.zeros((groups, q)), np.zeros(groups)
         self._S, self._U = np.zeros((groups, q, q)), np.zeros((groups, q, q))
@@ -231,29 +231,31 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         """Add the nodes of a few groups to the sums."""
         rows, groups, codes = block
         family, phi, batch = self.problem.family, self.pirls.phi, self.grid.log_weight.shape[1]
-        size, at = codes.size * batch, self.pirls.rows
-        out = self._out[: at.size * size].reshape(at.size, size)  # contiguous, as the kernels want it
-        y, weights, base = self._cells[: 3 * size].reshape(3, size)
-        eta = self._cells[3 * size : (3 + self.problem.n_parts) * size].reshape(*self.problem.eta_shape[:-1], size)
-        for x, spread in zip(self._sorted, (y, weights, base), strict=True):
-            nodes.spread_rows(x[rows], spread)
-        by_node = *eta.shape[:-1], -1, batch
-        l, s = out[L].reshape(-1, batch), out[at.s].reshape(by_node)  # noqa: E741  the field's symbol
+        y, weights, base = (x[rows] for x in self._sorted)
+        l, eta, s = self._node_buffers(codes.size)  # noqa: E741  the field's symbol
         mode, S_, g_mode, z_rows = self._mode[groups], self._S[groups], self._g_mode[groups], self._z[rows]
         mass, z1, z2, F = (x[groups] for x in self._sums[:4])
         score = self._sums.score[..., rows]
         m = np.empty((mass.size, batch))
         for z, log_weight in zip(*self.grid, strict=True):
-            self._of_Z.node_predictor(eta_mode, direction, z, eta.reshape(by_node))
-            family.observe(y, eta, weights, base, phi, ALL if scores else VALUE, out)
+            self._of_Z.node_predictor(eta_mode, direction, z, eta)
+            family.observe_nodes(y, eta, weights, base, phi, l, s)
             nodes.node_masses(codes, l, z, log_weight, mode, S_, g_mode, m)
             if not scores:
                 mass += m.sum(axis=1)
                 continue
             self._of_Z.add_node_sums(codes, z_rows, s, m, z, mass, z1, z2, score, F)
             for j in range(self.problem.n_phi):
-                family.observe_shape(y, eta, weights, phi, j, out[: shape_rows(self.problem.n_parts).size])
-                nodes.add_weighted(codes, out[L_PHI].reshape(-1, batch), m, self._sums.phi[j, groups])
+                family.observe_shape_nodes(y, eta, weights, phi, j, l)
+                nodes.add_weighted(codes, l, m, self._sums.phi[j, groups])
+
+    def _node_buffers(self, rows: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Room for l (rows, B), and for eta and s ([K,] rows, B), contiguous as the kernels want them."""
+        batch, K = self.grid.log_weight.shape[1], self.problem.n_parts
+        size, by_node = rows * batch, (*self.problem.eta_shape[:-1], rows, batch)
+        cells, end = self._cells, (1 + K) * size
+        eta, s = cells[size:end].reshape(by_node), cells[end : end + K * size].reshape(by_node)
+        return cells[:size].reshape(rows, batch), eta, s
 
     # -- the gradient ----------------------------------------------------------------------------------------
 

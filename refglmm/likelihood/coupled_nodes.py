@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm._jit import kernel
+from refglmm._jit import kernel, summing_kernel
 from refglmm.likelihood import node_kernels
 from refglmm.likelihood.coupled import contract, pair
 from refglmm.likelihood.node_kernels import add_moments, total_inside, weighted_total
@@ -38,29 +38,24 @@ def row_directions(part, group, z, U, out):
                 out[part[c], i, d] += U[group[i], c, d] * z[i, c]
 
 
-@kernel
+@summing_kernel
 def add_node_sums(part, group, rows, s, m, z, mass, first, second, mean_score, score_node):
     """As in ``node_kernels``, with s of shape (K, n, B) and ``mean_score`` (K, n): a column meets its part's scores."""
     n, q = rows.shape
     groups, size = m.shape
-    Zs = np.empty((q, size))
+    mz, values = np.empty((q, size)), np.empty(s.shape[0])
     i = 0
     for j in range(groups):
-        mass[j] += add_moments(m[j], z, first[j], second[j])
-        Zs[:] = 0.0
+        mass[j] += add_moments(m[j], z, mz, first[j], second[j])
         while i < n and group[i] == j:
             for k in range(s.shape[0]):
                 mean_score[k, i] += total_inside(m[j], s[k, i])
-            for c in range(q):
-                scores = s[part[c], i]
-                for k in range(size):
-                    Zs[c, k] += rows[i, c] * scores[k]
-            i += 1
-        for c in range(q):
-            for k in range(size):
-                Zs[c, k] *= m[j, k]
             for d in range(q):
-                score_node[j, c, d] += weighted_total(Zs[c], z[d])
+                for k in range(s.shape[0]):
+                    values[k] = weighted_total(mz[d], s[k, i])
+                for c in range(q):
+                    score_node[j, c, d] += rows[i, c] * values[part[c]]
+            i += 1
 
 
 @kernel
