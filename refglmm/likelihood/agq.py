@@ -222,8 +222,8 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         eta_mode, direction = self.pirls.eta[..., self._order], np.empty((*shape, at.q))
         self._of_Z.row_directions(at.codes[self._order], self._z, self._U, direction)
         for block in self._blocks:
-            own = (np.ascontiguousarray(x) for x in (eta_mode[..., block.rows], direction[..., block.rows, :]))
-            self._sum_block(block, *own, scores)
+            eta, along = eta_mode[..., block.rows], direction[..., block.rows, :]
+            self._sum_block(block, np.ascontiguousarray(eta), np.ascontiguousarray(along), scores)
         by_group = self._sums.score.copy()
         self._sums.score[..., self._order] = by_group
 
