@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from refglmm.covariance import make_structure
-from refglmm.families.kernel import SLOPES, observation_rows, shape_rows
+from refglmm.families.kernel import ALL, SLOPES, observation_rows, shape_rows
 from refglmm.families.shape_scales import LogScale
 from refglmm.likelihood.coupled import CoupledLayout
 from refglmm.likelihood.layout import build_layout
@@ -69,6 +69,15 @@ class Exponentials:
         out[0] = -a * np.exp(self.forms @ eta)[0]
         out[at.s] = -a * np.array([x[0] for x in self.moments(eta, 1)])
         out[at.h] = a * np.array([x[0] for x in self.moments(eta, 2)])
+
+    def observe_nodes(self, y, eta, a, base, phi, l, s):  # noqa: E741  the field's symbol
+        at, flat = observation_rows(self.n_parts), eta.reshape(self.n_parts, -1)
+        out = np.empty((at.size, flat.shape[1]))
+        self.observe(np.repeat(y, eta.shape[2]), flat, np.repeat(a, eta.shape[2]), base, phi, ALL, out)
+        l[:], s[:] = out[0].reshape(l.shape), out[at.s].reshape(s.shape)
+
+    def observe_shape_nodes(self, y, eta, a, phi, j, out):
+        out[:] = -a[:, None] * np.exp(np.tensordot(self.forms[0], eta, 1))
 
 
 def layout_of(terms, n, parts, x_part):
