@@ -87,7 +87,7 @@ def finish(stage: Stage, x: FloatArray, optimizer: str) -> Endpoint:
 def as_it_is(stage: Stage, x: FloatArray) -> Endpoint:
     """The point with its derivatives, for a certificate of where something else stopped; nothing moves."""
     point = _evaluate(stage, x)
-    point.hessian = _hessian(stage, point)
+    point.hessian = hessian_at(stage, point.x)
     return point
 
 

@@ -52,7 +52,7 @@ SHRINK, MAX_SHRINKAGES = 0.3, 8
 #: Evaluations that stage 1 may take to find a start for stage 2.
 PATIENCE = 40
 #: Evaluations of a stage of a model with several predictors at most: where the mode of the random effects jumps between
-#: two maxima, its Laplace deviance has steps on which a search creeps for ever.
+#: two maxima, its approximate deviance has steps on which a search creeps for ever.
 COUPLED_EVALUATIONS = 500
 #: Where a group has so many times the nodes of a coarse rule of so many points a dimension, that rule's deviance is
 #: minimised first, until a step promises less than this (deviance units).
@@ -290,9 +290,15 @@ def _two_modes(problem: Problem, stages: list[Stage]) -> str:
     gave_up = [report for stage in stages for report in stage.reports if not report.success]
     if len(gave_up) < 2:
         return ""
+    if stages[-1].label == AdaptiveQuadratureObjective.name:
+        advice = "so few points do not see both; take more (n_agq=), or leave random effects out of zi="
+    else:
+        advice = (
+            "the Laplace approximation does not hold; use quadrature (n_agq=11), or leave random effects out of zi="
+        )
     return (
-        "the Laplace deviance is not smooth: with random effects in the zero part the integrand of a group can have "
-        "two maxima, and the approximation does not hold; leave random effects out of zi="
+        "the deviance is not smooth: with random effects in the zero part the integrand of a group can have two "
+        f"maxima, and {advice}"
     )
 
 

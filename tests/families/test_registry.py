@@ -125,3 +125,9 @@ def _root():
     import pathlib
 
     return pathlib.Path(fam.__file__).parents[2]
+
+
+def test_a_hurdle_lognormal_goes_by_the_moments_of_log_y():
+    """As in GLMMadaptive and brms; without a hurdle the name means the mean of y, as in glmmTMB."""
+    assert read_zero_part("hurdle.lognormal", "~ x") == ("lognormal_log", "~ x")
+    assert read_zero_part("hurdle.gamma") == ("gamma", "~1")
