@@ -10,6 +10,7 @@ import pytest
 from refglmm import families as fam
 from refglmm.errors import FamilyError
 from refglmm.families import FAMILIES, get_family
+from refglmm.families.registry import read_zero_part
 
 SPELLINGS = {
     fam.Binomial(): ["binomial", "Binomial", " binomial ", "binomial()", "binomial(logit)"],
