@@ -217,7 +217,7 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         self._of_Z.row_directions(at.codes[self._order], self._z, self._U, direction)
         for block in self._blocks:
             eta, along = eta_mode[..., block.rows], direction[..., block.rows, :]
-            self._sum_block(block, np.ascontiguousarray(eta), np.ascontiguousarray(along), scores)
+            self._sum_block(block, np.ascontiguousarray(eta), np.ascontiguousarray(along))
         by_group = self._sums.score.copy()
         self._sums.score[..., self._order] = by_group
 
