@@ -174,8 +174,8 @@ def integrated(f: Callable[[FloatArray], FloatArray], eta: FloatArray, root: Flo
         Rows that agree in eta and R are computed once.
     """
     (K, m), d = eta.shape, root.shape[2]
-    distinct, inverse = np.unique(np.vstack([eta, root.reshape(m, -1).T]), axis=1, return_inverse=True)
-    eta, root = distinct[:K], distinct[K:].T.reshape(-1, K, d)
+    distinct, inverse = np.unique(np.vstack([eta, root.reshape(m, K * d).T]), axis=1, return_inverse=True)
+    eta, root = distinct[:K], distinct[K:].T.reshape(distinct.shape[1], K, d)
     z, weights = _equidistant(np.sqrt(np.sum(root**2, axis=(1, 2)).max(initial=0.0)), d)
     moments = weights * np.vstack([np.ones((1, z.shape[1])), z])
     step, pieces = max(1, BLOCK // (K * weights.size)), []

@@ -249,7 +249,6 @@ class Problem:
 
     def with_response(self, y: FloatArray, weights: FloatArray | None = None) -> Problem:
         """The same model with another response; all index structures are shared."""
-
         a = self.weights if weights is None else weights
         return replace(self, y=y, weights=a, base=self.family.base_measure(y, a))
 
