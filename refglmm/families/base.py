@@ -93,6 +93,9 @@ class Family:
         Whether the prior weight repeats a row (multiplies the log density) and so has no part in drawing one.
     is_zero_truncated : bool
         Whether the law gives zero no mass, so that it can be the positive part of a hurdle model.
+    mean_is_inverse_link : bool
+        Whether the expected response is the inverse link itself; else :meth:`mean` tells it, and it depends on the
+        shape parameters.
     takes_codes : bool
         Whether a response ``cbind(value, code)`` is read, with a method ``with_codes(y, codes)`` that returns the
         family made ready for it.
@@ -123,6 +126,7 @@ class Family:
     weights_repeat: ClassVar[bool] = False
     is_zero_truncated: ClassVar[bool] = False
     takes_codes: ClassVar[bool] = False
+    mean_is_inverse_link: ClassVar[bool] = True
 
     #: linear predictors that the density depends on, and what they are for
     n_parts: ClassVar[int] = 1
@@ -253,8 +257,12 @@ class Family:
         return np.concatenate([np.asarray(phi, dtype=np.float64)[: self.n_shape], self.fixed_shape])
 
     def fitted_mean(self, eta: FloatArray) -> FloatArray:
-        """What a fit calls the mean of a row, shape (n,), at the linear predictor: its inverse link."""
-        return self.link.inverse(eta)
+        """Expected response of each row at its linear predictor, shape parameters known (see ``at``), shape (n,)."""
+        return self.mean(self.link.inverse(eta))
+
+    def fitted_slope(self, eta: FloatArray) -> FloatArray:
+        """Derivative of :meth:`fitted_mean` in the linear predictor."""
+        return self.link.mu_eta(eta)
 
     def at(self, phi: FloatArray) -> Family:
         """Return the family with its shape parameters known, if its variance depends on them; here itself."""
@@ -304,6 +312,10 @@ class Family:
     def check_response(self, y: FloatArray, a: FloatArray) -> None:
         """Raise ResponseError for the first value outside the support; warn once of broken counts."""
         raise NotImplementedError
+
+    def check_new_response(self, y: FloatArray, a: FloatArray) -> None:
+        """Raise ResponseError for the first value outside the support, in rows that are not to be fitted."""
+        self.check_response(y, a)
 
     def minus_two_log_density(self, y: FloatArray, mu: FloatArray, a: FloatArray, deviance: float) -> float:
         """Minus twice the conditional log likelihood as lme4 keeps its books (spec of lme4, section 5.7)."""

@@ -61,6 +61,8 @@ from refglmm.families.special import LARGE
 
 #: Names of the predictors.
 MAIN, ZI, DISPERSION = "main", "zi", "dispersion"
+#: Step in the logarithm of a dispersion, and weights, of a central difference of order four.
+STEP, STENCIL = 1e-3, ((1, 8.0 / 12.0), (2, -1.0 / 12.0))
 
 
 # -- one row ---------------------------------------------------------------------------------------------------
@@ -448,6 +450,16 @@ class CoupledFamily(Family):
         return self.base.is_binomial
 
     @property
+    def is_count(self) -> bool:  # type: ignore[override]
+        """Whether the law is one of counts."""
+        return self.base.is_count
+
+    @property
+    def mean_is_inverse_link(self) -> bool:  # type: ignore[override]
+        """Whether the law's mean is its inverse link, whatever its shape parameters are."""
+        return self.base.mean_is_inverse_link
+
+    @property
     def weights_repeat(self) -> bool:  # type: ignore[override]
         """Whether the prior weight multiplies the log density."""
         return self.base.weights_repeat
@@ -550,6 +562,11 @@ class CoupledFamily(Family):
             raise ResponseError("the response is zero in every row: there is nothing but the zero part to model")
         self.base.check_response(self.of_the_law(y), a)
 
+    def check_new_response(self, y: FloatArray, a: FloatArray) -> None:
+        """What the base family asks for; there may be no zeros, or nothing else."""
+        if self.inflated or not self.zi or np.any(y != 0.0):
+            self.base.check_new_response(self.of_the_law(y), a)
+
     # -- moments and draws, for a family that knows its shape parameters (see ``at``) -----------------------------
 
     def at(self, phi: FloatArray) -> CoupledFamily:
@@ -584,8 +601,23 @@ class CoupledFamily(Family):
 
     def law_mean(self, eta: FloatArray) -> FloatArray:
         """Mean of the law, the zero part left out, shape (m,)."""
-        mu = self.link.inverse(eta[0])
-        return self._by_dispersion(eta, lambda family, rows: family.mean(mu[rows]))
+        if self.mean_is_inverse_link:
+            return self.link.inverse(eta[0])
+        return self._by_dispersion(eta, lambda family, rows: family.fitted_mean(eta[0, rows]))
+
+    def law_slopes(self, eta: FloatArray) -> FloatArray:
+        """Derivatives of the law's mean in each predictor, shape (K, m); in the dispersion by differences."""
+        slopes = np.zeros_like(eta)
+        if self.mean_is_inverse_link:
+            slopes[0] = self.link.mu_eta(eta[0])
+            return slopes
+        slopes[0] = self._by_dispersion(eta, lambda family, rows: family.fitted_slope(eta[0, rows]))
+        if self.dispersion:
+            step = np.zeros((self.n_parts, 1))
+            step[-1] = STEP
+            slopes[-1] = sum(c * (self.law_mean(eta + k * step) - self.law_mean(eta - k * step)) for k, c in STENCIL)
+            slopes[-1] /= STEP
+        return slopes
 
     def law_variance(self, eta: FloatArray) -> FloatArray:
         """Variance of an observation of weight one under the law, shape (m,)."""
@@ -596,6 +628,14 @@ class CoupledFamily(Family):
     def fitted_mean(self, eta: FloatArray) -> FloatArray:
         """Mean of the response, (1 - pi) times that of the law, shape (m,)."""
         return (1.0 - self.share(eta)) * self.law_mean(eta)
+
+    def response_slopes(self, eta: FloatArray) -> FloatArray:
+        """Derivatives of the mean of the response in each predictor, shape (K, m)."""
+        p = self.share(eta)
+        slopes = (1.0 - p) * self.law_slopes(eta)
+        if self.zi:
+            slopes[1] = -p * (1.0 - p) * self.law_mean(eta)
+        return slopes
 
     def response_variance(self, eta: FloatArray) -> FloatArray:
         """(1 - pi) (V + pi m^2), for an observation of weight one, shape (m,)."""

@@ -375,6 +375,10 @@ class OrdinalFamily(Family):
         columns = [self.log_density(np.full(eta.size, float(k)), eta, 1.0, phi) for k in range(self.n_levels)]
         return np.exp(np.column_stack(columns))
 
+    def fitted_mean(self, eta: FloatArray) -> FloatArray:
+        """Mean of the latent variable, which is what a linear predictor gives."""
+        return self.link.inverse(eta)
+
     def mean(self, mu: FloatArray) -> FloatArray:
         """Expected code of the category, thresholds known."""
         return self.probabilities(mu) @ np.arange(self.n_levels)

@@ -81,7 +81,9 @@ def _without(fit: FittedModel, groups: GroupScores, R: FloatArray, information: 
     n_par, p = fit.problem.n_par, fit.problem.p
     there = _moved(fit, x)
     beta = slice(n_par, n_par + p)
-    return Estimates(there.beta, joint[beta, beta], np.array(there.optimum.par), components(there), float(there.sigma))
+    return Estimates(
+        there.optimum.beta, joint[beta, beta], np.array(there.optimum.par), components(there), float(there.sigma)
+    )
 
 
 def _moved(fit: FittedModel, x: FloatArray) -> FittedModel:
