@@ -58,7 +58,7 @@ COUPLED_EVALUATIONS = 500
 MANY_TIMES, COARSE, COARSE_HAND_OVER = 2.5, 9, 1e-4
 #: Where evaluations cost much, the search leaves the last steps, which promise less than this, to Newton's method with
 #: the Hessian that standard errors need anyway; over them it hardly changes.
-NEAR = 1e-11
+NEAR = 1e-10
 #: A linear predictor below this share of the largest lies on the edge of a domain that ends at zero.
 AT_EDGE = 1e-6
 #: The fixed-point steps of a linear mixed model end when one brings less than this (deviance units), or after so many.

@@ -36,7 +36,7 @@ def test_nodes_are_rows(name):
     if family.is_count:
         eta[..., :, :] += np.log(y + 1.0)[:, None]
     base = family.base_measure(y, a)
-    l, s, slope = np.full((n, NODES), np.nan), np.full(shape, np.nan), np.full((n, NODES), np.nan)
+    l, s, slope = np.full((n, NODES), np.nan), np.full(shape, np.nan), np.full((n, NODES), np.nan)  # noqa: E741
     family.observe_nodes(y, eta, a, base, phi, l, s)
 
     rows, flat = observation_rows(K), eta.reshape(n * NODES) if K == 1 else eta.reshape(K, n * NODES)
