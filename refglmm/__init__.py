@@ -12,6 +12,7 @@ The map of the theory, in reading order:
 ``inference``             intervals, tests, comparisons, diagnostics
 ``effects``               means, contrasts, slopes
 ``datasets``              the data sets of the worked examples
+``teaching``              other estimators, step by step: PQL, Monte Carlo EM, and what they miss
 ========================  ==========================================================================================
 
 Names are loaded on first use, so ``import refglmm`` is cheap.
@@ -29,6 +30,8 @@ _HOME = {
     "glmer": "model",
     "lmer": "model",
     "glmer_nb": "model",
+    "mixed_model": "model",
+    "Hybrid": "optimize.em",
     "FittedModel": "fitted",
     "simulate": "fit.simulate",
     "cr_setup": "fit.continuation",
@@ -50,7 +53,7 @@ _HOME = {
     "effect_data": "effects.effect_data",
     "interval_table": "inference.confint",
 }
-_MODULES = ("datasets", "families", "errors", "plots")
+_MODULES = ("datasets", "families", "errors", "plots", "teaching")
 
 __all__ = [*_HOME, *_MODULES, "__version__"]
 

@@ -28,6 +28,7 @@ from refglmm.fit.arrays import freeze_arrays
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.response import read_response
 from refglmm.fit.rformat import format_numbers, named_numbers
+from refglmm.likelihood.penalty import make_penalty
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from refglmm.inference.simulated_residuals import SimulatedResiduals
     from refglmm.inference.singular import RandomEffectsPCA
     from refglmm.inference.variance_explained import VarianceExplained
+    from refglmm.likelihood.penalty import Penalty
     from refglmm.likelihood.problem import Problem
     from refglmm.likelihood.state import Mode
     from refglmm.model import GLMM
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
     from refglmm.optimize.records import Certificate, Optimum
 
 T = TypeVar("T")
+#: Arguments of :meth:`.GLMM.fit`; all others belong to the model.
+FITTING = ("n_agq", "reml", "optimizer", "start", "etastart", "mustart", "control", "se", "penalized", "method")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -254,6 +258,17 @@ class FittedModel:
         return -0.5 * self.minus_two_loglik
 
     @property
+    def penalty(self) -> Penalty | None:
+        """The penalty on the fixed effects that this fit was asked for."""
+        asked = self.settings.get("penalized", False)
+        return None if asked is False else self.derived("penalty", lambda: make_penalty(asked, self.problem.beta_names))
+
+    @property
+    def penalized_loglik(self) -> float:
+        """What a penalised fit maximises: log L - P/2 (see :mod:`refglmm.likelihood.penalty`); else ``loglik``."""
+        return self.loglik - 0.5 * float(self.optimum.penalty)
+
+    @property
     def agq_path(self) -> pd.DataFrame:
         """Quadrature orders tried by ``n_agq="auto"``: order, loglik and its change; else the one order of the fit.
 
@@ -392,8 +407,7 @@ class FittedModel:
         >>> fit.update(". ~ . - period").df
         2
         """
-        fitting = ("n_agq", "reml", "optimizer", "start", "etastart", "mustart", "control", "se")
-        changes = {name: arguments.pop(name) for name in fitting if name in arguments}
+        changes = {name: arguments.pop(name) for name in FITTING if name in arguments}
         model = self.model.updated(formula, data, **arguments)
         settings = dict(self.settings)
         if model.mode_name != self.mode_name:
@@ -405,12 +419,12 @@ class FittedModel:
     def warm_settings(self) -> dict[str, Any]:
         """Arguments of :meth:`GLMM.fit` for a further fit of a like model: one stage, from these estimates."""
         if self.optimum.certificate.singular:  # a zero variance is stationary: begin where every fit begins
-            return dict(self.settings)
+            return {**self.settings, "method": "exact"}
         start = {"par": np.array(self.optimum.par), "beta": np.array(self.optimum.beta)}
         if self.optimum.phi.size:
             start["phi"] = np.array(self.optimum.phi)
         control = replace(self.settings["control"], initial_step=False)
-        return {**self.settings, "control": control, "start": start}
+        return {**self.settings, "control": control, "start": start, "method": "exact"}
 
     # -- prediction and simulation ---------------------------------------------------------------------------
 

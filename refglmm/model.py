@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Mapping
 from copy import copy, deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from refglmm.errors import (
     ArgumentError,
     ConvergenceWarning,
     DataError,
+    FamilyError,
     FamilyWarning,
     FormulaError,
     NotAvailableError,
@@ -33,7 +34,6 @@ from refglmm.errors import (
     warn,
 )
 from refglmm.families.coupled import DISPERSION, ZI, CoupledFamily
-from refglmm.families.ordinal import OrdinalFamily
 from refglmm.families.registry import FAMILIES, get_family, read_zero_part
 from refglmm.fit.parameters import par_from_theta
 from refglmm.fit.response import raw_with_response
@@ -44,13 +44,16 @@ from refglmm.formula.expressions import names_in, parse_expression
 from refglmm.formula.frame import build_frame
 from refglmm.formula.grammar import Formula, parse, update_formula
 from refglmm.formula.group_weights import use_column, weights_of_groups
+from refglmm.formula.grouped import grouped_formula, read_random, zero_part_formula
 from refglmm.formula.parts import build_coupled_design, part_formula
+from refglmm.likelihood.penalty import Penalty, make_penalty
 from refglmm.likelihood.problem import Problem, build_problem
 from refglmm.likelihood.quadrature import MAX_ORDER
 from refglmm.likelihood.state import Mode
 from refglmm.likelihood.warmup import announce_compilation
 from refglmm.optimize.agq_order import OrderStep, climb
 from refglmm.optimize.control import Control, make_control
+from refglmm.optimize.em import Hybrid, as_hybrid, fit_hybrid
 from refglmm.optimize.lme4_path import fit_glmm_lme4
 from refglmm.optimize.negative_binomial import fit_nb_lme4
 from refglmm.optimize.records import Optimum
@@ -60,6 +63,7 @@ from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 if TYPE_CHECKING:
     from refglmm.families.base import Family
+    from refglmm.families.ordinal import OrdinalFamily
     from refglmm.inference.coefficients import ClassicFit
 
 MODES = ("exact", "lme4")
@@ -189,8 +193,8 @@ class GLMM:
         self.other_response = False
         if not np.any(self.frame.weights > 0):
             raise WeightsError("all weights are zero: no observation is left; give some rows a positive weight")
-        if isinstance(self.family, OrdinalFamily):
-            self.family = self.family.for_levels(self.frame.response_levels)
+        if self.family.is_ordinal:
+            self.family = cast("OrdinalFamily", self.family).for_levels(self.frame.response_levels)
         self.family.check_response(self.frame.y, self.frame.weights)
         self.design = self._build_design(contrasts, _make_checks(checks, self.is_lmm), tie)
         self.structures = term_structures(self.design.terms)
@@ -340,8 +344,10 @@ class GLMM:
         mustart: Any = None,
         control: Control | Mapping[str, Any] | None = None,
         se: str = "hessian",
+        penalized: Any = False,
+        method: str | Hybrid = "exact",
     ) -> FittedModel:
-        """Fit by maximum likelihood (a linear mixed model by REML if ``reml``).
+        """Fit by maximum likelihood (a linear mixed model by REML if ``reml``), or by penalised maximum likelihood.
 
         Parameters
         ----------
@@ -361,6 +367,12 @@ class GLMM:
             See :class:`refglmm.optimize.control.Control`.
         se : {"hessian", "rx"}
             Which standard errors the summary shows.
+        penalized : bool, mapping or "mvt"
+            Student t penalties on the fixed effects (GLMMs, n_agq >= 1; see
+            :func:`refglmm.likelihood.penalty.make_penalty`): True is mu 0, scale 1, df 3 for all but the intercept.
+        method : {"exact", "hybrid"} or Hybrid
+            "hybrid" walks to the optimum as GLMMadaptive does, by EM and quasi-Newton steps on frozen nodes, with all
+            of it in ``fit.trace``, and finishes exactly (see :mod:`refglmm.optimize.em`).
 
         Warns
         -----
@@ -375,16 +387,21 @@ class GLMM:
         given = self._check_start(start)
         if (etastart is not None or mustart is not None) and self.part_formulas:
             raise NotAvailableError("etastart and mustart are for one linear predictor; give start={'beta': ...}")
+        penalty, hybrid = self._check_penalty(penalized, order), as_hybrid(method)
+        if hybrid is not None and (self.is_lmm or self.mode_name == "lme4" or not order or self.autoscale):
+            raise NotAvailableError(
+                "method='hybrid' is for generalized models with a number n_agq >= 1, mode='exact', and no autoscale"
+            )
         if etastart is not None or mustart is not None:
             given["eta"] = self._start_eta(etastart, mustart)
         announce_compilation()
         with blas_threads(settings.threads):
             if order is None:
-                (optimum, mode, sigma), path = self._climb(settings, given)
+                (optimum, mode, sigma), path = self._climb(settings, given, penalty)
                 order = path[-1].order
             else:
-                (optimum, mode, sigma), path = self._estimate(order, reml, settings, given), ()
-        optimum, separated = self._judge_separation(optimum, mode)
+                (optimum, mode, sigma), path = self._estimate(order, reml, settings, given, penalty, hybrid), ()
+        optimum, separated = self._judge_separation(optimum, mode, penalty)
         fit = FittedModel(
             formula=self.frame.formula,
             frame=self.frame,
@@ -402,7 +419,14 @@ class GLMM:
             call={**self.call, "n_agq": order},
             se_type=se,
             model=self,
-            settings={"n_agq": order, "reml": reml, "control": settings, "se": se},
+            settings={
+                "n_agq": order,
+                "reml": reml,
+                "control": settings,
+                "se": se,
+                "penalized": deepcopy(penalized),
+                "method": method,
+            },
             agq_steps=path,
         )
         self._warn(optimum, separated)
@@ -438,17 +462,38 @@ class GLMM:
         return int(n_agq)
 
     def _climb(
-        self, control: Control, start: dict[str, Any]
+        self, control: Control, start: dict[str, Any], penalty: Penalty | None
     ) -> tuple[tuple[Optimum, Mode, float], tuple[OrderStep, ...]]:
         """Fit with as many points as it takes."""
         return climb(
-            self.problem, lambda order, settings, given: self._estimate(order, False, settings, given), control, start
+            self.problem,
+            lambda order, settings, given: self._estimate(order, False, settings, given, penalty, None),
+            control,
+            start,
         )
 
-    def _estimate(self, n_agq: int, reml: bool, control: Control, start: dict[str, Any]) -> tuple[Optimum, Mode, float]:
+    def _check_penalty(self, penalized: Any, n_agq: int | None) -> Penalty | None:
+        """The penalty that is asked for, where there can be one."""
+        penalty = make_penalty(penalized, self.problem.beta_names)
+        if penalty is not None and (self.is_lmm or self.mode_name == "lme4" or n_agq == 0 or self.autoscale):
+            raise NotAvailableError(
+                "penalized= is for generalized models with n_agq >= 1, mode='exact' and without autoscale: elsewhere "
+                "the fixed effects are not parameters of what is optimised"
+            )
+        return penalty
+
+    def _estimate(
+        self,
+        n_agq: int,
+        reml: bool,
+        control: Control,
+        start: dict[str, Any],
+        penalty: Penalty | None,
+        hybrid: Hybrid | None,
+    ) -> tuple[Optimum, Mode, float]:
         """Fit on the columns as they are, or on rescaled ones; returns sigma too."""
         if not self.autoscale:
-            return self._run(self.problem, n_agq, reml, control, start)
+            return self._run(self.problem, n_agq, reml, control, start, penalty, hybrid)
         problem, A = rescaled(self.problem)
         if "beta" in start:
             start = {**start, "beta": np.linalg.solve(A, start["beta"])}
@@ -456,7 +501,14 @@ class GLMM:
         return *restore(self.problem, A, optimum, mode), sigma
 
     def _run(
-        self, problem: Problem, n_agq: int, reml: bool, control: Control, start: dict[str, Any]
+        self,
+        problem: Problem,
+        n_agq: int,
+        reml: bool,
+        control: Control,
+        start: dict[str, Any],
+        penalty: Penalty | None = None,
+        hybrid: Hybrid | None = None,
     ) -> tuple[Optimum, Mode, float]:
         """The engine that the model and the mode call for."""
         if self.is_lmm:
@@ -470,7 +522,10 @@ class GLMM:
                 return fit_nb_lme4(problem, n_agq, control, start)
             optimum, mode, lme4_sigma = fit_glmm_lme4(problem, n_agq, control, start)
             return optimum, mode, lme4_sigma if self.family.has_scale else 1.0
-        optimum, mode = fit_glmm(problem, n_agq, control, start)
+        if hybrid is not None:
+            optimum, mode = fit_hybrid(problem, n_agq, control, start, penalty, hybrid)
+        else:
+            optimum, mode = fit_glmm(problem, n_agq, control, start, penalty)
         return optimum, mode, float(np.sqrt(optimum.phi[0])) if self.family.has_scale else 1.0
 
     def _check_start(self, start: Any) -> dict[str, Any]:
@@ -492,9 +547,11 @@ class GLMM:
             given[name] = array
         return given
 
-    def _judge_separation(self, optimum: Optimum, mode: Mode) -> tuple[Optimum, tuple[str, ...]]:
-        """Withdraw the certificate of estimates that run away; also their names."""
-        separated = separated_columns(self.problem, mode, optimum.beta)
+    def _judge_separation(
+        self, optimum: Optimum, mode: Mode, penalty: Penalty | None
+    ) -> tuple[Optimum, tuple[str, ...]]:
+        """Withdraw the certificate of estimates that run away (a penalised one cannot); also their names."""
+        separated = separated_columns(self.problem, mode, optimum.beta, None if penalty is None else penalty.free)
         advice = "standard errors mean nothing; drop or merge the level, or use a prior"
         if not separated:
             separated = runaway_deviations(self.problem, optimum.par)
@@ -560,6 +617,7 @@ def glmer(
     mustart: Any = None,
     control: Control | Mapping[str, Any] | None = None,
     se: str = "hessian",
+    penalized: Any = False,
     **model_arguments: Any,
 ) -> FittedModel:
     """Fit a generalized linear mixed model by maximum likelihood.
@@ -569,7 +627,7 @@ def glmer(
     formula, data, family, mode, **model_arguments
         See :class:`GLMM` (``link``, ``weights``, ``offset``, ``subset``, ``na_action``, ``contrasts``, ``env``,
         ``double_bar``, ``checks``, ``data_name``, ``zi``, ``dispersion``, ``tie``).
-    n_agq, optimizer, start, etastart, mustart, control, se
+    n_agq, optimizer, start, etastart, mustart, control, se, penalized
         See :meth:`GLMM.fit`.
 
     Returns
@@ -602,6 +660,7 @@ def glmer(
         mustart=mustart,
         control=control,
         se=se,
+        penalized=penalized,
     )
 
 
@@ -640,6 +699,146 @@ def glmer_nb(formula: str, data: Any, *, link: str | None = None, **arguments: A
     once in df. ``mode="lme4"`` searches it in an outer loop, as glmer.nb does. Arguments as in :func:`glmer`.
     """
     return glmer(formula, data, get_family("negative_binomial", link), **arguments)
+
+
+def mixed_model(
+    fixed: str,
+    random: str,
+    data: Any,
+    family: Any = None,
+    *,
+    n_agq: int | str = "default",
+    zi_fixed: str | None = None,
+    zi_random: str | None = None,
+    dispersion: str | None = None,
+    penalized: Any = False,
+    weights: Any = None,
+    group_weights: Any = None,
+    initial_values: Mapping[str, Any] | None = None,
+    method: str | Hybrid = "exact",
+    polish: bool = True,
+    na_action: str = "omit",
+    control: Control | Mapping[str, Any] | None = None,
+    **model_arguments: Any,
+) -> FittedModel:
+    """Fit a mixed model with one grouping factor by adaptive quadrature, spelled as in GLMMadaptive.
+
+    Parameters
+    ----------
+    fixed : str
+        ``"y ~ sex * time"``; may hold ``offset(...)``.
+    random : str
+        ``"~ time | id"``, or ``"~ time || id"`` for a diagonal covariance D (of all columns, factors' too).
+    data, family
+        As in :func:`glmer`, but a family must be named. A gaussian one with identity link has an exact likelihood and
+        is fitted as a linear mixed model by ML; quadrature has no part in it.
+    n_agq : int or "default"
+        Points a dimension: 11 for up to two random effects, else 7, unless given.
+    zi_fixed, zi_random : str, optional
+        One-sided formulas of the zero part; its random effects are correlated with those of ``random`` (a ``||`` there
+        makes the whole D diagonal).
+    dispersion : str, optional
+        One-sided formula of the dispersion part.
+    penalized, control
+        See :meth:`GLMM.fit`.
+    weights : str, array or Series, optional
+        One for each *row*, as in :func:`glmer`. GLMMadaptive's weights are ``group_weights``: one for each group, which
+        multiplies the group's log-likelihood.
+    initial_values : mapping, optional
+        Any of ``betas``, ``D`` (matrix; its diagonal where D is diagonal), ``phis`` (natural scale, as ``fit.phi``
+        shows them), ``gammas`` (zero part; with ``betas``).
+    method : {"exact", "hybrid"} or Hybrid
+        "hybrid": GLMMadaptive's EM and quasi-Newton on frozen nodes, traced, then the exact optimum.
+    polish : bool
+        False: stop where the hybrid stops; the certificate says how far from the optimum that is.
+    na_action : {"omit", "exclude", ...}
+        Rows with missing values, as in :func:`glmer`.
+    **model_arguments
+        See :class:`GLMM` (``link``, ``offset``, ``subset``, ``contrasts``, ...).
+
+    Raises
+    ------
+    NotAvailableError
+        More than one grouping factor: :func:`glmer` takes them.
+    FamilyError, ArgumentError
+
+    Examples
+    --------
+    >>> import refglmm as rg
+    >>> cbpp = rg.datasets.load("cbpp")
+    >>> fit = rg.mixed_model("cbind(incidence, size - incidence) ~ period", "~ 1 | herd", cbpp, "binomial")
+    >>> fit.n_agq, round(fit.loglik, 4)
+    (11, -91.9834)
+    """
+    if family is None:
+        raise FamilyError(f"mixed_model() has no default family; choose one of {', '.join(FAMILIES)}")
+    part = read_random("random", random)
+    arguments = {**model_arguments, "weights": weights, "na_action": na_action}
+    if zi_random is not None and zi_fixed is None:
+        raise ArgumentError("zi_random is given without zi_fixed; the zero part needs its fixed effects, e.g. '~ 1'")
+    if zi_fixed is not None:
+        zi_part = None if zi_random is None else read_random("zi_random", zi_random)
+        arguments["zi"] = zero_part_formula(zi_fixed, zi_part, part)
+        if zi_part is not None and not part.diagonal:
+            arguments["tie"] = True
+    arguments |= {k: v for k, v in (("dispersion", dispersion), ("group_weights", group_weights)) if v is not None}
+    _refuse_unknown(arguments, "mixed_model")
+    model = GLMM(grouped_formula(fixed, part), data, family, **arguments)
+    if isinstance(polish, bool) and not polish:
+        method = replace(as_hybrid(method) or _no_hybrid(), polish=False)
+    if model.is_lmm:
+        if n_agq != "default" or initial_values or method != "exact":
+            raise ArgumentError("the gaussian likelihood is exact and needs no n_agq, initial_values or method")
+        return model.fit(control=control, penalized=penalized)
+    if n_agq == "default":
+        n_agq = 11 if sum(s.k for s in model.structures) <= 2 else 7
+    start = _start_from(initial_values, model) if initial_values else None
+    return model.fit(n_agq=n_agq, start=start, control=control, penalized=penalized, method=method)
+
+
+def _no_hybrid() -> Hybrid:
+    raise ArgumentError("polish=False belongs to method='hybrid'; the exact method has nothing that it could leave out")
+
+
+def _start_from(values: Mapping[str, Any], model: GLMM) -> dict[str, Any]:
+    """``initial_values`` as :meth:`GLMM.fit` takes a start."""
+    problem, known = model.problem, ("betas", "D", "phis", "gammas")
+    if unknown := [name for name in values if name not in known]:
+        raise ArgumentError(f"initial_values has no component {unknown[0]!r}; known are {', '.join(known)}")
+    zero = sum(name.startswith("zi~") for name in problem.beta_names)
+    lengths = {"betas": problem.p - zero, "gammas": zero, "phis": problem.n_phi}
+    given = {name: _numbers(f"initial_values[{name!r}]", value) for name, value in values.items()}
+    for name, length in lengths.items():
+        if name in given and given[name].shape != (length,):
+            raise ArgumentError(
+                f"initial_values[{name!r}] must have {length} numbers, not an array of shape {given[name].shape}"
+            )
+    if zero and ("betas" in given) != ("gammas" in given):
+        raise ArgumentError("initial_values must give betas and gammas together")
+    start: dict[str, Any] = {"par": _par_from_covariance(given["D"], model)} if "D" in given else {}
+    if "betas" in given:
+        start["beta"] = np.concatenate([given["betas"], given.get("gammas", np.empty(0))])
+    if "phis" in given:
+        start["phi"] = given["phis"]
+    return start
+
+
+def _par_from_covariance(D: np.ndarray, model: GLMM) -> np.ndarray:
+    """Covariance parameters from D of all random effects of a group, or from its diagonal."""
+    q = sum(s.k for s in model.structures)
+    D = np.diag(D) if D.ndim == 1 else D
+    if D.shape != (q, q) or not np.all(np.isfinite(D)) or not np.array_equal(D, D.T):
+        raise ArgumentError(f"initial_values['D'] must be symmetric of shape ({q}, {q}), or {q} variances")
+    try:
+        T = np.linalg.cholesky(D)
+    except np.linalg.LinAlgError as error:
+        raise ArgumentError("initial_values['D'] is not positive definite") from error
+    pieces, begin = [], 0
+    for structure in model.structures:
+        block = T[begin : begin + structure.k, begin : begin + structure.k]
+        pieces.append(structure.par_from_theta(block[structure.theta_entries]))
+        begin += structure.k
+    return np.concatenate(pieces)
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:

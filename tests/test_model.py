@@ -71,8 +71,6 @@ def test_a_bad_argument_is_named(cbpp, arguments, message):
 
 
 def test_what_is_not_there_says_so(cbpp):
-    with pytest.raises(NotAvailableError, match="zi= is not available yet"):
-        rg.glmer(FORMULA, cbpp, "binomial", zi="~ 1")
     data = rg.datasets.load("grouseticks")
     with pytest.raises(NotAvailableError, match=r"one grouping factor \(this model has: BROOD, LOCATION\)"):
         rg.glmer("TICKS ~ YEAR + (1 | BROOD) + (1 | LOCATION)", data, "poisson", n_agq=5)

@@ -11,6 +11,7 @@ from refglmm.families.betabinomial import BetaBinomial
 from refglmm.families.binomial import Bernoulli, Binomial
 from refglmm.families.censored_normal import CensoredNormal
 from refglmm.families.compois import ConwayMaxwellPoisson
+from refglmm.families.coupled import CoupledFamily
 from refglmm.families.gamma import Gamma
 from refglmm.families.gaussian import Gaussian
 from refglmm.families.genpois import GeneralizedPoisson
@@ -45,6 +46,7 @@ __all__ = [
     "Binomial",
     "CensoredNormal",
     "ConwayMaxwellPoisson",
+    "CoupledFamily",
     "Family",
     "Gamma",
     "Gaussian",

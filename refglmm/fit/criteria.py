@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 from refglmm.errors import NotAvailableError
+from refglmm.fit.parts import several
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -58,7 +59,7 @@ def ml_deviance(fit: FittedModel) -> float:
 
 def deviance(fit: FittedModel) -> float:
     """Conditional deviance of a GLMM; -2 log L (ML) of an LMM, for REML at the REML estimates."""
-    if fit.problem.n_parts > 1:
+    if several(fit):
         raise NotAvailableError(
             f"a {fit.family.name} model has no saturated model to measure a deviance from; minus_two_loglik is -2 log L"
         )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
+from refglmm.fit.parts import all_names
 from refglmm.fit.ranef import mode_blocks, term_starts
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def fit_parameters(fit: FittedModel, newparams: Mapping[str, Any] | None = None)
     if newparams is not None:
         given = check_given(newparams)
         par = given_par(given, fit.structures, fit.problem.par_names, par)
-        beta = given_beta(given, fit.problem.beta_names, beta)
+        beta = given_beta(given, all_names(fit), beta)
         phi = given_phi(given, fit.family, phi)
     return join_parameters(fit.structures, par, beta, phi, fit.is_lmm)
 

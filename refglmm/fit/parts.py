@@ -12,12 +12,22 @@ import numpy as np
 import pandas as pd
 
 from refglmm.errors import ArgumentError, NotAvailableError
-from refglmm.formula.parts import MAIN, part_designs, part_slices
+from refglmm.formula.parts import MAIN, CoupledDesign, part_designs, part_slices
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
 
 ALL = "all"
+
+
+def several(fit: FittedModel) -> bool:
+    """Whether the model has more predictors than one."""
+    return isinstance(fit.design, CoupledDesign)
+
+
+def all_names(fit: FittedModel) -> list[str]:
+    """Names of the coefficients of all predictors."""
+    return list(fit.design.all_columns if isinstance(fit.design, CoupledDesign) else fit.design.names)
 
 
 def part_columns(fit: FittedModel, part: str) -> tuple[slice, list[str]]:
@@ -30,7 +40,7 @@ def part_columns(fit: FittedModel, part: str) -> tuple[slice, list[str]]:
     """
     slices = part_slices(fit.design)
     if part == ALL:
-        return slice(0, fit.problem.p), list(fit.problem.beta_names)
+        return slice(0, len(fit.optimum.beta)), all_names(fit)
     if part not in slices:
         known = ", ".join(repr(name) for name in (*slices, ALL))
         raise ArgumentError(f"this fit has no predictor {part!r}; it has {known}", part=part)
@@ -45,7 +55,7 @@ def coefficients(fit: FittedModel, part: str = MAIN, name: str = "fixef") -> pd.
 
 def refuse_several(fit: FittedModel, what: str, instead: str = "") -> None:
     """An error where something is defined for one linear predictor only."""
-    if fit.problem.n_parts > 1:
+    if several(fit):
         raise NotAvailableError(
             f"{what} is not available for a model with {' and '.join(fit.family.part_names[1:])}"
             + (f"; {instead}" if instead else "")

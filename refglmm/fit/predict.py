@@ -42,7 +42,7 @@ from refglmm.errors import ArgumentError, MissingValuesError, NotAvailableError
 from refglmm.families.coupled import DISPERSION, MAIN, ZI
 from refglmm.fit.categories import category_columns
 from refglmm.fit.parameters import conditional_modes, fit_parameters
-from refglmm.fit.parts import refuse_several
+from refglmm.fit.parts import refuse_several, several
 from refglmm.fit.population import delta_se, parameter_covariance, population_mean, population_rows, random_variance
 from refglmm.fit.response import padded_frame
 from refglmm.fit.rows import (
@@ -102,7 +102,7 @@ def predict(
     covariance: FloatArray | None = None,
 ) -> pd.Series | pd.DataFrame:
     """Predictions; see :meth:`FittedModel.predict`. ``covariance`` of (par, beta) is a robust one."""
-    if fit.problem.n_parts > 1:
+    if several(fit):
         if marginal or covariance is not None:
             refuse_several(fit, "marginal=True and vcov=", "fit.predict(type=...) has the mean of each row")
         return _predict_coupled(
@@ -119,8 +119,9 @@ def predict(
             newparams,
             na_action,
         )
-    if type in COUPLED_TYPES and type not in TYPES:
-        raise ArgumentError(f"type={type!r} is for models with zi= or dispersion=; take 'link' or 'response'")
+    if type not in TYPES and not fit.family.is_ordinal:
+        known = f"type must be one of {', '.join(map(repr, TYPES))}, not {type!r}"
+        raise ArgumentError(f"{known}, which is for models with zi= or dispersion=" if type in COUPLED_TYPES else known)
     _check(fit, newdata, random_only, type, interval, level, offset, weights, na_action, newparams, se)
     if marginal:
         _check_marginal(re_form, random_only, newparams, se)

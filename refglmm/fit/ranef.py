@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
 from refglmm.fit.html import html_block, html_table
+from refglmm.fit.parts import all_names
 from refglmm.fit.rformat import format_numbers
 from refglmm.fit.varcorr import term_factors
 
@@ -183,7 +184,7 @@ def ranef(fit: FittedModel, *, cond_var: bool = True) -> RandomEffects:
 
 def coef(fit: FittedModel) -> GroupFrames:
     """Fixed plus random effects of each level; a coefficient that one side lacks counts as 0 there."""
-    fixed = dict(zip(fit.problem.beta_names, np.asarray(fit.optimum.beta, dtype=float), strict=True))
+    fixed = dict(zip(all_names(fit), np.asarray(fit.optimum.beta, dtype=float), strict=True))
     frames = {}
     for group, modes in _merge(fit, mode_blocks(fit)).items():
         names = [*fixed, *dict.fromkeys(name for name in modes.columns if name not in fixed)]

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
 from refglmm.fit.categories import category_residuals, own_probabilities
-from refglmm.fit.parts import refuse_several
+from refglmm.fit.parts import refuse_several, several
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -55,14 +55,14 @@ def conditional_family(fit: FittedModel) -> Any:
 
 def residual_values(fit: FittedModel, type: str | None = None) -> FloatArray:
     """Residuals of the rows that were used, unscaled."""
-    type = type or ("pearson" if fit.problem.n_parts > 1 else "deviance")
+    type = type or ("pearson" if several(fit) else "deviance")
     if type not in TYPES:
         raise ArgumentError(f"unknown residual type {type!r}; use one of {', '.join(TYPES)}", type=type)
     if fit.family.is_ordinal:
         return category_residuals(fit, type)
     y, mu, weights = fit.frame.y, fit.conditional.mu, fit.frame.weights
     raw = y - mu
-    if fit.problem.n_parts > 1:
+    if several(fit):
         return _coupled_residuals(fit, type, raw)
     if type == "response" or (fit.is_lmm and type == "working"):
         return raw
@@ -90,7 +90,7 @@ def _coupled_residuals(fit: FittedModel, type: str, raw: FloatArray) -> FloatArr
 
 def residuals(fit: FittedModel, type: str | None = None, *, scaled: bool = False) -> pd.Series:
     """Residuals with row labels."""
-    type = type or ("pearson" if fit.problem.n_parts > 1 else "deviance")
+    type = type or ("pearson" if several(fit) else "deviance")
     values = residual_values(fit, type)
     return padded(fit, values / fit.sigma if scaled else values, f"{type} residuals")
 

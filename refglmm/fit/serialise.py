@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from refglmm.fit import criteria, getme
 from refglmm.fit.arrays import plain
-from refglmm.fit.parts import ALL
+from refglmm.fit.parts import ALL, all_names, several
 from refglmm.fit.summary import coefficient_table, title
 from refglmm.fit.vcov import whole_covariance
 
@@ -73,7 +73,8 @@ def _criteria(fit: FittedModel) -> dict[str, Any]:
         "bic": fit.bic,
         "loglik": fit.loglik,
         "minus_two_loglik": fit.minus_two_loglik,
-        "deviance": None if fit.problem.n_parts > 1 else fit.deviance,
+        "penalized_loglik": fit.penalized_loglik if fit.penalty is not None else None,
+        "deviance": None if several(fit) else fit.deviance,
         "reml_criterion": criteria.reml_criterion(fit) if fit.reml else None,
         "df": fit.df,
         "df_resid": fit.df_resid,
@@ -104,7 +105,7 @@ def to_dict(fit: FittedModel) -> dict[str, Any]:
             "size": {
                 "nobs": fit.nobs,
                 "ngroups": fit.ngroups,
-                "n_fixed": fit.problem.p,
+                "n_fixed": len(fit.optimum.beta),
                 "q": len(fit.conditional.u),
             },
             "criteria": _criteria(fit),
@@ -113,7 +114,7 @@ def to_dict(fit: FittedModel) -> dict[str, Any]:
             "vcov": {
                 "kind": covariance.kind,
                 "note": covariance.note,
-                "names": fit.problem.beta_names,
+                "names": all_names(fit),
                 "matrix": covariance.matrix,
             },
             "random": fit.varcorr.as_frame().to_dict(orient="records"),

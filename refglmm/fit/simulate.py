@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 from refglmm.covariance import term_structures
 from refglmm.errors import ArgumentError, SimulationError, SimulationWarning, warn
 from refglmm.families.coupled import CoupledFamily
-from refglmm.families.ordinal import OrdinalFamily
 from refglmm.families.registry import get_family
 from refglmm.fit.parameters import (
     Parameters,
@@ -62,6 +61,7 @@ from refglmm.formula.grammar import parse
 
 if TYPE_CHECKING:
     from refglmm.families.base import Family
+    from refglmm.families.ordinal import OrdinalFamily
     from refglmm.fitted import FittedModel
     from refglmm.formula.design import Design
     from refglmm.formula.frame import ModelFrame
@@ -450,8 +450,9 @@ def simulate(
     warn_of_weights(distribution, frame.weights, "none")
     kind = "numeric" if cbind_names(asked.response) is None else "cbind"
     shown = replace(frame, formula=asked, response_kind=kind)
-    if isinstance(distribution, OrdinalFamily):
-        shown = replace(shown, response_kind="ordinal", response_levels=distribution.levels)
+    if distribution.is_ordinal:
+        levels = cast("OrdinalFamily", distribution).levels
+        shown = replace(shown, response_kind="ordinal", response_levels=levels)
     return draw_frame(source, shown, frame.index, frame.weights, nsim, seed, cond_sim)
 
 

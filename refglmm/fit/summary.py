@@ -22,7 +22,7 @@ from refglmm.fit import criteria
 from refglmm.fit.arrays import plain
 from refglmm.fit.categories import threshold_table
 from refglmm.fit.html import html_block, html_lines, html_table
-from refglmm.fit.parts import MAIN, coefficients, part_columns
+from refglmm.fit.parts import MAIN, coefficients, part_columns, several
 from refglmm.fit.residuals import conditional_family, residual_values
 from refglmm.fit.rformat import (
     LINE_WIDTH,
@@ -57,7 +57,8 @@ def title(fit: FittedModel) -> str:
         0: "Adaptive Gauss-Hermite Quadrature, nAGQ = 0",
         1: "Laplace Approximation",
     }.get(fit.n_agq, f"Adaptive Gauss-Hermite Quadrature, nAGQ = {fit.n_agq}")
-    return f"Generalized linear mixed model fit by maximum likelihood ({method})"
+    penalised = "penalised " if fit.penalty is not None else ""
+    return f"Generalized linear mixed model fit by {penalised}maximum likelihood ({method})"
 
 
 def _wrapped_title(fit: FittedModel) -> list[str]:
@@ -108,7 +109,7 @@ def two_sided_p(z: FloatArray) -> FloatArray:
 
 def headings(fit: FittedModel, usual: str) -> dict[str, str]:
     """What the coefficients of each predictor stand under."""
-    if fit.problem.n_parts == 1:
+    if not several(fit):
         return {MAIN: usual}
     what = "Zero-inflation" if getattr(fit.family, "inflated", False) else "Hurdle"
     known = {
@@ -159,6 +160,15 @@ def trouble(fit: FittedModel) -> tuple[str, ...]:
             f"largest |gradient| {certificate.gradient_norm:.3g}"
         )
     return tuple(lines + ([fit.covariance.note] if fit.covariance.note else []))
+
+
+def penalty_notes(fit: FittedModel) -> tuple[str, ...]:
+    """What a penalised fit maximised, and which of its numbers that touches."""
+    if fit.penalty is None:
+        return ()
+    kept = "logLik, AIC and BIC are without the penalty; standard errors are from the penalised Hessian"
+    lines = f"{fit.penalty.describe(fit.problem.beta_names)}; penalised logLik {fit.penalized_loglik:.4f}", kept
+    return tuple(part for line in lines for part in textwrap.wrap(line, LINE_WIDTH, subsequent_indent="  "))
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,8 +240,8 @@ class Summary:
     correlation: pd.DataFrame
     notes: tuple[str, ...]
     show_correlation: bool
-    parts: dict[str, pd.DataFrame]
-    heading: str
+    parts: dict[str, pd.DataFrame] = field(default_factory=dict)
+    heading: str = "Fixed effects:"
     thresholds: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def to_dict(self) -> dict[str, Any]:
@@ -363,8 +373,8 @@ def summary(
         thresholds=threshold_table(fit) if ordinal else pd.DataFrame(),
         coefficients=coefficient_table(fit) if tests is None else tests.coefficients,
         correlation=correlation(covariance),
-        notes=trouble(fit),
-        show_correlation=show and fit.problem.n_parts == 1,
+        notes=(*penalty_notes(fit), *trouble(fit)),
+        show_correlation=show and not several(fit),
         parts={heading: coefficient_table(fit, part) for part, heading in blocks.items() if part != MAIN},
         heading=blocks[MAIN],
     )

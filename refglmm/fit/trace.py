@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from refglmm.fit.html import html_block, html_lines, html_table
+from refglmm.fit.parts import all_names
 from refglmm.fit.rformat import table
 from refglmm.likelihood.pirls import Pirls
 
@@ -104,8 +105,8 @@ def trace(fit: FittedModel) -> Trace:
     """Tables from the records of the optimiser."""
     optimum, n_par = fit.optimum, len(fit.optimum.par)
     widest = max((len(record.parameters) for record in optimum.trace), default=0)
-    phi = tuple(name for name in optimum.names[n_par:] if name not in fit.problem.beta_names)
-    beta = tuple(fit.problem.beta_names) if widest > n_par + len(phi) else ()
+    phi = tuple(name for name in optimum.names[n_par:] if name not in all_names(fit))
+    beta = tuple(all_names(fit)) if widest > n_par + len(phi) else ()
     return Trace(
         tuple(optimum.stages),
         evaluations_frame(optimum.trace, tuple(optimum.names[:n_par]), beta, phi),

@@ -31,7 +31,7 @@ from numpy.linalg import LinAlgError, cholesky, inv
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, NotAvailableError, VcovWarning, warn
-from refglmm.fit.parts import MAIN, part_columns
+from refglmm.fit.parts import MAIN, all_names, part_columns
 from refglmm.fit.ranef import posterior_scale
 from refglmm.fit.varcorr import split_par, term_factors
 
@@ -65,7 +65,7 @@ def rx_covariance(fit: FittedModel) -> FloatArray:
 def free_parameters(fit: FittedModel) -> NDArray[np.bool_]:
     """Which rows of the Hessian stay: all but covariance parameters on their boundary, or without any effect."""
     boundary = set(fit.optimum.certificate.boundary)
-    free = np.array([name not in boundary for name in fit.optimum.names])
+    free = np.array([name not in boundary for name in fit.optimum.names], dtype=bool)
     unfelt = [s.undetermined(par, 0.0) for s, par in zip(fit.structures, split_par(fit), strict=True)]
     held = np.concatenate([*unfelt, np.empty(0, dtype=bool)])
     free[: held.size] &= ~held
@@ -147,8 +147,8 @@ def _warn_if_different(fit: FittedModel, matrix: FloatArray) -> None:
         warn(
             VcovWarning(
                 f"RX and Hessian standard errors differ by up to {difference[j]:.3g} relative "
-                f"(at {fit.problem.beta_names[j]}); the Hessian allows for estimating the covariance parameters",
-                coefficient=fit.problem.beta_names[j],
+                f"(at {all_names(fit)[j]}); the Hessian allows for estimating the covariance parameters",
+                coefficient=all_names(fit)[j],
                 difference=float(difference[j]),
             )
         )
@@ -194,7 +194,7 @@ def whole_covariance(fit: FittedModel) -> FixedCovariance:
 def vcov(fit: FittedModel, kind: str | None = None, *, full: bool = False, part: str = MAIN) -> pd.DataFrame:
     """Covariance of beta; ``attrs`` say which kind it is ("kind") and what to know ("note")."""
     if full:
-        names = [*fit.problem.beta_names, *random_names(fit)]
+        names = [*all_names(fit), *random_names(fit)]
         return pd.DataFrame(joint_covariance(fit), index=names, columns=names)
     result = whole_covariance(fit) if kind is None else fixed_covariance(fit, kind)
     at, names = part_columns(fit, part)

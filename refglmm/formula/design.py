@@ -532,7 +532,7 @@ def _random_terms(frame: ModelFrame, mode: str, control: Checks) -> tuple[TermDe
         grouping, codes = groupings[term.group]
         built.append(_term_design(term, grouping, codes, frame))
     _note_split_factors(built)
-    if control.is_lmm and not frame.has_weights:
+    if control.is_lmm and not frame.has_weights and control.effects_vs_rows != "ignore":
         _note_confounded(built)
     if all(term.structure == "us" for term in built):
         check_effects([(str(t.term), t.q) for t in built], frame.n, control)

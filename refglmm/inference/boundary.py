@@ -110,10 +110,6 @@ def same_groups(a: TermDesign, b: TermDesign) -> bool:
 
 def contribution(small: TermDesign, large: TermDesign) -> FloatArray | None:
     """A of shape (k, k): what unit variances of one term add to Sigma of another one; None if they fit no Sigma."""
-    if not set(owners(small)) <= set(owners(large)):
-        return None
-    if len(set(owners(large))) > 1:
-        return _of_columns(small, large)
     if same_groups(small, large):
         if not spanned(small.Z, large.Z):
             return None
@@ -122,6 +118,13 @@ def contribution(small: TermDesign, large: TermDesign) -> FloatArray | None:
     if small.k > 1 or large.structure != "us":
         return None
     return _of_finer_groups(small, large)
+
+
+def _owned_contribution(small: TermDesign, large: TermDesign) -> FloatArray | None:
+    """The same for terms that may belong to different predictors of a model."""
+    if not set(owners(small)) <= set(owners(large)):
+        return None
+    return _of_columns(small, large) if len(set(owners(large))) > 1 else contribution(small, large)
 
 
 def _of_columns(small: TermDesign, large: TermDesign) -> FloatArray | None:
@@ -256,7 +259,7 @@ def _random_pieces(small: tuple[TermDesign, ...], large: tuple[TermDesign, ...])
         else:
             unused.remove(twin)
     for term in rest:
-        inside = [s for s in unused if contribution(s, term) is not None]
+        inside = [s for s in unused if _owned_contribution(s, term) is not None]
         for s in inside:
             unused.remove(s)
         new, kind = _one_term(inside, term)

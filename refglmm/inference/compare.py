@@ -290,6 +290,11 @@ def _warnings(members: Sequence[Member]) -> list[str]:
     notes = []
     if len({fit.n_agq for fit in fits if not fit.is_lmm}) > 1:
         notes.append("the members approximate the likelihood with different n_agq")
+    if penalised := [m.name for m in members if m.fit is not None and m.fit.penalty is not None]:
+        notes.append(
+            f"penalised estimates ({', '.join(penalised)}): their likelihoods are no maxima, so that chi-square is no "
+            "reference and AIC and BIC favour the members without a penalty"
+        )
     restricted = sum(m.reml for m in members)
     if restricted and (len({fit.formula.fixed for fit in fits}) > 1 or restricted < len(members)):
         notes.append(

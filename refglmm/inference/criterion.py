@@ -15,7 +15,7 @@ of both lie so close together (1e-3 standard errors) that this costs nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,8 @@ from refglmm.errors import NotAvailableError
 from refglmm.fit.vcov import whole_covariance
 from refglmm.inference.parameters import full_vector
 from refglmm.likelihood.agq import likelihood_objective
-from refglmm.likelihood.laplace import LaplaceObjective
 from refglmm.likelihood.lme4_walk import Lme4Walk
+from refglmm.likelihood.penalty import Penalty, penalized
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.problem import Problem
 from refglmm.optimize.newton import objective_hessian
@@ -63,6 +63,8 @@ class Criterion:
         Natural size of a change of each coordinate.
     lower, upper : float array, shape (d,)
         The box; a standard deviation whose sign does not matter is free to pass through zero.
+    penalty : Penalty or None
+        What the fit added to -2 log L; then everything here is about the sum.
     """
 
     problem: Problem
@@ -77,10 +79,12 @@ class Criterion:
     lower: FloatArray
     upper: FloatArray
     walk_start: FloatArray | None = None
+    penalty: Penalty | None = None
 
-    def objective(self) -> LaplaceObjective:
+    def objective(self) -> Any:
         """A fresh objective: value, gradient, and the mode that the next search starts from."""
-        return likelihood_objective(Pirls(self.problem, self.engine), self.n_agq, self.curvature)
+        objective = likelihood_objective(Pirls(self.problem, self.engine), self.n_agq, self.curvature)
+        return penalized(objective, self.penalty)
 
     def walk(self) -> WalkObjective | None:
         """lme4's objective, in lme4 mode."""
@@ -139,6 +143,7 @@ def criterion(fit: FittedModel) -> Criterion:
         lower,
         upper,
         _walk_start(fit) if walks else None,
+        fit.penalty,
     )
     return replace(found, hessian=positive(observed_hessian(fit, found), scale))
 

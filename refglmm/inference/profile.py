@@ -143,7 +143,7 @@ def _fit_from(fit: FittedModel, lower: OptimizationError) -> FittedModel:
         raise lower
     control = replace(fit.settings["control"], initial_step=False)
     other = fit.model.fit(**{**fit.settings, "control": control, "start": lower.facts["start"]})
-    if not other.minus_two_loglik <= lower.facts["value"] + LOWER_WALK:
+    if not -2.0 * other.penalized_loglik <= lower.facts["value"] + LOWER_WALK:
         raise lower
     return replace(other, settings=dict(fit.settings))
 

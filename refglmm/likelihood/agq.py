@@ -1,6 +1,6 @@
 r"""Adaptive Gauss-Hermite quadrature for the random effects of one grouping factor, with its exact gradient.
 
-Place in the reading order: after ``laplace``, ``quadrature``, ``grouping`` and ``node_kernels``.
+Place in the reading order: after ``laplace``, ``quadrature``, ``grouping``, ``node_kernels`` and ``coupled_nodes``.
 
 Groups are independent. Let group j have q random effects u (all terms together), their factor T (b = Tu, D = TT'),
 :math:`g_j(u) = \sum_{i \in j} l_i - |u|^2/2` with mode m and curvature H = -g'' there, and S a root of its inverse,
@@ -30,6 +30,9 @@ gives what lies below the diagonal of Y. So with P the upper triangle of G, its 
 Sigma replaces H^-1 in the gradient of log|H| (see ``laplace``); -2A is added to c, through which the mode moves. The
 first row of J is zero, so U_11 = 0 (a singular T) does no harm. All of this is formed group by group; the gradient is
 the weighted sum, and the parts themselves are the scores of the groups.
+
+A density may have several linear predictors (see ``coupled``): what runs over rows then meets each column of Z and X
+with the rows of its predictor, and that is all that changes.
 
 Source: Pinheiro and Chao (2006); node movement as in Stringer (2024); the root and its derivative are worked out here.
 """
@@ -213,8 +216,8 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         eta_mode, direction = self.pirls.eta[..., self._order], np.empty((*shape, at.q))
         self._of_Z.row_directions(at.codes[self._order], self._z, self._U, direction)
         for block in self._blocks:
-            own = (np.ascontiguousarray(x) for x in (eta_mode[..., block.rows], direction[..., block.rows, :]))
-            self._sum_block(block, *own)
+            eta, along = eta_mode[..., block.rows], direction[..., block.rows, :]
+            self._sum_block(block, np.ascontiguousarray(eta), np.ascontiguousarray(along))
         by_group = self._sums.score.copy()
         self._sums.score[..., self._order] = by_group
 

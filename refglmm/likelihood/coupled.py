@@ -202,7 +202,7 @@ class CoupledLayout(RandomLayout):
     def weigh(self, w: FloatArray, values: FloatArray) -> FloatArray:
         """W times each of ``values``, shape (m, K, n) or (K, n)."""
         out = np.empty(values.shape)
-        shape = (-1, *values.shape[-2:])
+        shape = (len(values) if values.ndim == 3 else 1, *values.shape[-2:])
         weigh(w, np.ascontiguousarray(values).reshape(shape), out.reshape(shape))
         return out
 

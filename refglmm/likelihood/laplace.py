@@ -275,9 +275,9 @@ class LaplaceObjective(_LaplaceBase):
         problem, p, n_par = self.problem, self.problem.p, self.problem.n_par
         par, _, phi = problem.split(psi)
         sides, e = self._slope_sides(psi)
-        A = e.reshape(n_par, -1).T @ basis[:n_par] + problem.times(basis[n_par : n_par + p])
+        A = e.reshape(n_par, problem.n * problem.n_parts).T @ basis[:n_par] + problem.times(basis[n_par : n_par + p])
         sides = basis.T @ sides
-        hA = self._weighed(A.T.reshape(-1, *problem.eta_shape))
+        hA = self._weighed(A.T.reshape(A.shape[1], *problem.eta_shape))
         curvature = sides @ self._observed_factor().solve_rows(sides).T - hA @ A
         at, scale = shape_rows(problem.n_parts), problem.shape_slope(phi)
         for j, row in enumerate(basis[n_par + p :]):
@@ -338,8 +338,8 @@ class LaplaceObjective(_LaplaceBase):
 
     def _weighed(self, values: FloatArray) -> FloatArray:
         """The observed information times each of several directions in the linear predictors, as flat rows."""
-        h = self.pirls.out[self.pirls.rows.h]
-        return self.problem.layout.weigh(h, values).reshape(len(values), -1)
+        problem, h = self.problem, self.pirls.out[self.pirls.rows.h]
+        return problem.layout.weigh(h, values).reshape(len(values), problem.n * problem.n_parts)
 
     def cross_curvature(self, psi: FloatArray) -> FloatArray:
         r""":math:`d^2(-2g)/d\theta\,d\beta` at the last evaluation, shape (n_par, p): 2 e_k'hX - 2 c_k'du/dbeta.

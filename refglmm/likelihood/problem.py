@@ -288,7 +288,7 @@ class CoupledProblem(Problem):
 
     def rows_times_fixed(self, R: FloatArray) -> FloatArray:
         """R X for a matrix R with a column for each row of each predictor."""
-        pieces = R.reshape(-1, self.n_parts, self.n)
+        pieces = R.reshape(len(R), self.n_parts, self.n)
         return np.hstack([pieces[:, k] @ self.X[:, part] for k, part in enumerate(self.beta_parts)])
 
 

@@ -84,6 +84,13 @@ def finish(stage: Stage, x: FloatArray, optimizer: str) -> Endpoint:
     return point
 
 
+def as_it_is(stage: Stage, x: FloatArray) -> Endpoint:
+    """The point with its derivatives, for a certificate of where something else stopped; nothing moves."""
+    point = _evaluate(stage, x)
+    point.hessian = hessian_at(stage, point.x)
+    return point
+
+
 def _evaluate(stage: Stage, x: FloatArray) -> Endpoint:
     value, gradient = stage.objective.value_and_gradient(x)
     return Endpoint(x, value, gradient, stage.objective.mode_here)

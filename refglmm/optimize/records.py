@@ -111,7 +111,9 @@ class Optimum:
     value : float
         -2 log likelihood, or the REML criterion.
     hessian, gradient : float array or None
-        Of ``value`` with respect to (par, beta, log phi); None where they were not computed.
+        Of ``value + penalty`` with respect to (par, beta, log phi); None where they were not computed.
+    penalty : float
+        What was added to ``value`` in the search (deviance units).
     """
 
     names: tuple[str, ...]
@@ -125,6 +127,7 @@ class Optimum:
     stages: tuple[StageReport, ...]
     trace: tuple[Evaluation, ...] = field(repr=False, default=())
     pirls_trace: tuple[dict[str, Any], ...] = field(repr=False, default=())
+    penalty: float = 0.0
 
     @property
     def n_evaluations(self) -> int:

@@ -32,23 +32,33 @@ ADVANCE = 1e-6
 MOST_ROWS = 100_000
 
 
-def separated_columns(problem: Problem, mode: Mode, beta: FloatArray) -> tuple[str, ...]:
-    """Names of the fixed-effects columns whose coefficients run away; empty where there is no separation."""
+def separated_columns(
+    problem: Problem, mode: Mode, beta: FloatArray, free: NDArray[np.bool_] | None = None
+) -> tuple[str, ...]:
+    """Names of the fixed-effects columns whose coefficients run away; empty where there is no separation.
+
+    ``free``: the columns that no penalty holds, all by default.
+    """
     family = problem.family
     if not problem.p or problem.n_parts > 1 or family.has_scale or family.link.name not in SCALE_FREE:
         return ()
     extent = problem.column_extent
     if not suspicious(mode, beta, extent):
         return ()
+    columns = np.flatnonzero(np.ones(problem.p, dtype=bool) if free is None else free)
+    if not columns.size:
+        return ()
     if family.is_ordinal:
-        direction = separating_direction(*threshold_decisions(problem), upper_edge=True)
+        D, above, weights = threshold_decisions(problem)
+        thresholds = np.arange(problem.p, D.shape[1])
+        direction = separating_direction(D[:, np.append(columns, thresholds)], above, weights, upper_edge=True)
     else:
         upper_edge = family.is_binomial and family.link.name != "log"
-        direction = separating_direction(problem.X, problem.y, problem.weights, upper_edge)
+        direction = separating_direction(problem.X[:, columns], problem.y, problem.weights, upper_edge)
     if direction is None:
         return ()
-    size = np.abs(direction[: problem.p]) * extent
-    return tuple(name for name, s in zip(problem.beta_names, size, strict=True) if s > ADVANCE * size.max())
+    size = np.abs(direction[: columns.size]) * extent[columns]
+    return tuple(problem.beta_names[j] for j, s in zip(columns, size, strict=True) if s > ADVANCE * size.max())
 
 
 def threshold_decisions(problem: Problem) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -20,6 +20,7 @@ from refglmm.errors import NotAvailableError, OptimizationError
 from refglmm.likelihood.agq import AdaptiveQuadratureObjective, likelihood_objective
 from refglmm.likelihood.coupled import CoupledLayout
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
+from refglmm.likelihood.penalty import PenalizedObjective, Penalty, penalized
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.profiled import ProfiledLinear
@@ -51,7 +52,7 @@ SHRINK, MAX_SHRINKAGES = 0.3, 8
 #: Evaluations that stage 1 may take to find a start for stage 2.
 PATIENCE = 40
 #: Evaluations of a stage of a model with several predictors at most: where the mode of the random effects jumps between
-#: two maxima, its Laplace deviance has steps on which a search creeps for ever.
+#: two maxima, its approximate deviance has steps on which a search creeps for ever.
 COUPLED_EVALUATIONS = 500
 #: Where a group has so many times the nodes of a coarse rule of so many points a dimension, that rule's deviance is
 #: minimised first, until a step promises less than this (deviance units).
@@ -85,9 +86,13 @@ class GlmmStart:
 
 
 def fit_glmm(
-    problem: Problem, n_agq: int, control: Control, start: dict[str, FloatArray] | None = None
+    problem: Problem,
+    n_agq: int,
+    control: Control,
+    start: dict[str, FloatArray] | None = None,
+    penalty: Penalty | None = None,
 ) -> tuple[Optimum, Mode]:
-    """Fit a GLMM by maximum likelihood (n_agq: 0 joint, 1 Laplace, k quadrature).
+    """Fit a GLMM by maximum likelihood (n_agq: 0 joint, 1 Laplace, k quadrature), penalised in stage 2 if asked for.
 
     Raises
     ------
@@ -110,7 +115,7 @@ def fit_glmm(
         stage = _first_stage(profiled, outer, scale, "par" not in (start or {}), control)
         stage.model = None  # close to the optimum BFGS is faster
         stages.append(stage)
-        return _conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
+        return conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
     if first.incomplete if control.initial_step is None else control.initial_step:
         exact, pirls.tolerance = pirls.tolerance, ROUGH
         try:
@@ -124,20 +129,21 @@ def fit_glmm(
             profiled.value(outer)
             beta, model = pulled_in(problem, profiled.beta), stage.hessian
         pirls.tolerance = exact
-    objective = likelihood_objective(pirls, n_agq, control.curvature)
+    likelihood = likelihood_objective(pirls, n_agq, control.curvature)
+    objective = penalized(likelihood, penalty)
     psi = np.concatenate([outer[: problem.n_par], beta, outer[problem.n_par :]])
     known: FloatArray | None = None
-    if stages and _has_many_nodes(objective) and control.optimizer[1] == "newton":
-        coarse = likelihood_objective(pirls, COARSE, control.curvature)
-        stages.append(_second_stage(problem, coarse, psi, model, scale, first, control))
+    if stages and _has_many_nodes(likelihood) and control.optimizer[1] == "newton":
+        coarse = penalized(likelihood_objective(pirls, COARSE, control.curvature), penalty)
+        stages.append(second_stage(problem, coarse, psi, model, scale, first, control))
         psi, known = _coarse_optimum(stages[-1])
-    stage = _second_stage(problem, objective, psi, model, scale, first, control)
+    stage = second_stage(problem, objective, psi, model, scale, first, control)
     if known is not None:
         stage.hessian = known
     if objective.one_sided and control.derivatives is not False:
         stage.tolerance = max(NEAR, control.tolerance)
     stages.append(stage)
-    return _conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
+    return conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
 
 
 def _has_many_nodes(objective: LaplaceObjective) -> bool:
@@ -176,7 +182,9 @@ def _first_stage(
     return stage
 
 
-def _reachable(objective: LaplaceObjective | ProfiledObjective, problem: Problem, start: FloatArray) -> FloatArray:
+def _reachable(
+    objective: LaplaceObjective | ProfiledObjective | PenalizedObjective, problem: Problem, start: FloatArray
+) -> FloatArray:
     """Shrink the standard deviations of a start until the mode lies inside the link's domain.
 
     Raises
@@ -194,16 +202,19 @@ def _reachable(objective: LaplaceObjective | ProfiledObjective, problem: Problem
     )
 
 
-def _second_stage(
+def second_stage(
     problem: Problem,
-    objective: LaplaceObjective,
+    objective: LaplaceObjective | PenalizedObjective,
     psi: FloatArray,
     model: FloatArray,
     outer_scale: FloatArray,
     first: GlmmStart,
     control: Control,
 ) -> Stage:
-    """Stage 2 with stage 1's model Hessian for par and the curvature of -2g for the rest, as far as it is convex."""
+    """Stage 2 with stage 1's model Hessian for par and the curvature of -2g for the rest, as far as it is convex.
+
+    A penalty is not in stage 1, which only looks for a start; RX has its information.
+    """
     n_par, p = problem.n_par, problem.p
     psi = _reachable(objective, problem, psi)
     rx = objective.fixed_root(psi)
@@ -243,12 +254,13 @@ def _add_shapes(curvature: FloatArray, hessian: FloatArray, crossed: FloatArray,
         crossed[:n_par, n_par + p :] = curvature[:n_par, n_par + p :]
 
 
-def _conclude(problem: Problem, stages: list[Stage], point: Endpoint) -> tuple[Optimum, Mode]:
+def conclude(problem: Problem, stages: list[Stage], point: Endpoint) -> tuple[Optimum, Mode]:
     """Freeze a finished point."""
     objective = stages[-1].objective
     objective.resume(point.start)
     mode = objective.mode(point.x)
     par, beta, phi = objective.parameters(point.x)
+    charge = objective.penalty.value(beta) if isinstance(objective, PenalizedObjective) else 0.0
     certificate = judge(stages[-1], point, mode.residual)
     if not certificate.converged and (note := _two_modes(problem, stages)):
         certificate = replace(certificate, messages=(note, *certificate.messages))
@@ -259,7 +271,8 @@ def _conclude(problem: Problem, stages: list[Stage], point: Endpoint) -> tuple[O
         par=par,
         beta=beta,
         phi=phi[: problem.n_phi],
-        value=point.value,
+        value=point.value - charge,
+        penalty=charge,
         hessian=point.known_hessian,
         gradient=point.gradient,
         certificate=certificate,
@@ -277,9 +290,15 @@ def _two_modes(problem: Problem, stages: list[Stage]) -> str:
     gave_up = [report for stage in stages for report in stage.reports if not report.success]
     if len(gave_up) < 2:
         return ""
+    if stages[-1].label == AdaptiveQuadratureObjective.name:
+        advice = "so few points do not see both; take more (n_agq=), or leave random effects out of zi="
+    else:
+        advice = (
+            "the Laplace approximation does not hold; use quadrature (n_agq=11), or leave random effects out of zi="
+        )
     return (
-        "the Laplace deviance is not smooth: with random effects in the zero part the integrand of a group can have "
-        "two maxima, and the approximation does not hold; leave random effects out of zi="
+        "the deviance is not smooth: with random effects in the zero part the integrand of a group can have two "
+        f"maxima, and {advice}"
     )
 
 
@@ -332,7 +351,7 @@ def fit_linear(
         stage.model = lambda x: information_model(objective, x, scale)
     stages.append(stage)
     point = finish(stage, stage.run(control.optimizer[1]), control.optimizer[1])
-    optimum, mode = _conclude(problem, stages, point)
+    optimum, mode = conclude(problem, stages, point)
     if objective.fits_exactly:
         note = "the model fits the data exactly (no residual is left), so the likelihood has no maximum"
         certificate = replace(optimum.certificate, converged=False, messages=(note,))

@@ -25,6 +25,7 @@ from refglmm._threads import blas_threads
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.likelihood.agq import likelihood_objective
 from refglmm.likelihood.laplace import ProfiledObjective
+from refglmm.likelihood.penalty import penalized
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.profiled import ProfiledLinear
 from refglmm.plots.style import DARK, GREY, MEDIUM, SMALL, VERMILION, legend_below, panel_grid, tidy, title_figure
@@ -88,7 +89,8 @@ class _Objective:
         else:
             self.names, self.optimum = problem.names, np.concatenate([outer[:n_par], beta, shape])
             self.lower = np.concatenate([problem.par_lower, np.full(p + shape.size, -np.inf)])
-            self.function = likelihood_objective(Pirls(problem, control.engine), fit.n_agq, control.curvature)
+            likelihood = likelihood_objective(Pirls(problem, control.engine), fit.n_agq, control.curvature)
+            self.function = penalized(likelihood, fit.penalty)
         self.least = self.function.value(self.optimum)
 
     def height(self, psi: FloatArray) -> float:

@@ -99,7 +99,7 @@ def test_profiled_objectives_have_no_hessian_for_beta(linear, poisson):
             fit.vcov("hessian")
         assert fit.vcov().attrs["kind"] == "rx"
     with pytest.raises(ArgumentError, match="'hessian' or 'rx'"):
-        poisson().fit.vcov("sandwich")
+        poisson().fit.vcov("robust")
 
 
 def test_inversion_is_scale_free_and_refuses_the_indefinite():
