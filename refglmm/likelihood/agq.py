@@ -161,7 +161,6 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         super().__init__(pirls, curvature)
         groups, q, codes = self.grouping.groups, self.grouping.q, self.grouping.codes
         self.weights = np.ones(groups) if problem.group_weights is None else problem.group_weights
-        self.nodes = n_agq**q
         largest = int(np.max(np.bincount(codes), initial=1))
         self.grid = tensor_grid(n_agq, q, max(1, min(NODES_AT_A_TIME, CELLS_AT_A_TIME // largest)))
         batch = self.grid.log_weight.shape[1]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ COUPLED_EVALUATIONS = 500
 MANY_TIMES, COARSE, COARSE_HAND_OVER = 2.5, 9, 1e-4
 #: Where evaluations cost much, the search leaves the last steps, which promise less than this, to Newton's method with
 #: the Hessian that standard errors need anyway; over them it hardly changes.
-NEAR = 1e-9
+NEAR = 1e-10
 #: A linear predictor below this share of the largest lies on the edge of a domain that ends at zero.
 AT_EDGE = 1e-6
 #: The fixed-point steps of a linear mixed model end when one brings less than this (deviance units), or after so many.
@@ -129,28 +130,24 @@ def fit_glmm(
             profiled.value(outer)
             beta, model = pulled_in(problem, profiled.beta), stage.hessian
         pirls.tolerance = exact
-    likelihood = likelihood_objective(pirls, n_agq, control.curvature)
-    objective = penalized(likelihood, penalty)
+    objective = penalized(likelihood_objective(pirls, n_agq, control.curvature), penalty)
     psi = np.concatenate([outer[: problem.n_par], beta, outer[problem.n_par :]])
-    known: FloatArray | None = None
-    if stages and _has_many_nodes(likelihood) and control.optimizer[1] == "newton":
+    known = None
+    if stages and _has_many_nodes(objective, n_agq) and control.optimizer[1] == "newton":
         coarse = penalized(likelihood_objective(pirls, COARSE, control.curvature), penalty)
         stages.append(second_stage(problem, coarse, psi, model, scale, first, control))
         psi, known = _coarse_optimum(stages[-1])
     stage = second_stage(problem, objective, psi, model, scale, first, control)
-    if known is not None:
-        stage.hessian = known
+    stage.hessian = stage.hessian if known is None else known
     if objective.one_sided and control.derivatives is not False:
         stage.tolerance = max(NEAR, control.tolerance)
     stages.append(stage)
     return conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
 
 
-def _has_many_nodes(objective: LaplaceObjective) -> bool:
+def _has_many_nodes(objective: Any, n_agq: int) -> bool:
     """Whether a coarse rule is so much cheaper that the way to the optimum should be made on it."""
-    if not isinstance(objective, AdaptiveQuadratureObjective):
-        return False
-    return objective.nodes >= MANY_TIMES * COARSE**objective.grouping.q
+    return n_agq > 1 and (n_agq / COARSE) ** objective.grouping.q >= MANY_TIMES
 
 
 def _coarse_optimum(stage: Stage) -> tuple[FloatArray, FloatArray]:

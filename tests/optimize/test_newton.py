@@ -249,6 +249,25 @@ def test_difference_hessian():
     np.testing.assert_allclose(found, [[802.0, -400.0], [-400.0, 200.0]], rtol=1e-6)
 
 
+def test_difference_hessian_of_one_side_turns_away_from_a_bound():
+    """One gradient more than there are coordinates, the bound respected, an error in proportion to the step."""
+    seen = []
+
+    def function(x):
+        assert x[0] <= 1.0
+        seen.append(x)
+        return rosenbrock(x)[1]
+
+    upper = np.array([1.0, INF])
+    errors = []
+    for step in (1e-4, 1e-6):
+        found = difference_hessian(function, np.ones(2), step * np.eye(2), np.full(2, -INF), upper, one_sided=True)
+        errors.append(np.max(np.abs(found - [[802.0, -400.0], [-400.0, 200.0]])))
+    assert len(seen) == 6
+    assert errors[0] < 0.2
+    assert errors[1] < 0.02 * errors[0]
+
+
 def test_difference_hessian_is_one_sided_at_a_bound():
     def function(x):
         assert x[0] <= 1.0
