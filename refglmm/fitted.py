@@ -462,7 +462,8 @@ class FittedModel:
             likeliest category. Their standard errors are always "unconditional": columns ("fit", category) and
             ("se", category). Models with a zero part or a dispersion also have "conditional", the mean of the law,
             "zprob", the probability of a zero from the zero part, "zlink", its logit, and "disp", the dispersion;
-            "response" is then the mean of the response, (1 - zprob) times "conditional".
+            "response" is then the mean of the response, (1 - zprob) times "conditional". With ``marginal=True`` each of
+            them is averaged over the random effects; "link" is then the link of the mean of the response.
         allow_new_levels : bool
             Levels of a grouping factor that the fit did not have, and missing ones, contribute 0 (and z' Sigma z to
             the variance) instead of being an error.

@@ -8,7 +8,9 @@ Standard errors come from ``variances``: given the covariance parameters, as lme
 (``se="unconditional"``), as glmmTMB's. Where no random effects take part (``re_form=False``) they are those of
 :math:`x'\hat\beta` by the covariance matrix that ``summary`` and ``lsmeans`` use (``fit.covariance``: for GLMMs from
 the Hessian, so that the uncertainty of theta is in them already). On the scale of the response they are multiplied by
-:math:`|d\mu/d\eta|`. Intervals use whichever standard error was asked for:
+:math:`|dm/d\eta|`, m the expected response; where that depends on shape parameters too (truncated laws), their
+uncertainty counts with ``se="unconditional"`` and ``re_form=False``. Intervals use whichever standard error was asked
+for:
 
 ``"confidence"``
     :math:`\hat\eta \pm z\,\mathrm{se}`, computed on the scale of the link and transformed back.
@@ -19,11 +21,15 @@ the Hessian, so that the uncertainty of theta is in them already). On the scale 
     starts from a fixed seed, so the same question has the same answer. Binomial intervals are for the proportion among
     w trials.
 
+With a zero part or a dispersion, what is predicted is a function f of K predictors; its standard error is that of
+:math:`\sum_k f_k \eta_k`, confidence intervals are made on the scale of the link (of the logit for a probability), and
+the mixture of a prediction interval is over :math:`\eta \sim N(\hat\eta, V)`, V the joint covariance of the predictors.
+
 Ordinal models predict the linear predictor, or the probabilities of the categories (see ``categories``).
 ``marginal=True`` predicts the mean of the population instead, the random effects integrated out (``population``), with
-the delta method in (par, beta). On the scale of the link that is g(m), and its standard error that of m over
-:math:`|d\mu/d\eta|` there. Intervals are made on the scale of the link; the one of one more observation, of a new
-group, is that of the mixture over :math:`\eta \sim N(x'\hat\beta + o,\; x'Cx + z'\Sigma z)`.
+the delta method in (par, beta, phi). On the scale of the link that is g(m), m the expected response, and its standard
+error that of m over :math:`|d\mu/d\eta|` there. Intervals are made on the scale of the link; the one of one more
+observation, of a new group, is that of the mixture over :math:`\eta \sim N(x'\hat\beta + o,\; x'Cx + z'\Sigma z)`.
 
 Source: lme4's help page ``predict.merMod``; Bates et al. (2015), equations 54 to 60.
 """

@@ -12,7 +12,8 @@ pearson     sqrt(w) (y - mu) / sqrt(V(mu))      sqrt(w) (y - mu)
 deviance    sign(y - mu) sqrt(d_i)              sqrt(w) (y - mu)
 ==========  ==================================  =============================
 
-with prior weights w (trial counts for the binomial) and unit deviances d_i, which include w. ``scaled``
+mu being the expected response (not the inverse link in truncated laws and their like), with prior weights w (trial
+counts for the binomial) and unit deviances d_i, which include w. ``scaled``
 divides by sigma. Those of ordinal fits are in ``categories``. Models with a zero part or a dispersion of its own have
 "response" and "pearson", mu and V being the mean (1 - pi) m and the variance (1 - pi)(V + pi m^2) of the response.
 

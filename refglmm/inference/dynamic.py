@@ -304,8 +304,8 @@ def _labelled(fit: FittedModel, data: Any, name: str, offset: Any) -> tuple[Rows
         raise DataError(f"{name} has no rows")
     rows = new_rows(fit, data, [True] * len(terms), offset)
     labels = fit.design.group_labels(terms[0], data)
-    fixed: NDArray[np.bool_] = np.atleast_2d(np.isnan(rows.X).any(axis=-1) | np.isnan(rows.offset)).any(axis=0)
-    complete = ~(fixed | np.isnan(np.column_stack([np.zeros(len(fixed)), *rows.Z])).any(axis=1))
+    absent = np.isnan(np.column_stack([np.zeros(len(rows.index)), *rows.Z])).any(axis=1)
+    complete = ~(absent | np.atleast_2d(np.isnan(rows.X).any(axis=-1) | np.isnan(rows.offset)).any(axis=0))
     complete &= np.array([label is not None for label in labels], dtype=bool)
     if not complete.all():
         row = rows.index[int(np.argmin(complete))]

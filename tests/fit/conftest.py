@@ -138,6 +138,7 @@ GAUSSIAN = stand_in_family("gaussian", has_scale=True, link=SimpleNamespace(name
 POISSON = stand_in_family(
     "poisson",
     link=SimpleNamespace(name="log", mu_eta=np.exp, inverse=np.exp),
+    fitted_slope=np.exp,
     variance=lambda mu: mu,
     unit_deviance=poisson_unit_deviance,
 )
