@@ -111,3 +111,11 @@ def test_arrays_are_read_only_and_html_is_a_table(linear):
     frame.iloc[0, 0] = -1.0
     assert vc["item"].cov[0, 0] > 0
     assert vc._repr_html_().count("<tr>") == 5
+
+
+def test_it_reads_as_a_dict_of_terms():
+    sleep = rg.datasets.load("sleepstudy")
+    found = rg.lmer("Reaction ~ Days + (1 | Subject) + (0 + Days | Subject)", sleep).varcorr
+    assert dict(found) == dict(found.items()) == dict(zip(found.keys(), found.values(), strict=True))
+    assert list(found.keys()) == list(found)
+    assert found.values() == found.terms
