@@ -354,7 +354,6 @@ def test_intervals_tests_and_reports(both, salamanders):
         lambda fit: fit.deviance,
         lambda fit: fit.marginal_effects("mined"),
         lambda fit: fit.weights("working"),
-        lambda fit: fit.predict(type="response", interval="prediction"),
         lambda fit: fit.plot_shrinkage(),
     ],
 )

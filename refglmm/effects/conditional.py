@@ -40,20 +40,20 @@ from refglmm.effects.grid import (
     rows_at,
 )
 from refglmm.effects.scales import (
-    back_transformed,
     check_level,
     check_type,
     critical_values,
     linear_predictor,
     mean_interval,
     means,
+    on_response,
     scale_name,
     slopes,
 )
 from refglmm.errors import ArgumentError
 from refglmm.fit.parameters import conditional_modes
 from refglmm.fit.parts import refuse_several
-from refglmm.fit.population import check_integrable, delta_se, parameter_covariance
+from refglmm.fit.population import check_integrable, delta_se, linear_mean, parameter_covariance
 from refglmm.fit.rows import Rows as PlacedRows
 from refglmm.fit.variances import linear_predictor_variance
 from refglmm.inference.denominator_df import resolve_method
@@ -333,7 +333,7 @@ def _curve(fit: FittedModel, rows: Rows, re: Any, type: str, prob: float, ddf: A
     """Estimate, se, lower, upper of each row."""
     link = fit.family.link
     normal = critical_values(prob, np.full(len(rows.offset), np.inf))
-    if re == "integrate" and link.name != "identity":
+    if re == "integrate" and not linear_mean(fit):
         value, jacobian = means(fit, rows, re)
         se = delta_se(jacobian, parameter_covariance(fit).covariance)
         lower, upper = mean_interval(link, value, se, normal)
@@ -346,8 +346,8 @@ def _curve(fit: FittedModel, rows: Rows, re: Any, type: str, prob: float, ddf: A
         eta, se, critical = found.estimate, found.se, critical_values(prob, found.df)
     lower, upper = eta - critical * se, eta + critical * se
     if type == "response":
-        lower, upper = back_transformed(link, eta, lower, upper)
-        eta, se = link.inverse(eta), se * np.abs(link.mu_eta(eta))
+        placed = None if isinstance(re, Mapping) else rows
+        eta, se, (lower, upper) = on_response(fit, eta, se, (lower, upper), placed)
     return _masked(rows, {"estimate": eta, "se": se, "lower": lower, "upper": upper})
 
 
@@ -548,7 +548,7 @@ def _simple(
     from scipy.stats import t as t_distribution
 
     rows, terms = _effect_rows(fit, setting)
-    if type == "link" or fit.family.link.name == "identity":
+    if type == "link" or linear_mean(fit):
         found = estimate_rows(fit, rows, ddf)
         estimate, se, df = found.estimate, found.se, found.df
     else:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from refglmm.effects.scales import check_level, check_type
 from refglmm.errors import ArgumentError
+from refglmm.fit.parts import several
 from refglmm.formula.convert import to_table
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def effect_data(
     newdata : table
         As for :meth:`.FittedModel.predict`; the grouping factors need not be there. Never changed.
     type : {"link", "response"}
+        Models with a zero part or a dispersion have those of :meth:`.FittedModel.predict`.
     marginal : bool
         Means of the population; by default means of a group whose random effects are zero.
     level : float
@@ -57,7 +59,8 @@ def effect_data(
     ArgumentError
         ``newdata`` has a column of one of these names already.
     """
-    check_type(type)
+    if not several(fit):
+        check_type(type)
     check_level(level)
     table = to_table(newdata)
     taken = [name for name in ADDED if name in table]

@@ -50,7 +50,7 @@ from refglmm.effects.scales import (
 )
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit.parts import refuse_several
-from refglmm.fit.population import check_integrable, delta_se, parameter_covariance
+from refglmm.fit.population import check_integrable, delta_se, in_parameters, parameter_covariance
 from refglmm.inference.denominator_df import coefficient_df, covariance_for, resolve_method
 
 if TYPE_CHECKING:
@@ -157,13 +157,13 @@ def _per_row(fit: FittedModel, rows: Rows, type: str, re: str) -> tuple[FloatArr
         )
     if type == "response":
         return means(fit, rows, re)
-    return linear_predictor(fit, rows), np.hstack([np.zeros((len(rows.L), len(fit.optimum.par))), rows.L])
+    return linear_predictor(fit, rows), in_parameters(fit, np.ones(len(rows.L)), rows.L)
 
 
 def _per_row_slope(fit: FittedModel, rows: Rows, along: Rows, type: str, re: str) -> tuple[FloatArray, FloatArray]:
     if type == "response":
         return slopes(fit, rows, along, re)
-    return linear_predictor(fit, along), np.hstack([np.zeros((len(along.L), len(fit.optimum.par))), along.L])
+    return linear_predictor(fit, along), in_parameters(fit, np.ones(len(along.L)), along.L)
 
 
 # --- effects and means --------------------------------------------------------------------------------------

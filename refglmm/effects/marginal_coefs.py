@@ -8,11 +8,13 @@ regression of that on X,
 .. math:: m_i = \int g^{-1}(o_i + x_i'\beta + s_i z)\,\phi(z)\,dz,\qquad
           \beta_m = (X'X)^{-1} X' \{g(m) - o\}
 
-over the rows used. The covariance matrix is that of the delta method,
+over the rows used. m is the expected response also where that is not the inverse link (truncated laws), and
+:math:`(1 - \pi)` times the mean of the law with a zero part, an integral over the random effects of both predictors;
+the regression is on the X of the first. The covariance matrix is that of the delta method,
 
-.. math:: J C J',\qquad J = (X'X)^{-1} X'\,\mathrm{diag}\{g'(m_i)\}\,\frac{\partial m}{\partial(\mathrm{par}, \beta)}
+.. math:: J C J',\quad J = (X'X)^{-1} X'\,\mathrm{diag}\{g'(m_i)\}\,\frac{\partial m}{\partial(\mathrm{par},\beta,\phi)}
 
-with C the covariance of (par, beta): by the Hessian, or by a sandwich. No simulation takes part. With the identity
+with C the covariance of (par, beta, phi): by the Hessian, or by a sandwich. No simulation takes part. With the identity
 link the result is beta; with a log link and a random intercept the intercept moves by half the variance and the other
 coefficients stay.
 
@@ -33,6 +35,7 @@ from refglmm.effects import tables
 from refglmm.effects.scales import check_level
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.families.links import LINKS, Link, get_link
+from refglmm.fit.parts import MAIN, part_columns, several
 from refglmm.fit.population import parameter_covariance, population_mean, population_rows
 from refglmm.inference.parameters import percent_names
 from refglmm.inference.sandwich import sandwich_for
@@ -52,8 +55,8 @@ class MarginalCoefficients(tables.Tabled):
     fit : FittedModel
     link : str
         Whose scale they are on.
-    jacobian : float array, shape (p, n_par + p)
-        Their derivatives in (par, beta).
+    jacobian : float array, shape (p, d)
+        Their derivatives in (par, beta, phi), beta of all predictors, phi on its working scale.
     means : Series
         Mean of the population at each row used.
     notes : tuple of str
@@ -140,8 +143,10 @@ def marginal_coefs(
     scale = _scale(fit, link)
     rows = population_rows(fit)
     used = np.asarray(fit.frame.weights) > 0
-    X, offset = rows.X[used], rows.offset[used]
-    value, jacobian = population_mean(fit, X, offset, [Z[used] for Z in rows.Z])
+    everything, offsets, Z = rows.X[..., used, :], rows.offset[..., used], [Z[used] for Z in rows.Z]
+    value, jacobian = population_mean(fit, everything, offsets, Z, rows.owners)
+    main, names = part_columns(fit, MAIN)
+    X, offset = (everything[0][:, main], offsets[0]) if several(fit) else (everything, offsets)
     with np.errstate(all="ignore"):
         eta = np.asarray(scale.link(value))
         slope = 1.0 / np.asarray(scale.mu_eta(eta))
@@ -155,7 +160,7 @@ def marginal_coefs(
     if not own and fit.frame.has_offset:
         notes.append(f"the offset is part of the means: it has no place on the {scale.name} scale")
     means = pd.Series(value, index=rows.index[used], name="mean")
-    table = _table(list(fit.design.names), estimate, covariance)
+    table = _table(names, estimate, covariance)
     J.setflags(write=False)
     return MarginalCoefficients(fit, scale.name, J, means, tuple(n for n in notes if n), table, covariance)
 

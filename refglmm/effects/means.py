@@ -40,9 +40,10 @@ from refglmm.effects.grid import (
     parse_names,
     rows_at,
 )
-from refglmm.effects.scales import back_transformed, check_level, check_type, mean_interval, means, scale_name
+from refglmm.effects.scales import check_level, check_type, mean_interval, means, on_response, scale_name
 from refglmm.errors import ArgumentError
-from refglmm.fit.population import check_integrable, delta_se, parameter_covariance
+from refglmm.fit.parts import several
+from refglmm.fit.population import check_integrable, delta_se, linear_mean, parameter_covariance
 from refglmm.inference.denominator_df import covariance_for, resolve_method
 
 if TYPE_CHECKING:
@@ -334,7 +335,7 @@ def lsmeans(
     if bias_correct:
         check_integrable(fit.family.link)
     level = check_level(level)
-    re = "integrate" if bias_correct and fit.family.link.name != "identity" else "zero"
+    re = "integrate" if bias_correct and not linear_mean(fit) else "zero"
     resolve_method(fit, ddf)
     variables = model_variables(fit)
     asked, families = _names_asked(variables, specs, by)
@@ -444,8 +445,8 @@ def _means_table(
         se = np.where(rows.estimable, delta_se(jacobian, parameter_covariance(fit).covariance), np.nan)
         lower, upper = mean_interval(link, estimate, se, critical)
     elif type == "response":
-        lower, upper = back_transformed(link, estimate, lower, upper)
-        estimate, se = link.inverse(estimate), se * np.abs(link.mu_eta(estimate))
+        estimate, se, (lower, upper) = on_response(fit, estimate, se, (lower, upper), rows)
+        se = np.where(rows.estimable, se, np.nan)
     numbers = {"estimate": estimate, "SE": se, "df": found.df, "lower.CL": lower, "upper.CL": upper}
     return labels.reset_index(drop=True).assign(**numbers)
 
@@ -453,11 +454,13 @@ def _means_table(
 def _scale_note(fit: FittedModel, type: str, re: str) -> str:
     link = fit.family.link
     response = fit.frame.formula.response or ""
-    if link.name == "identity":
+    if linear_mean(fit):
         return "" if response.isidentifier() else f"estimates are of {response}, as the model has it"
     if type == "link":
         return f"estimates are on the {scale_name(link)} scale"
     note = parameter_covariance(fit).note if re == "integrate" else ""
     who = "the population, random effects integrated out" if re == "integrate" else "a group with random effects zero"
+    if several(fit):
+        who += " (the conditional model, beside the zero part)"
     back = f"means of {who}; intervals made on the {scale_name(link)} scale"
     return f"{back}; {note}" if note else back

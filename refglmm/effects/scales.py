@@ -4,7 +4,7 @@ Place in the reading order: in ``effects``, after ``derivatives``. For a row :ma
 part :math:`z'b`, :math:`b \sim N(0, \Sigma)`:
 
 ==============  =====================================================================================
-``zero``        :math:`m = g^{-1}(\eta)`
+``zero``        :math:`m = g^{-1}(\eta)` (truncated laws and their like: what follows from it)
 ``integrate``   :math:`m = h(\eta, s) = \int g^{-1}(\eta + s z)\,\phi(z)\,dz,\quad s^2 = z'\Sigma z`
 ==============  =====================================================================================
 
@@ -18,6 +18,7 @@ Source: Zeger, Liang and Albert (1988), "Models for longitudinal data: a general
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,15 @@ from refglmm.effects.derivatives import STENCIL, STEP
 from refglmm.effects.grid import Rows
 from refglmm.errors import ArgumentError
 from refglmm.fit.parts import refuse_several
-from refglmm.fit.population import in_parameters, population_mean, random_variance, row_mean, whole_line
+from refglmm.fit.population import (
+    conditional_mean,
+    delta_se,
+    mean_at,
+    parameter_covariance,
+    population_mean,
+    random_variance,
+    whole_line,
+)
 
 if TYPE_CHECKING:
     from refglmm.families.links import Link
@@ -69,17 +78,20 @@ def linear_predictor(fit: FittedModel, rows: Rows) -> FloatArray:
 
 
 def means(fit: FittedModel, rows: Rows, re: str) -> tuple[FloatArray, FloatArray]:
-    """Mean of the response at each row, and its derivatives in (par, beta).
+    """Mean of the response at each row, and its derivatives in (par, beta, phi).
 
     Returns
     -------
     float arrays, shapes (m,) and (m, n_par + p)
     """
     if re == "integrate":
-        refuse_several(fit, "the mean over the random effects", "fit.predict(type=...) has the mean of each row")
+        refuse_several(
+            fit,
+            "the mean of a combination of values over the random effects",
+            "use fit.predict(newdata, marginal=True)",
+        )
         return population_mean(fit, rows.L, rows.offset, rows.Z)
-    mean, eta = row_mean(fit), linear_predictor(fit, rows)
-    return mean.value(eta), in_parameters(fit, mean.slope(eta), rows.L)
+    return mean_at(fit, rows.L, rows.offset)
 
 
 def slopes(fit: FittedModel, rows: Rows, along: Rows, re: str) -> tuple[FloatArray, FloatArray]:
@@ -115,9 +127,13 @@ def slopes(fit: FittedModel, rows: Rows, along: Rows, re: str) -> tuple[FloatArr
 
 
 def back_transformed(
-    link: Link, eta: FloatArray, lower: FloatArray, upper: FloatArray
+    link: Link,
+    eta: FloatArray,
+    lower: FloatArray,
+    upper: FloatArray,
+    mean: Callable[[FloatArray], FloatArray] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Interval for the mean from one for the linear predictor.
+    """Interval for the mean (the inverse link, unless ``mean`` is given) from one for the linear predictor.
 
     Where the link is defined on one side of zero only, the interval ends there: at mean 0 (sqrt) or infinity
     (inverse, 1/mu^2).
@@ -126,8 +142,24 @@ def back_transformed(
         positive = eta > 0.0
         lower = np.where(positive, np.maximum(lower, 0.0), lower)
         upper = np.where(positive, upper, np.minimum(upper, -0.0))
-    ends = np.stack([link.inverse(lower), link.inverse(upper)])
+    mean = mean or link.inverse
+    ends = np.stack([mean(lower), mean(upper)])
     return ends.min(axis=0), ends.max(axis=0)
+
+
+def on_response(
+    fit: FittedModel, eta: FloatArray, se: FloatArray, ends: tuple[FloatArray, FloatArray], rows: Rows | None = None
+) -> tuple[FloatArray, FloatArray, tuple[FloatArray, FloatArray]]:
+    """Mean, standard error and interval from those of the linear predictor.
+
+    ``rows`` (random effects zero) let the standard error count the shape parameters where the mean depends on them.
+    """
+    mean = conditional_mean(fit)
+    ends = back_transformed(fit.family.link, eta, *ends, mean.value)
+    if rows is None or not mean.on_shape:
+        return mean.value(eta), se * np.abs(mean.slope(eta)), ends
+    value, jacobian = mean_at(fit, rows.L, rows.offset)
+    return value, delta_se(jacobian, parameter_covariance(fit).covariance), ends
 
 
 def mean_interval(link: Link, m: FloatArray, se: FloatArray, critical: Any) -> tuple[FloatArray, FloatArray]:

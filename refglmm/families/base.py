@@ -19,7 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import FamilyError, NonIntegerWarning, NotAvailableError, ResponseError, warn
-from refglmm.families.kernel import array_kernel, density_kernel, density_shape_kernel, shape_kernel
+from refglmm.families.kernel import (
+    array_kernel,
+    density_kernel,
+    density_node_kernel,
+    density_shape_kernel,
+    density_shape_node_kernel,
+    node_kernel,
+    prepared_node_kernel,
+    prepared_shape_node_kernel,
+    shape_kernel,
+    shape_node_kernel,
+)
 from refglmm.families.links import DOMAINS, EPS, Link, get_link
 from refglmm.families.shape_scales import LogScale, ShapeScale
 from refglmm.families.special import (
@@ -43,6 +54,12 @@ _array_kernel = lru_cache(maxsize=None)(array_kernel)
 _shape_kernel = lru_cache(maxsize=None)(shape_kernel)
 _density_kernel = lru_cache(maxsize=None)(density_kernel)
 _density_shape_kernel = lru_cache(maxsize=None)(density_shape_kernel)
+_node_kernel = lru_cache(maxsize=None)(node_kernel)
+_prepared_node_kernel = lru_cache(maxsize=None)(prepared_node_kernel)
+_shape_node_kernel = lru_cache(maxsize=None)(shape_node_kernel)
+_prepared_shape_node_kernel = lru_cache(maxsize=None)(prepared_shape_node_kernel)
+_density_node_kernel = lru_cache(maxsize=None)(density_node_kernel)
+_density_shape_node_kernel = lru_cache(maxsize=None)(density_shape_node_kernel)
 
 
 class Family:
@@ -76,6 +93,9 @@ class Family:
         Whether the prior weight repeats a row (multiplies the log density) and so has no part in drawing one.
     is_zero_truncated : bool
         Whether the law gives zero no mass, so that it can be the positive part of a hurdle model.
+    mean_is_inverse_link : bool
+        Whether the expected response is the inverse link itself; else :meth:`mean` tells it, and it depends on the
+        shape parameters.
     takes_codes : bool
         Whether a response ``cbind(value, code)`` is read, with a method ``with_codes(y, codes)`` that returns the
         family made ready for it.
@@ -93,6 +113,9 @@ class Family:
     densities: ClassVar[Mapping[str, Point]] = {}
     #: link name -> which rows the point function is not made for, and the one that is
     rare_points: ClassVar[Mapping[str, tuple[Point, Point]]] = {}
+    #: link name -> what :func:`.kernel.prepared_node_kernel` takes (and its relative for shapes), where that is faster
+    node_points: ClassVar[Mapping[str, tuple[Point, Point, Point, Point]]] = {}
+    shape_node_points: ClassVar[Mapping[str, tuple[Point, Point]]] = {}
     #: link name -> domain of eta, where it is narrower than the link's own
     domains: ClassVar[Mapping[str, str]] = {}
     has_scale: ClassVar[bool] = False
@@ -103,6 +126,7 @@ class Family:
     weights_repeat: ClassVar[bool] = False
     is_zero_truncated: ClassVar[bool] = False
     takes_codes: ClassVar[bool] = False
+    mean_is_inverse_link: ClassVar[bool] = True
 
     #: linear predictors that the density depends on, and what they are for
     n_parts: ClassVar[int] = 1
@@ -202,6 +226,26 @@ class Family:
             raise NotAvailableError(f"the {self.name} family has no shape parameter")
         return _density_shape_kernel(self.densities[name])
 
+    @property
+    def observe_nodes(self) -> Any:
+        """Kernel ``observe_nodes(y, eta, a, base, phi, l, s)``, see :func:`.kernel.node_kernel`."""
+        name = self.link.name
+        if name not in self.points:
+            return _density_node_kernel(self.densities[name])
+        if name in self.node_points:
+            return _prepared_node_kernel(*self.node_points[name])
+        return _node_kernel(self.points[name], *self.rare_points.get(name, ()))
+
+    @property
+    def observe_shape_nodes(self) -> Any:
+        """Kernel ``observe_shape_nodes(y, eta, a, phi, j, out)``, see :func:`.kernel.shape_node_kernel`."""
+        name = self.link.name
+        if name in self.shape_node_points:
+            return _prepared_shape_node_kernel(*self.shape_node_points[name])
+        if name in self.shape_points:
+            return _shape_node_kernel(self.shape_points[name])
+        return _density_shape_node_kernel(self.densities[name])
+
     def with_link(self, link: str | Link) -> Family:
         """Return the same family with another link."""
         return type(self)(link)
@@ -213,8 +257,12 @@ class Family:
         return np.concatenate([np.asarray(phi, dtype=np.float64)[: self.n_shape], self.fixed_shape])
 
     def fitted_mean(self, eta: FloatArray) -> FloatArray:
-        """What a fit calls the mean of a row, shape (n,), at the linear predictor: its inverse link."""
-        return self.link.inverse(eta)
+        """Expected response of each row at its linear predictor, shape parameters known (see ``at``), shape (n,)."""
+        return self.mean(self.link.inverse(eta))
+
+    def fitted_slope(self, eta: FloatArray) -> FloatArray:
+        """Derivative of :meth:`fitted_mean` in the linear predictor."""
+        return self.link.mu_eta(eta)
 
     def at(self, phi: FloatArray) -> Family:
         """Return the family with its shape parameters known, if its variance depends on them; here itself."""
@@ -264,6 +312,10 @@ class Family:
     def check_response(self, y: FloatArray, a: FloatArray) -> None:
         """Raise ResponseError for the first value outside the support; warn once of broken counts."""
         raise NotImplementedError
+
+    def check_new_response(self, y: FloatArray, a: FloatArray) -> None:
+        """Raise ResponseError for the first value outside the support, in rows that are not to be fitted."""
+        self.check_response(y, a)
 
     def minus_two_log_density(self, y: FloatArray, mu: FloatArray, a: FloatArray, deviance: float) -> float:
         """Minus twice the conditional log likelihood as lme4 keeps its books (spec of lme4, section 5.7)."""

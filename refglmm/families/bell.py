@@ -80,6 +80,7 @@ class Bell(DensityFamily):
 
     name = "bell"
     default_link = "log"
+    is_count = True
     weights_repeat = True
     all_shapes: ClassVar = {}
     domains: ClassVar = {"identity": "positive"}

@@ -63,6 +63,7 @@ class CensoredNormal(DensityFamily):
     default_link = "identity"
     weights_repeat = True
     takes_codes = True
+    mean_is_inverse_link = False
     all_shapes: ClassVar = {"sd": LogScale(), "lower": ShapeScale(), "upper": ShapeScale()}
     densities: ClassVar = {"identity": censored_normal_identity}
 
@@ -147,6 +148,17 @@ class CensoredNormal(DensityFamily):
     def mean(self, mu: FloatArray) -> FloatArray:
         """Mean of what is recorded: mu plus s times that of the standard normal, kept within the limits."""
         return mu + self.shape("sd") * self._moments(mu)[0]
+
+    def fitted_slope(self, eta: FloatArray) -> FloatArray:
+        """Probability of lying between the limits: mu moves the mean as far as it is not censored."""
+        from scipy.special import ndtr
+
+        low, high = ((limit - np.asarray(eta)) / self.shape("sd") for limit in self.limits)
+        return ndtr(high) - ndtr(low)
+
+    def check_new_response(self, y: FloatArray, a: FloatArray) -> None:
+        """Finite; all may be censored."""
+        self._require(np.isfinite(y), y, "a response must be finite for the censored_normal family")
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """Variance of what is recorded."""

@@ -255,6 +255,7 @@ class ConwayMaxwellPoisson(DensityFamily):
 
     name = "compois"
     default_link = "log"
+    is_count = True
     weights_repeat = True
     domains: ClassVar = {"identity": "positive"}
     densities: ClassVar = {"log": compois_log, "sqrt": compois_sqrt, "identity": compois_identity}

@@ -71,6 +71,7 @@ class GeneralizedPoisson(DensityFamily):
 
     name = "genpois"
     default_link = "log"
+    is_count = True
     weights_repeat = True
     domains: ClassVar = {"identity": "positive"}
     densities: ClassVar = {"log": genpois_log, "sqrt": genpois_sqrt, "identity": genpois_identity}

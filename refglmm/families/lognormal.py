@@ -126,12 +126,17 @@ class LognormalLog(_Lognormal):
     """
 
     name = "lognormal_log"
+    mean_is_inverse_link = False
     all_shapes: ClassVar = {"sd": LogScale()}
     densities: ClassVar = {"log": lognormal_median}
 
     def mean(self, mu: FloatArray) -> FloatArray:
         """Mu exp(sd^2 / 2)."""
         return mu * np.exp(0.5 * self.shape("sd") ** 2)
+
+    def fitted_slope(self, eta: FloatArray) -> FloatArray:
+        """That of a multiple of exp(eta): the mean itself."""
+        return self.fitted_mean(eta)
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """mean^2 (exp(sd^2) - 1)."""

@@ -64,6 +64,7 @@ class NegativeBinomial1(DensityFamily):
 
     name = "nbinom1"
     default_link = "log"
+    is_count = True
     weights_repeat = True
     domains: ClassVar = {"identity": "positive"}
     densities: ClassVar = {"log": nbinom1_log, "sqrt": nbinom1_sqrt, "identity": nbinom1_identity}

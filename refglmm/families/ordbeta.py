@@ -58,6 +58,11 @@ def _logistic(x: FloatArray | float) -> FloatArray:
     return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(x)))
 
 
+def _logistic_and_slope(x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    g = _logistic(x)
+    return g, g * _logistic(-x)
+
+
 class OrderedBeta(DensityFamily):
     """Ordered beta on the closed unit interval. Link: logit.
 
@@ -71,6 +76,7 @@ class OrderedBeta(DensityFamily):
     """
 
     name = "ordbeta"
+    mean_is_inverse_link = False
     default_link = "logit"
     weights_repeat = True
     all_shapes: ClassVar = {"phi": LogScale(), "lower": ShapeScale(), "width": LogScale()}
@@ -106,6 +112,12 @@ class OrderedBeta(DensityFamily):
         """P(0 < y < 1) mu + P(y = 1)."""
         between, one = self._parts(mu)
         return between * mu + one
+
+    def fitted_slope(self, eta: FloatArray) -> FloatArray:
+        """With g' = g (1 - g): {g'(eta - c1) - g'(eta - c2)} mu + P(0 < y < 1) g'(eta) + g'(eta - c2)."""
+        lower, upper = self.cutpoints()
+        (mu, d_mu), (above, d_above), (one, d_one) = (_logistic_and_slope(eta - c) for c in (0.0, lower, upper))
+        return (d_above - d_one) * mu + (above - one) * d_mu + d_one
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """Second moment, of the beta part and of the ones, less the squared mean."""

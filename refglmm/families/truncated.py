@@ -14,12 +14,12 @@ Source: Cameron and Trivedi, *Regression analysis of count data*, "truncated cou
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from refglmm._jit import inline
-from refglmm.families.base import Family, FloatArray, minus_log_factorial
+from refglmm.families.base import FloatArray, minus_log_factorial
 from refglmm.families.compois import ConwayMaxwellPoisson, compois
 from refglmm.families.density import DensityFamily
 from refglmm.families.genpois import GeneralizedPoisson, genpois
@@ -151,11 +151,14 @@ class TruncatedCounts(DensityFamily):
     """
 
     default_link = "log"
+    is_count = True
     weights_repeat = True
     is_zero_truncated = True
-    whole: ClassVar[type[Family]]
+    is_count = True
+    mean_is_inverse_link = False
+    whole: ClassVar[Any]
 
-    def _whole(self, phi: FloatArray | None = None) -> Family:
+    def _whole(self, phi: FloatArray | None = None) -> Any:
         """The untruncated law, its shape parameters known."""
         shapes = (self.shape(n) for n in self.all_shapes) if phi is None else self.complete(phi)
         return self.whole(self.link.name, **dict(zip(self.all_shapes, map(float, shapes), strict=True)))
@@ -163,6 +166,10 @@ class TruncatedCounts(DensityFamily):
     def _minus_log_zero(self, mu: FloatArray) -> FloatArray:
         """-log f(0) of the untruncated law; here the Poisson's."""
         return mu
+
+    def _minus_log_zero_slope(self, mu: FloatArray) -> FloatArray:
+        """Its derivative in mu."""
+        return np.ones_like(mu)
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """-a log y!."""
@@ -173,6 +180,12 @@ class TruncatedCounts(DensityFamily):
         with np.errstate(all="ignore"):
             positive = -np.expm1(-self._minus_log_zero(mu))
             return np.where(positive > 0.0, mu / positive, 1.0)
+
+    def fitted_slope(self, eta: FloatArray) -> FloatArray:
+        """With x = -log f(0) and m the mean: dm/deta = m (1 - m e^-x dx/dmu), the link being the logarithm."""
+        mu = self.link.inverse(eta)
+        mean = self.mean(mu)
+        return mean * (1.0 - mean * np.exp(-self._minus_log_zero(mu)) * self._minus_log_zero_slope(mu))
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """E y^2 - (E y)^2 of the truncated law; mu is the mean of the untruncated one."""
@@ -242,6 +255,10 @@ class TruncatedNegativeBinomial1(TruncatedCounts):
         phi = self.shape("phi")
         return mu * np.log1p(phi) / phi
 
+    def _minus_log_zero_slope(self, mu: FloatArray) -> FloatArray:
+        phi = self.shape("phi")
+        return np.full_like(mu, np.log1p(phi) / phi)
+
 
 class TruncatedNegativeBinomial2(TruncatedCounts):
     """NB2 counts without zeros, untruncated variance mu + mu^2/size.
@@ -262,6 +279,10 @@ class TruncatedNegativeBinomial2(TruncatedCounts):
         size = self.shape("size")
         return size * np.log1p(mu / size)
 
+    def _minus_log_zero_slope(self, mu: FloatArray) -> FloatArray:
+        size = self.shape("size")
+        return size / (size + mu)
+
 
 class TruncatedGeneralizedPoisson(TruncatedCounts):
     """Generalised Poisson counts without zeros, untruncated variance phi mu.
@@ -279,6 +300,9 @@ class TruncatedGeneralizedPoisson(TruncatedCounts):
 
     def _minus_log_zero(self, mu: FloatArray) -> FloatArray:
         return mu / np.sqrt(self.shape("phi"))
+
+    def _minus_log_zero_slope(self, mu: FloatArray) -> FloatArray:
+        return np.full_like(mu, 1.0 / np.sqrt(self.shape("phi")))
 
 
 class TruncatedConwayMaxwellPoisson(TruncatedCounts):
@@ -300,4 +324,8 @@ class TruncatedConwayMaxwellPoisson(TruncatedCounts):
         return np.zeros_like(y)
 
     def _minus_log_zero(self, mu: FloatArray) -> FloatArray:
-        return -np.log(ConwayMaxwellPoisson(self.link.name, phi=self.shape("phi")).zero_probability(mu))
+        return -np.log(self._whole().zero_probability(mu))
+
+    def _minus_log_zero_slope(self, mu: FloatArray) -> FloatArray:
+        """x = log Z, and dlog Z/dlog lambda = mu, dmu/dlog lambda = V: dx/dmu = mu/V."""
+        return mu / self._whole().variance(mu)

@@ -30,7 +30,7 @@ Source: lme4's help page ``predict.merMod``; Bates et al. (2015), equations 54 t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +38,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from refglmm.errors import ArgumentError, MissingValuesError, NotAvailableError
-from refglmm.families.coupled import DISPERSION, MAIN, ZI
+from refglmm.errors import ArgumentError, MissingValuesError
+from refglmm.families.coupled import DISPERSION, ZI
+from refglmm.families.links import get_link
 from refglmm.fit.categories import category_columns
 from refglmm.fit.parameters import conditional_modes, fit_parameters
-from refglmm.fit.parts import refuse_several, several
-from refglmm.fit.population import delta_se, parameter_covariance, population_mean, population_rows, random_variance
+from refglmm.fit.parts import several
+from refglmm.fit.population import TYPES as ALL_TYPES
+from refglmm.fit.population import (
+    RowMean,
+    delta_se,
+    parameter_covariance,
+    population_mean,
+    population_rows,
+    random_covariance,
+    row_mean,
+    shape_slopes,
+)
 from refglmm.fit.response import padded_frame
 from refglmm.fit.rows import (
     Rows,
@@ -59,28 +70,21 @@ from refglmm.fit.variances import BLOCK, linear_predictor_variance
 from refglmm.fit.vcov import whole_covariance
 
 if TYPE_CHECKING:
+    from refglmm.families.links import Link
     from refglmm.fitted import FittedModel
 
 FloatArray = NDArray[np.float64]
+#: Of a model with one predictor; ``population`` has those of all.
 TYPES = ("link", "response")
 #: Kinds of prediction that only ordinal models have.
 CATEGORY_TYPES = ("prob", "cum", "class")
-#: Types of a model with a zero part or a dispersion: which predictors each needs.
-COUPLED_TYPES = {
-    "link": (MAIN,),
-    "response": (MAIN, ZI, DISPERSION),
-    "conditional": (MAIN, DISPERSION),
-    "zprob": (ZI,),
-    "zlink": (ZI,),
-    "disp": (DISPERSION,),
-}
 INTERVALS = (None, "confidence", "prediction")
 SES = (False, True, "unconditional")
 NA_ACTIONS = ("pass", "exclude", "omit", "fail")
 #: Draws behind each prediction interval of a generalized model, and the seed they start from.
 DRAWS, SEED = 4000, 20150708
-#: Step of the difference that gives the slope of the mean of a law in a predictor.
-MEAN_STEP = 1e-5
+#: Values of a modelled dispersion among the draws of a row; they divide DRAWS.
+LEVELS = 40
 
 
 def predict(
@@ -103,25 +107,10 @@ def predict(
 ) -> pd.Series | pd.DataFrame:
     """Predictions; see :meth:`FittedModel.predict`. ``covariance`` of (par, beta) is a robust one."""
     if several(fit):
-        if marginal or covariance is not None:
-            refuse_several(fit, "marginal=True and vcov=", "fit.predict(type=...) has the mean of each row")
-        return _predict_coupled(
-            fit,
-            newdata,
-            re_form,
-            random_only,
-            type,
-            allow_new_levels,
-            se,
-            interval,
-            level,
-            offset,
-            newparams,
-            na_action,
-        )
-    if type not in TYPES and not fit.family.is_ordinal:
+        _check_coupled(fit, type, interval)
+    elif type not in TYPES and not fit.family.is_ordinal:
         known = f"type must be one of {', '.join(map(repr, TYPES))}, not {type!r}"
-        raise ArgumentError(f"{known}, which is for models with zi= or dispersion=" if type in COUPLED_TYPES else known)
+        raise ArgumentError(f"{known}, which is for models with zi= or dispersion=" if type in ALL_TYPES else known)
     _check(fit, newdata, random_only, type, interval, level, offset, weights, na_action, newparams, se)
     if marginal:
         _check_marginal(re_form, random_only, newparams, se)
@@ -135,6 +124,12 @@ def predict(
         raise ArgumentError(
             "a robust covariance is that of the parameters; use vcov= with re_form=False or marginal=True"
         )
+    if several(fit):
+        drawn = _drawing_weights(fit, newdata, weights) if interval == "prediction" else None
+        given = (newdata, offset, allow_new_levels, random_only, newparams)
+        asked = (type, se, interval, level)
+        rows, columns = _coupled_columns(fit, given, chosen, asked, drawn, covariance)
+        return _finished(fit, pd.DataFrame(columns, index=rows.index), np.isnan(columns["fit"]), newdata, na_action)
     if newdata is None:
         rows = own_rows(fit.design)
     else:
@@ -151,11 +146,16 @@ def predict(
         columns["se"] = np.sqrt(_variance(fit, rows, any(used), se == "unconditional", covariance))
     if interval == "prediction":
         drawn = _drawing_weights(fit, newdata, weights)
-        columns["lower"], columns["upper"] = _prediction_interval(fit, eta, columns["se"], drawn, level)
+        columns["lower"], columns["upper"] = _prediction_interval(
+            fit, eta, columns["se"][:, None, None] ** 2, drawn, level
+        )
     elif interval == "confidence":
         columns["lower"], columns["upper"] = normal_interval(eta, columns["se"], level)
     if type == "response":
-        columns = _on_response_scale(fit, columns, transform_bounds=interval == "confidence")
+        mean = row_mean(fit, phi=fit_parameters(fit, newparams).phi)
+        columns = _on_response_scale(fit, mean, columns, transform_bounds=interval == "confidence")
+        if mean.on_shape and "se" in columns:
+            columns["se"] = _mean_se(fit, mean, rows, eta, "response", any(used), se == "unconditional", covariance)
     if not se:
         columns.pop("se", None)
     return _finished(fit, pd.DataFrame(columns, index=rows.index), np.isnan(eta), newdata, na_action)
@@ -175,56 +175,64 @@ def _finished(
 # --- several predictors --------------------------------------------------------------------------------------
 
 
-def _predict_coupled(
+def _check_coupled(fit: FittedModel, type: str, interval: str | None) -> None:
+    """Refuse types that need a predictor which the fit has not, and prediction intervals of anything but y."""
+    if type in ("zprob", "zlink") and ZI not in fit.family.part_names:
+        raise ArgumentError(f"type={type!r} needs a zero part (zi=), which this fit has not")
+    if interval == "prediction" and type != "response":
+        raise ArgumentError("a prediction interval is for an observation; use type='response'")
+
+
+def _coupled_columns(
     fit: FittedModel,
-    newdata: Any,
-    re_form: Any,
-    random_only: bool,
-    type: str,
-    allow_new_levels: bool,
-    se: bool | str,
-    interval: str | None,
-    level: float,
-    offset: Any,
-    newparams: Mapping[str, Any] | None,
-    na_action: str,
-) -> pd.Series | pd.DataFrame:
+    given: tuple[Any, Any, bool, bool, Mapping[str, Any] | None],
+    chosen: list[NDArray[np.bool_]],
+    asked: tuple[str, bool | str, str | None, float],
+    weights: FloatArray | None,
+    covariance: FloatArray | None,
+) -> tuple[Rows, dict[str, FloatArray]]:
     """Predictions of a model with a zero part or a dispersion, standard errors by the delta method.
 
     A linear combination of the predictors of a row is the linear predictor of a row of its own, so the variance of
     f(eta) is that of the row with the gradient of f for weights.
     """
-    _check(fit, newdata, random_only, type, interval, level, offset, None, na_action, newparams, se)
-    if interval == "prediction":
-        raise NotAvailableError(
-            "no prediction intervals for models with zi= or dispersion= yet; take quantiles of fit.simulate()"
-        )
-    family = fit.family.at(fit_parameters(fit, newparams).phi)
-    parts = [part for part in COUPLED_TYPES[type] if part in family.part_names]
-    if not parts and type != "disp":
-        raise ArgumentError(f"type={type!r} needs a zero part (zi=), which this fit has not")
-    wanted = np.array([part in parts for part in family.part_names])
-    chosen = _columns_of(fit, chosen_columns(fit, re_form), wanted)
+    (newdata, offset, allow_new_levels, random_only, newparams), (type, se, interval, level) = given, asked
+    mean = row_mean(fit, type, fit_parameters(fit, newparams).phi)
+    names = np.array(fit.family.part_names)
+    wanted = np.isin(np.arange(names.size), mean.parts) | (interval == "prediction")
+    chosen = _columns_of(fit, chosen, wanted)
     used = is_used(chosen)
     if newdata is None:
         rows = own_rows(fit.design)
     else:
-        rows = new_rows(fit, newdata, used, offset, fixed=not random_only, parts=parts)
+        rows = new_rows(fit, newdata, used, offset, fixed=not random_only, parts=tuple(names[wanted]))
         if not allow_new_levels:
             refuse_new_levels(fit, newdata, rows, used)
     rows = _with_columns(rows, chosen, random_only)
     eta = np.where(wanted[:, None], _linear_predictor(fit, rows, newparams), 0.0)
-    value, slopes, transform = _functional(family, type, eta)
-    columns = {"fit": value}
-    if se or interval is not None:
-        columns["se"] = np.sqrt(_variance(fit, rows.combined(slopes), any(used), se == "unconditional", None))
+    how = (any(used), se == "unconditional", covariance)
+    columns = {"fit": _where_known(mean.value, eta)}
+    if se or interval == "confidence":
+        columns["se"] = _mean_se(fit, mean, rows, eta, type, *how)
     if interval == "confidence":
-        columns["lower"], columns["upper"] = transform(value, columns["se"], level)
+        ends = _interval(_scale_of(fit, type), columns["fit"], columns["se"], level)
+        columns["lower"], columns["upper"] = ends
+    elif interval == "prediction":
+        assert weights is not None
+        spread = _predictor_covariance(fit, rows, *how)
+        columns["lower"], columns["upper"] = _prediction_interval(fit, eta, spread, weights, level)
     if not se:
         columns.pop("se", None)
-    return _finished(
-        fit, pd.DataFrame(columns, index=rows.index), np.atleast_1d(np.isnan(eta).any(axis=0)), newdata, na_action
-    )
+    return rows, columns
+
+
+def _where_known(f: Callable[[FloatArray], FloatArray], eta: FloatArray) -> FloatArray:
+    """f of the rows whose predictors are known, shape (..., m); NaN in the others."""
+    known = ~np.isnan(np.atleast_2d(eta)).any(axis=0)
+    found = np.asarray(f(eta[..., known]))
+    out = np.full((*found.shape[:-1], known.size), np.nan)
+    out[..., known] = found
+    return out
 
 
 def _columns_of(fit: FittedModel, chosen: list[NDArray[np.bool_]], wanted: NDArray[np.bool_]) -> list[Any]:
@@ -232,54 +240,52 @@ def _columns_of(fit: FittedModel, chosen: list[NDArray[np.bool_]], wanted: NDArr
     return [columns & wanted[list(term.predictors)] for columns, term in zip(chosen, fit.design.terms, strict=True)]
 
 
-def _functional(family: Any, type: str, eta: FloatArray) -> tuple[FloatArray, FloatArray, Any]:
-    """What is predicted, its slope in each predictor, and how an interval is made of its standard error."""
-    names, slopes = list(family.part_names), np.zeros_like(eta)
-    if type in ("link", "zlink"):
-        k = names.index(MAIN if type == "link" else ZI)
-        slopes[k] = 1.0
-        return eta[k], slopes, normal_interval
-    if type == "zprob":
-        p = family.share(eta)
-        slopes[1] = p * (1.0 - p)
-        return p, slopes, _logit_interval
-    if type == "disp":
-        value = family.first_shape(eta)
-        if family.dispersion:
-            slopes[-1] = value
-        return value, slopes, _log_interval
-    p, mean = family.share(eta), family.law_mean(eta)
-    for k, name in enumerate(names):
-        if name != ZI:
-            slopes[k] = _mean_slope(family, eta, k)
-    if type == "response" and family.zi:
-        slopes *= 1.0 - p
-        slopes[1] = -p * (1.0 - p) * mean
-        mean = (1.0 - p) * mean
-    return mean, slopes, _log_interval if family.zi else normal_interval
+def _mean_se(
+    fit: FittedModel,
+    mean: RowMean,
+    rows: Rows,
+    eta: FloatArray,
+    type: str,
+    random: bool,
+    unconditional: bool,
+    covariance: FloatArray | None,
+) -> FloatArray:
+    """Standard error of a function of the predictors, and of the shape parameters as far as they count as unknown."""
+    moved = rows.combined(np.atleast_2d(_where_known(mean.slope, eta)))
+    in_shape = None
+    if mean.on_shape and (unconditional or not random):
+        m = eta.shape[-1]
+        in_shape = shape_slopes(fit, lambda phi: _where_known(row_mean(fit, type, phi).value, eta), m, True)
+    return np.sqrt(_variance(fit, moved, random, unconditional, covariance, in_shape))
 
 
-def _mean_slope(family: Any, eta: FloatArray, k: int) -> FloatArray:
-    """Derivative of the law's mean in predictor k, by a central difference."""
-    step = np.zeros_like(eta)
-    step[k] = MEAN_STEP
+def _predictor_covariance(
+    fit: FittedModel, rows: Rows, random: bool, unconditional: bool, covariance: FloatArray | None
+) -> FloatArray:
+    """Covariance of the predictors of each row, shape (m, K, K): 2 Cov(a, b) = Var(a + b) - Var(a) - Var(b)."""
+    K = len(rows.X)
+    V, unit = np.empty((len(rows.index), K, K)), np.eye(K)[:, :, None]
+    for k in range(K):
+        V[:, k, k] = _variance(fit, rows.combined(unit[k]), random, unconditional, covariance)
+        for other in range(k):
+            both = _variance(fit, rows.combined(unit[k] + unit[other]), random, unconditional, covariance)
+            V[:, k, other] = V[:, other, k] = 0.5 * (both - V[:, k, k] - V[:, other, other])
+    return V
+
+
+def _scale_of(fit: FittedModel, type: str) -> Link:
+    """The scale that intervals of a prediction are made on, and carried back from."""
+    other = {"link": "identity", "zlink": "identity", "zprob": "logit", "disp": "log"}
+    return get_link(other[type]) if type in other else fit.family.link
+
+
+def _interval(link: Link, value: FloatArray, se: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
+    """A normal interval for g(value), carried back by the inverse of g (a falling link swaps its ends)."""
     with np.errstate(all="ignore"):
-        return (family.law_mean(eta + step) - family.law_mean(eta - step)) / (2.0 * MEAN_STEP)
-
-
-def _log_interval(value: FloatArray, se: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
-    """A normal interval for the logarithm, transformed back."""
-    with np.errstate(all="ignore"):
-        lower, upper = normal_interval(np.log(value), se / value, level)
-    return np.exp(lower), np.exp(upper)
-
-
-def _logit_interval(value: FloatArray, se: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
-    """A normal interval for the logit, transformed back."""
-    rest = value * (1.0 - value)
-    with np.errstate(all="ignore"):
-        lower, upper = normal_interval(np.log(value / (1.0 - value)), se / rest, level)
-    return 1.0 / (1.0 + np.exp(-lower)), 1.0 / (1.0 + np.exp(-upper))
+        eta = np.asarray(link.link(value))
+        ends = normal_interval(eta, se / np.abs(link.mu_eta(eta)), level)
+        lower, upper = (np.where(link.valid_eta(end), link.inverse(end), np.nan) for end in ends)
+    return np.minimum(lower, upper), np.maximum(lower, upper)
 
 
 def _check(
@@ -297,7 +303,7 @@ def _check(
 ) -> None:
     """Refuse what has no meaning."""
     for name, value, known in (
-        ("type", type, ("link", *CATEGORY_TYPES) if fit.family.is_ordinal else COUPLED_TYPES),
+        ("type", type, ("link", *CATEGORY_TYPES) if fit.family.is_ordinal else ALL_TYPES),
         ("interval", interval, INTERVALS),
         ("na_action", na_action, NA_ACTIONS),
         ("se", se, SES),
@@ -346,18 +352,30 @@ def _linear_predictor(fit: FittedModel, rows: Rows, newparams: Mapping[str, Any]
 
 
 def _variance(
-    fit: FittedModel, rows: Rows, random: bool, unconditional: bool, covariance: FloatArray | None
+    fit: FittedModel,
+    rows: Rows,
+    random: bool,
+    unconditional: bool,
+    covariance: FloatArray | None,
+    in_shape: FloatArray | None = None,
 ) -> FloatArray:
-    """Variance of each row's linear predictor; without random effects that of x'beta, as ``summary`` shows it."""
+    """Variance of each row's linear predictor; without random effects that of x'beta, as ``summary`` shows it.
+
+    ``in_shape``, shape (m, n_phi): what the shape parameters, where they count as unknown, add to it.
+    """
     if random or unconditional:
-        return linear_predictor_variance(fit, rows, unconditional=unconditional)
-    return np.einsum("ip,pr,ir->i", rows.X, _of_beta(fit, covariance), rows.X)
+        return linear_predictor_variance(fit, rows, unconditional=unconditional, in_shape=in_shape)
+    if in_shape is None:
+        return np.einsum("ip,pr,ir->i", rows.X, _of_beta(fit, covariance), rows.X)
+    joint = parameter_covariance(fit).covariance if covariance is None else covariance
+    n_par, J = len(fit.optimum.par), np.hstack([rows.X, in_shape])
+    return np.einsum("ip,pr,ir->i", J, joint[n_par:, n_par:], J)
 
 
 def _of_beta(fit: FittedModel, covariance: FloatArray | None) -> FloatArray:
     """Covariance of beta: that of ``summary``, or a robust one."""
-    n_par = len(fit.optimum.par)
-    return whole_covariance(fit).matrix if covariance is None else covariance[n_par:, n_par:]
+    of_beta = slice(len(fit.optimum.par), len(fit.optimum.par) + len(fit.optimum.beta))
+    return whole_covariance(fit).matrix if covariance is None else covariance[of_beta, of_beta]
 
 
 def normal_interval(centre: FloatArray, sd: FloatArray, level: float) -> tuple[FloatArray, FloatArray]:
@@ -369,18 +387,16 @@ def normal_interval(centre: FloatArray, sd: FloatArray, level: float) -> tuple[F
 
 
 def _on_response_scale(
-    fit: FittedModel, columns: dict[str, FloatArray], transform_bounds: bool
+    fit: FittedModel, mean: RowMean, columns: dict[str, FloatArray], transform_bounds: bool
 ) -> dict[str, FloatArray]:
-    """mu, se |dmu/deta|, and the bounds of the link scale transformed (a falling link swaps them)."""
+    """The mean m, se |dm/deta|, and the bounds of the link scale transformed (a falling link swaps them)."""
     link, out = fit.family.link, dict(columns)
     with np.errstate(all="ignore"):  # missing rows, and bounds outside the link's domain, are NaN
-        out["fit"] = np.asarray(link.inverse(columns["fit"]))
+        out["fit"] = np.asarray(mean.value(columns["fit"]))
         if "se" in columns:
-            out["se"] = columns["se"] * np.abs(link.mu_eta(columns["fit"]))
+            out["se"] = columns["se"] * np.abs(mean.slope(columns["fit"]))
         if transform_bounds:
-            bounds = [
-                np.where(link.valid_eta(columns[b]), link.inverse(columns[b]), np.nan) for b in ("lower", "upper")
-            ]
+            bounds = [np.where(link.valid_eta(columns[b]), mean.value(columns[b]), np.nan) for b in ("lower", "upper")]
             out["lower"], out["upper"] = np.minimum(*bounds), np.maximum(*bounds)
     return out
 
@@ -408,32 +424,41 @@ def _population_columns(
     covariance: FloatArray | None,
 ) -> dict[str, FloatArray]:
     """Mean of the population, its standard error and interval, of the rows without missing values."""
-    m, known = len(rows.X), ~np.isnan(np.column_stack([rows.X, rows.offset, *rows.Z])).any(axis=1)
-    X, offset, Z = rows.X[known], rows.offset[known], [values[known] for values in rows.Z]
-    value, jacobian = population_mean(fit, X, offset, Z)
-    link, columns = fit.family.link, {}
+    m, missing = len(rows.index), np.isnan(rows.X).any(axis=-1) | np.isnan(rows.offset)
+    known = ~(np.atleast_2d(missing).any(axis=0) | np.isnan(np.column_stack([np.zeros(m), *rows.Z])).any(axis=1))
+    X, offset, Z = rows.X[..., known, :], rows.offset[..., known], [values[known] for values in rows.Z]
+    target = {"link": "response", "zlink": "zprob"}.get(type, type)
+    value, jacobian = population_mean(fit, X, offset, Z, rows.owners, target)
     joint = parameter_covariance(fit).covariance if covariance is None else covariance
-    with np.errstate(all="ignore"):
-        eta = np.asarray(link.link(value))
-        error = delta_se(jacobian, joint) / np.abs(link.mu_eta(eta))
-    columns["fit"] = eta
-    columns["se"] = error
-    if interval == "confidence":
-        columns["lower"], columns["upper"] = normal_interval(eta, error, level)
-    if type == "response":
-        columns = _on_response_scale(fit, columns, transform_bounds=interval == "confidence")
-        columns["fit"] = value
+    error, link = delta_se(jacobian, joint), _scale_of(fit, target)
+    if type == target:
+        columns = {"fit": value, "se": error}
+        ends = _interval(link, value, error, level) if interval == "confidence" else ()
+    else:
+        with np.errstate(all="ignore"):
+            eta = np.asarray(link.link(value))
+            columns = {"fit": eta, "se": error / np.abs(link.mu_eta(eta))}
+        ends = normal_interval(eta, columns["se"], level) if interval == "confidence" else ()
     if interval == "prediction" and weights is not None:
-        spread = np.einsum("ip,pr,ir->i", X, _of_beta(fit, covariance), X) + random_variance(fit, Z)
-        columns["lower"], columns["upper"] = _prediction_interval(
-            fit, X @ fit.beta + offset, np.sqrt(spread), np.asarray(weights)[known], level
-        )
+        spread = _population_spread(fit, X, Z, rows.owners, covariance)
+        fixed = X @ np.asarray(fit.optimum.beta) + offset
+        ends = _prediction_interval(fit, fixed, spread, np.asarray(weights)[known], level)
+    columns |= dict(zip(("lower", "upper"), ends))
     if not se:
         del columns["se"]
     out = {name: np.full(m, np.nan) for name in columns}
     for name, values in columns.items():
         out[name][known] = values
     return out
+
+
+def _population_spread(
+    fit: FittedModel, X: FloatArray, Z: list[FloatArray], owners: Any, covariance: FloatArray | None
+) -> FloatArray:
+    """Covariance of the predictors of a row of a new group, shape (m, K, K): x_k'Cx_l + S_kl."""
+    X = X if X.ndim == 3 else X[None]
+    of_beta = np.einsum("kip,pr,lir->ikl", X, _of_beta(fit, covariance), X, optimize=True)
+    return of_beta + random_covariance(fit, Z, owners)
 
 
 # --- one more observation ------------------------------------------------------------------------------------
@@ -444,36 +469,59 @@ def _drawing_weights(fit: FittedModel, newdata: Any, weights: Any) -> FloatArray
 
 
 def _prediction_interval(
-    fit: FittedModel, eta: FloatArray, se: FloatArray, weights: FloatArray, level: float
+    fit: FittedModel, eta: FloatArray, spread: FloatArray, weights: FloatArray, level: float
 ) -> tuple[FloatArray, FloatArray]:
+    """Interval for an observation at predictors eta, shape (m,) or (K, m), of covariance ``spread``, (m, K, K)."""
     if fit.is_lmm:
         noise = fit.sigma**2 / np.where(weights > 0, weights, 1.0)
-        return normal_interval(eta, np.sqrt(se**2 + noise), level)
-    lower, upper = np.full(eta.size, np.nan), np.full(eta.size, np.nan)
+        return normal_interval(eta, np.sqrt(spread[:, 0, 0] + noise), level)
+    eta = np.atleast_2d(eta)
+    lower, upper = np.full(eta.shape[1], np.nan), np.full(eta.shape[1], np.nan)
     rng, step = np.random.default_rng(SEED), max(1, BLOCK // DRAWS)
-    known = np.flatnonzero(~np.isnan(eta + se + weights))
+    known = np.flatnonzero(~np.isnan(eta.sum(axis=0) + spread.sum(axis=(1, 2)) + weights))
+    root = _lower_root(spread[known])
+    z = _standard_draws(fit, len(eta), rng)
     for first in range(0, known.size, step):
         here = known[first : first + step]
-        lower[here], upper[here] = _mixture_quantiles(fit, eta[here], se[here], weights[here], level, rng)
+        at = eta[:, here, None] + np.einsum("mkd,dn->kmn", root[first : first + step], z)
+        lower[here], upper[here] = _mixture_quantiles(fit, at, weights[here], level, rng)
     return lower, upper
 
 
-def _mixture_quantiles(
-    fit: FittedModel, eta: FloatArray, se: FloatArray, weights: FloatArray, level: float, rng: np.random.Generator
-) -> FloatArray:
-    """Quantiles of f(y | eta) mixed over the normal distribution of eta, shape (2, m)."""
+def _standard_draws(fit: FittedModel, K: int, rng: np.random.Generator) -> FloatArray:
+    """Equally likely normal quantiles, shape (K, DRAWS), their orders shuffled against each other.
+
+    A modelled dispersion, the last predictor, takes :data:`LEVELS` values a row only: a law is set up for each.
+    """
     from scipy.special import ndtri
 
-    at = ndtri((np.arange(DRAWS) + 0.5) / DRAWS)
-    y = draw_known(
-        fit.family,
-        (eta[:, None] + se[:, None] * at).ravel(),
-        np.repeat(weights, DRAWS),
-        fit_parameters(fit).phi,
-        rng,
-    )
+    z = np.tile(ndtri((np.arange(DRAWS) + 0.5) / DRAWS), (K, 1))
+    if DISPERSION in fit.family.part_names:
+        z[-1] = np.repeat(ndtri((np.arange(LEVELS) + 0.5) / LEVELS), DRAWS // LEVELS)
+    for k in range(1, K):
+        rng.shuffle(z[k])
+    return z
+
+
+def _lower_root(V: FloatArray) -> FloatArray:
+    """R with RR' = V for each row's covariance, also a singular one; the last predictor follows one direction alone."""
+    V, R = V[:, ::-1, ::-1], np.zeros_like(V)
+    for j in range(V.shape[1]):
+        rest = V[:, j:, j] - np.einsum("mik,mk->mi", R[:, j:, :j], R[:, j, :j])
+        pivot = np.sqrt(np.maximum(rest[:, 0], 0.0))
+        R[:, j:, j] = np.where(pivot[:, None] > 0.0, rest / np.where(pivot > 0.0, pivot, 1.0)[:, None], 0.0)
+    return R[:, ::-1, ::-1]
+
+
+def _mixture_quantiles(
+    fit: FittedModel, eta: FloatArray, weights: FloatArray, level: float, rng: np.random.Generator
+) -> FloatArray:
+    """Quantiles of a response drawn at each of eta, shape (K, m, DRAWS), for each of m rows, shape (2, m)."""
+    at = eta.reshape(len(eta), -1)
+    phi = fit_parameters(fit).phi
+    y = draw_known(fit.family, at if len(at) > 1 else at[0], np.repeat(weights, DRAWS), phi, rng)
     tails = (0.5 - 0.5 * level, 0.5 + 0.5 * level)
-    return np.quantile(y.reshape(eta.size, DRAWS), tails, axis=1, method="inverted_cdf")
+    return np.quantile(y.reshape(weights.size, DRAWS), tails, axis=1, method="inverted_cdf")
 
 
 # --- missing values ------------------------------------------------------------------------------------------

@@ -68,11 +68,11 @@ def residual_values(fit: FittedModel, type: str | None = None) -> FloatArray:
         return raw
     if fit.is_lmm:
         return np.sqrt(weights) * raw
+    family, eta = conditional_family(fit), np.array(fit.conditional.eta)
     if type == "working":
-        return raw / fit.family.link.mu_eta(np.array(fit.conditional.eta))
-    family = conditional_family(fit)
+        return raw / family.fitted_slope(eta)
     if type == "pearson":
-        return np.sqrt(weights) * raw / np.sqrt(family.variance(np.array(mu)))
+        return np.sqrt(weights) * raw / np.sqrt(family.variance(family.link.inverse(eta)))
     # Rounding may leave a unit deviance at -1e-17; its root is zero, not NaN.
     unit = np.asarray(family.unit_deviance(y, np.array(mu), weights))
     return np.sign(raw) * np.sqrt(np.maximum(unit, 0.0))

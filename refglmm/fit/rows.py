@@ -76,6 +76,11 @@ class Rows:
 
         A predictor with weight zero takes no part, missing values in it included.
         """
+        if not self.owners:
+            w = np.broadcast_to(weights[0], len(self.index))
+            return Rows(
+                self.index, w[:, None] * self.X, w * self.offset, tuple(w[:, None] * Z for Z in self.Z), self.codes
+            )
         parts = [(k, np.broadcast_to(weights[k], len(self.index))) for k in range(len(weights)) if np.any(weights[k])]
         shares = [sum((np.outer(w, own[k]) for k, w in parts), np.zeros(Z.shape)) for Z, own in self._columns()]
         return Rows(
@@ -100,10 +105,10 @@ def own_rows(design: Design) -> Rows:
     if not isinstance(design, CoupledDesign):
         return Rows(design.frame.index, design.X, design.frame.offset, Z, codes)
     fixed = {part: (own.X, own.frame.offset) for part, own in design.parts.items()}
-    return _coupled_rows(design, design.frame.index, fixed, Z, codes)
+    return coupled_rows(design, design.frame.index, fixed, Z, codes)
 
 
-def _coupled_rows(
+def coupled_rows(
     design: CoupledDesign,
     index: pd.Index,
     fixed: Mapping[str, tuple[FloatArray, FloatArray]],
@@ -157,7 +162,7 @@ def new_rows(
     for names, values in named:
         refuse_infinite(names, values, table.index)
     if isinstance(design, CoupledDesign):
-        return _coupled_rows(design, table.index, made, tuple(Z), tuple(codes))
+        return coupled_rows(design, table.index, made, tuple(Z), tuple(codes))
     X, total = made.get(MAIN, (np.zeros((m, len(design.names))), np.zeros(m)))
     return Rows(table.index, X, total, tuple(Z), tuple(codes))
 

@@ -116,8 +116,8 @@ class ResponseSource:
     def mean(self, rng: np.random.Generator) -> FloatArray:
         """Draw the random effects and return mu, shape (m,)."""
         eta = self.linear_predictor(rng)
-        mu = checked_mean(self.family, eta)
-        return mu if eta.ndim == 1 else self.family.at(self.phi).fitted_mean(eta)
+        checked_mean(self.family, eta)
+        return np.asarray(self.family.at(self.phi).fitted_mean(eta))
 
     def response(self, rng: np.random.Generator) -> FloatArray:
         """Draw random effects and a response, as ``ModelFrame.y`` holds it, shape (m,); NaN where eta is."""

@@ -61,7 +61,9 @@ class Estimated:
     beta: slice
 
 
-def linear_predictor_variance(fit: FittedModel, rows: Rows, *, unconditional: bool = False) -> FloatArray:
+def linear_predictor_variance(
+    fit: FittedModel, rows: Rows, *, unconditional: bool = False, in_shape: FloatArray | None = None
+) -> FloatArray:
     """Variance of the linear predictor of each row, shape (m,).
 
     Parameters
@@ -71,10 +73,13 @@ def linear_predictor_variance(fit: FittedModel, rows: Rows, *, unconditional: bo
         random part alone.
     unconditional : bool
         Add the uncertainty of the covariance (and shape) parameters; without it they are taken as known.
+    in_shape : float array, shape (m, n_phi), optional
+        What the row has of the shape parameters besides, on their working scale; for ``unconditional``.
     """
     z, codes = known_levels(rows)
     estimated = all_parameters(fit) if unconditional else fixed_effects(fit)
-    return _estimation_share(fit, rows.X, z, codes, estimated) + random_variance(fit, rows)
+    in_shape = np.zeros((len(rows.X), 0)) if in_shape is None else in_shape
+    return _estimation_share(fit, rows.X, z, codes, estimated, in_shape) + random_variance(fit, rows)
 
 
 def known_levels(rows: Rows) -> tuple[list[FloatArray], list[NDArray[Any]]]:
@@ -169,7 +174,12 @@ def _with_profiled_beta(fit: FittedModel, theta_slopes: FloatArray, theta_covari
 
 
 def _estimation_share(
-    fit: FittedModel, X: FloatArray, z: list[FloatArray], codes: list[NDArray[Any]], estimated: Estimated
+    fit: FittedModel,
+    X: FloatArray,
+    z: list[FloatArray],
+    codes: list[NDArray[Any]],
+    estimated: Estimated,
+    in_shape: FloatArray,
 ) -> FloatArray:
     """J Cov J' of each row."""
     n, out = estimated.covariance.shape[0], np.empty(len(X))
@@ -177,6 +187,7 @@ def _estimation_share(
     for first in range(0, len(X), step):
         here = slice(first, first + step)
         J = predictor_slopes(fit, X[here], [v[here] for v in z], [level[here] for level in codes], estimated)
+        J[:, n - in_shape.shape[1] :] += in_shape[here]
         out[here] = np.einsum("ip,pr,ir->i", J, estimated.covariance, J, optimize=True)
     return out
 

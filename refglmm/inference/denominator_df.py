@@ -24,6 +24,7 @@ Source: Fai and Cornelius (1996); Kuznetsova et al. (2017); Kenward and Roger (1
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -105,26 +106,26 @@ def resolve_method(fit: FittedModel, method: Method) -> Method:
     return "inf" if np.isinf(method) else float(method)
 
 
-def hypothesis_matrix(fit: FittedModel, L: ArrayLike) -> FloatArray:
-    """L as a matrix with one column a fixed effect.
+def hypothesis_matrix(fit: FittedModel, L: ArrayLike, names: Sequence[str] | None = None) -> FloatArray:
+    """L as a matrix with one column a fixed effect: of the first predictor, or those of ``names``.
 
     Raises
     ------
     ArgumentError
         Not numbers; wrong number of columns; values that are not finite; a row of zeros.
     """
-    p = len(fit.design.names)
+    names = fit.design.names if names is None else names
+    p = len(names)
     try:
         matrix = np.atleast_2d(np.array(L, dtype=np.float64))
     except (TypeError, ValueError) as error:
         raise ArgumentError(
             f"a hypothesis is a row (or rows of equal length) of {p} numbers, one for each of "
-            f"{', '.join(fit.design.names)}; not {L!r}"
+            f"{', '.join(names)}; not {L!r}"
         ) from error
     if matrix.ndim != 2 or matrix.shape[1] != p:
         raise ArgumentError(
-            f"a hypothesis about these fixed effects has {p} columns ({', '.join(fit.design.names)}), not shape "
-            f"{np.shape(L)}",
+            f"a hypothesis about these fixed effects has {p} columns ({', '.join(names)}), not shape {np.shape(L)}",
             columns=p,
         )
     if not np.all(np.isfinite(matrix)):

@@ -30,7 +30,7 @@ and Steffey (1989) for the standard error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,7 +40,9 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, DataError, NotAvailableError, SimulationWarning, warn
 from refglmm.families.base import drawing_weight
-from refglmm.families.kernel import VALUE, L
+from refglmm.families.coupled import ZI
+from refglmm.fit.parts import several
+from refglmm.fit.population import TYPES as ALL_TYPES
 from refglmm.fit.population import row_mean
 from refglmm.fit.predict import normal_interval
 from refglmm.fit.rows import Rows, new_rows, new_weights
@@ -49,9 +51,16 @@ from refglmm.fit.variances import all_parameters
 from refglmm.formula.convert import to_table
 from refglmm.formula.frame import new_response
 from refglmm.inference.parameters import absolute_scale, full_vector
-from refglmm.inference.posterior import HALF_LOG_2PI, GroupedRows, Posterior, one_factor, points_for, posterior
+from refglmm.inference.posterior import (
+    HALF_LOG_2PI,
+    GroupedRows,
+    Posterior,
+    one_factor,
+    points_for,
+    posterior,
+    random_forms,
+)
 from refglmm.inference.tasks import run_tasks, seeds
-from refglmm.likelihood.layout import build_layout
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -117,9 +126,14 @@ class Setting:
         return self.at(fitted_vector(self.fit))
 
     def predictors(self, known: Posterior) -> FloatArray:
-        """Linear predictor of the rows to predict at each node, shape (nodes, m)."""
+        """Linear predictor of the rows to predict at each node, shape (nodes, m), or (nodes, K, m)."""
         rows = self.targets
-        return known.predictors(rows.offset + rows.X @ known.beta, rows.Z, rows.group)
+        return known.predictors(rows.offset + rows.X @ known.beta, rows.Z, rows.group, self.observed.owners)
+
+    def predictors_at(self, known: Posterior, u: FloatArray) -> FloatArray:
+        """Linear predictor of the rows to predict where the effects of the groups are T u, u of shape (groups, k)."""
+        rows, b = self.targets, u @ known.T.T
+        return rows.offset + rows.X @ known.beta + random_forms(rows.Z, b[rows.group], self.observed.owners)
 
 
 def dynamic(
@@ -153,7 +167,8 @@ def dynamic(
         Rows to predict, without responses; those of ``newdata`` by default. A group that ``newdata`` has not is
         predicted from its distribution in the population.
     type : {"response", "link"}
-        Mean of mu, or of the linear predictor.
+        Mean of the expected response, or of the linear predictor; models with a zero part or a dispersion have those of
+        :meth:`.FittedModel.predict`.
     se : bool
     interval : {None, "confidence", "prediction"}
         For the mean of the row given its group, or for one more observation.
@@ -221,11 +236,19 @@ def dynamic(
 
 
 def _check(fit: FittedModel, type: str, interval: str | None, level: float, se: bool) -> None:
-    for name, value, known in (("type", type, TYPES), ("interval", interval, INTERVALS), ("se", se, (False, True))):
+    for name, value, known in (
+        ("type", type, tuple(ALL_TYPES) if several(fit) else TYPES),
+        ("interval", interval, INTERVALS),
+        ("se", se, (False, True)),
+    ):
         if value not in known:
             raise ArgumentError(f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}")
     if isinstance(level, bool) or not isinstance(level, int | float | np.number) or not 0.0 < level < 1.0:
         raise ArgumentError(f"level must lie between 0 and 1, not {level!r}")
+    if several(fit) and type in ("zprob", "zlink") and ZI not in fit.family.part_names:
+        raise ArgumentError(f"type={type!r} needs a zero part (zi=), which this fit has not")
+    if interval == "prediction" and type not in TYPES:
+        raise ArgumentError("a prediction interval is for an observation; use type='response'")
     if interval == "prediction" and type == "link" and fit.family.link.name != "identity":
         raise ArgumentError("a prediction interval lies on the scale of the response; use type='response'")
 
@@ -245,7 +268,7 @@ def make_setting(
     rows, labels = _labelled(fit, newdata, "newdata", how[0])
     weights = likelihood_weights(fit, newdata, how[1])
     y = new_response(fit.frame, newdata, weights)
-    fit.family.check_response(y, weights)
+    fit.family.check_new_response(y, weights)
     if future is None:
         ahead, ahead_labels, ahead_weights = rows, labels, weights
     else:
@@ -253,13 +276,13 @@ def make_setting(
         ahead_weights = new_weights(fit, future, future_how[1]) if _wants_weights(fit, future_how[1]) else _ones(ahead)
     codes, known = pd.factorize(np.concatenate([labels, ahead_labels]))
     observed = grouped_rows(fit, rows, y, weights, codes[: len(labels)], len(known))
-    Z = np.hstack([*ahead.Z, np.empty((len(ahead.X), 0))])
+    Z = np.hstack([*ahead.Z, np.empty((len(ahead.index), 0))])
     targets = Targets(ahead.index, ahead.X, ahead.offset, Z, codes[len(labels) :], np.asarray(ahead_weights))
     return Setting(fit, observed, targets, pd.Index(known), points_for(fit, observed.k, n_points))
 
 
 def _ones(rows: Rows) -> FloatArray:
-    return np.ones(len(rows.X))
+    return np.ones(len(rows.index))
 
 
 def _wants_weights(fit: FittedModel, weights: Any) -> bool:
@@ -281,7 +304,8 @@ def _labelled(fit: FittedModel, data: Any, name: str, offset: Any) -> tuple[Rows
         raise DataError(f"{name} has no rows")
     rows = new_rows(fit, data, [True] * len(terms), offset)
     labels = fit.design.group_labels(terms[0], data)
-    complete = ~np.isnan(np.column_stack([rows.X, rows.offset, *rows.Z])).any(axis=1)
+    fixed: NDArray[np.bool_] = np.atleast_2d(np.isnan(rows.X).any(axis=-1) | np.isnan(rows.offset)).any(axis=0)
+    complete = ~(fixed | np.isnan(np.column_stack([np.zeros(len(fixed)), *rows.Z])).any(axis=1))
     complete &= np.array([label is not None for label in labels], dtype=bool)
     if not complete.all():
         row = rows.index[int(np.argmin(complete))]
@@ -293,19 +317,13 @@ def grouped_rows(
     fit: FittedModel, rows: Rows, y: FloatArray, weights: FloatArray, group: NDArray[Any], n_groups: int
 ) -> GroupedRows:
     """The model of other rows: their responses, and a level for each group."""
-    terms, n = fit.design.terms, len(y)
+    terms, k = fit.design.terms, len(fit.design.terms)
     codes = np.asarray(group, dtype=np.int32)
-    problem = replace(
-        fit.problem,
-        y=y,
-        weights=weights,
-        offset=np.ascontiguousarray(rows.offset),
-        base=np.ascontiguousarray(fit.problem.family.base_measure(y, weights)),
-        X=np.ascontiguousarray(rows.X),
-        layout=build_layout([codes] * len(terms), list(rows.Z), [n_groups] * len(terms), n),
-    )
-    Z = np.hstack([*rows.Z, np.empty((n, 0))])
-    return GroupedRows(problem, codes.astype(np.int64), Z, tuple(term.k for term in terms), n_groups)
+    X = rows.X.sum(axis=0) if rows.owners else rows.X  # each column belongs to one predictor
+    problem = fit.problem.on_rows(y, weights, X, rows.offset, [codes] * k, list(rows.Z), [n_groups] * k)
+    Z = np.hstack([*rows.Z, np.empty((len(y), 0))])
+    owners = np.hstack(rows.owners).astype(np.float64) if rows.owners else None
+    return GroupedRows(problem, codes.astype(np.int64), Z, tuple(term.k for term in terms), n_groups, owners)
 
 
 # -- mean and standard error -------------------------------------------------------------------------------------
@@ -322,15 +340,21 @@ def _moments(setting: Setting, known: Posterior, type: str) -> tuple[FloatArray,
     """Mean and variance of mu (or of the linear predictor) of each row over the effects of its group."""
     eta = setting.predictors(known)
     p = known.weights[:, setting.targets.group]
-    values = _means(setting, eta, p) if type == "response" else eta
+    values = _values(setting, known.phi, eta, p, type)
     m = np.sum(p * values, axis=0)
     return m, np.sum(p * (values - m) ** 2, axis=0)
 
 
-def _means(setting: Setting, eta: FloatArray, p: FloatArray) -> FloatArray:
-    """mu at each node; one outside the link's domain counts nothing, and may have no mass to speak of."""
+def _values(setting: Setting, phi: FloatArray, eta: FloatArray, p: FloatArray, type: str) -> FloatArray:
+    """What is predicted, at each node, shape (nodes, m).
+
+    A node outside the domain of the link counts nothing, and may have no mass to speak of.
+    """
     fit = setting.fit
-    inside = np.asarray(fit.family.link.valid_eta(eta)) | (fit.family.link.name == "identity")
+    first = eta[:, 0] if eta.ndim == 3 else eta
+    if type == "link":
+        return first
+    inside = np.asarray(fit.family.link.valid_eta(first)) | (fit.family.link.name == "identity")
     lost = np.sum(np.where(inside, 0.0, p), axis=0)
     if lost.max(initial=0.0) > SMALL_SHARE:
         row = setting.targets.index[int(np.argmax(lost))]
@@ -339,8 +363,9 @@ def _means(setting: Setting, eta: FloatArray, p: FloatArray) -> FloatArray:
             f"probability {lost.max():.3g}, so it has no mean; use type='link'",
             row=row,
         )
+    flat = eta.transpose(1, 0, 2).reshape(eta.shape[1], -1) if eta.ndim == 3 else eta.ravel()
     with np.errstate(all="ignore"):
-        return np.where(inside, row_mean(fit).value(eta), 0.0)
+        return np.where(inside, row_mean(fit, type, phi).value(flat).reshape(first.shape), 0.0)
 
 
 def _parameter_root(fit: FittedModel) -> FloatArray:
@@ -403,13 +428,12 @@ def _one_draw(
     rng, rows = np.random.default_rng(seed), setting.targets
     known = setting.at(x + root @ rng.standard_normal(root.shape[1]))
     u, log_proposal = _draw_effects(known, rng)
-    b = u @ known.T.T
-    eta = rows.offset + rows.X @ known.beta + np.einsum("ik,ik->i", rows.Z, b[rows.group])
+    eta = setting.predictors_at(known, u)
     log_weight = _log_joint(setting.observed, known, u) - log_proposal - known.loglik
     type, interval = what
     if interval == "prediction":
         return draw_known(setting.fit.family, eta, rows.weights, known.phi, rng), log_weight
-    return (eta if type == "link" else _means(setting, eta[None], np.zeros((1, eta.size)))[0]), log_weight
+    return _values(setting, known.phi, eta[None], np.zeros((1, len(rows.index))), type)[0], log_weight
 
 
 def _draw_effects(known: Posterior, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
@@ -425,11 +449,10 @@ def _draw_effects(known: Posterior, rng: np.random.Generator) -> tuple[FloatArra
 
 def _log_joint(rows: GroupedRows, known: Posterior, u: FloatArray) -> FloatArray:
     """log f(y | u) + log N(u; 0, I) of each group."""
-    problem, out = rows.problem, np.empty((6, rows.problem.n))
-    b = u @ known.T.T
-    eta = problem.offset + problem.X @ known.beta + np.einsum("ik,ik->i", rows.Z, b[rows.group])
-    problem.family.observe(problem.y, eta, problem.weights, problem.base, known.phi, VALUE, out)
-    density = rows.sums(out[L]) - 0.5 * np.sum(u**2, axis=1) - rows.k * HALF_LOG_2PI
+    fixed = np.empty(rows.problem.eta_shape)
+    rows.problem.fixed_predictor(known.beta, fixed)
+    density = rows.log_densities(fixed, u @ known.T.T, known.phi)
+    density += -0.5 * np.sum(u**2, axis=1) - rows.k * HALF_LOG_2PI
     return np.where(np.isnan(density), -np.inf, density)
 
 

@@ -32,7 +32,6 @@ from refglmm.fit.vcov import free_parameters
 from refglmm.inference.criterion import Criterion, criterion
 from refglmm.inference.influence import units_of
 from refglmm.inference.tasks import run_tasks
-from refglmm.likelihood.layout import build_layout
 from refglmm.optimize.newton import objective_hessian
 
 if TYPE_CHECKING:
@@ -218,12 +217,6 @@ def sub_problem(fit: FittedModel, rows: NDArray[np.intp]) -> Problem:
         present, own = np.unique(np.asarray(term.codes)[rows], return_inverse=True)
         codes.append(own.astype(np.int32))
         levels.append(present.size)
-    return replace(
-        problem,
-        y=problem.y[rows],
-        weights=problem.weights[rows],
-        offset=problem.offset[rows],
-        base=problem.base[rows],
-        X=np.ascontiguousarray(problem.X[rows]),
-        layout=build_layout(codes, [np.asarray(t.Z)[rows] for t in fit.design.terms], levels, rows.size),
-    )
+    Z = [np.asarray(term.Z)[rows] for term in fit.design.terms]
+    y, weights, offset = problem.y[rows], problem.weights[rows], problem.offset[..., rows]
+    return problem.on_rows(y, weights, problem.X[rows], offset, codes, Z, levels)

@@ -42,8 +42,10 @@ from numpy.typing import NDArray
 from refglmm.errors import ArgumentError, DataError, InfluenceWarning, NotAvailableError, warn
 from refglmm.fit.arrays import freeze_arrays
 from refglmm.fit.html import html_block, html_lines, html_table
+from refglmm.fit.parts import all_names
 from refglmm.fit.ranef import posterior_scale
 from refglmm.fit.rformat import format_numbers, table
+from refglmm.fit.vcov import whole_covariance
 from refglmm.inference.hat import NO_FREEDOM, WeightedSystem, weighted_system
 from refglmm.inference.picture import Pictured
 from refglmm.inference.tasks import run_tasks
@@ -308,8 +310,8 @@ def components(fit: FittedModel) -> FloatArray:
 
 def estimates(fit: FittedModel) -> Estimates:
     """What is kept of a fit."""
-    covariance = np.array(fit.covariance.matrix)
-    return Estimates(fit.beta, covariance, np.array(fit.optimum.par), components(fit), float(fit.sigma))
+    covariance, beta = np.array(whole_covariance(fit).matrix), np.array(fit.optimum.beta, dtype=float)
+    return Estimates(beta, covariance, np.array(fit.optimum.par), components(fit), float(fit.sigma))
 
 
 def estimates_without(fit: FittedModel, rows: NDArray[np.intp]) -> Estimates:
@@ -506,7 +508,7 @@ def collected(
         sizes=tuple(rows.size for rows in units),
         full=full,
         without=without,
-        names=tuple(fit.design.names),
+        names=tuple(all_names(fit)),
         par_names=tuple(fit.problem.par_names),
         component_names=tuple(component_names(fit)),
         _failures=failures,

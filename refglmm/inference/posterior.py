@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import NotAvailableError
-from refglmm.families.kernel import VALUE, H, L
+from refglmm.families.kernel import VALUE, L, observation_rows
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.quadrature import gh_rule
 
@@ -59,6 +59,8 @@ class GroupedRows:
     sizes : tuple of int
         Columns of each term.
     n_groups : int
+    owners : float array, shape (K, k), or None
+        In a model with K > 1 predictors, 1 where a column belongs to a predictor, else 0.
     """
 
     problem: Problem
@@ -66,6 +68,7 @@ class GroupedRows:
     Z: FloatArray
     sizes: tuple[int, ...]
     n_groups: int
+    owners: FloatArray | None = None
 
     @property
     def k(self) -> int:
@@ -85,6 +88,14 @@ class GroupedRows:
         """u of all terms, one after the other, as one row for each group."""
         ends = np.cumsum([self.n_groups * k for k in self.sizes])[:-1]
         return np.hstack([part.reshape(self.n_groups, -1) for part in np.split(u, ends)])
+
+    def log_densities(self, fixed: FloatArray, b: FloatArray, phi: FloatArray) -> FloatArray:
+        """log f(y | b) of each group; b has a row for each group."""
+        problem = self.problem
+        out = np.empty((observation_rows(problem.n_parts).size, problem.n))
+        eta = fixed + random_forms(self.Z, b[self.group], self.owners)
+        problem.family.observe(problem.y, eta, problem.weights, problem.base, phi, VALUE, out)
+        return self.sums(out[L])
 
     def sums(self, rows: FloatArray) -> FloatArray:
         """Sums over the rows of each group."""
@@ -132,9 +143,18 @@ class Posterior:
         centred = self.nodes - self.mean
         return np.einsum("ng,ngk,ngl->gkl", self.weights, centred, centred)
 
-    def predictors(self, fixed: FloatArray, Z: FloatArray, group: IntArray) -> FloatArray:
-        """Linear predictor of rows at each node of their group, shape (nodes, m)."""
-        return fixed + np.einsum("ik,nik->ni", Z, self.nodes[:, group])
+    def predictors(
+        self, fixed: FloatArray, Z: FloatArray, group: IntArray, owners: FloatArray | None = None
+    ) -> FloatArray:
+        """Linear predictor of rows at each node of their group, shape (nodes, m); (nodes, K, m) of K predictors."""
+        return fixed + random_forms(Z, self.nodes[:, group], owners)
+
+
+def random_forms(Z: FloatArray, b: FloatArray, owners: FloatArray | None) -> FloatArray:
+    """z'b of each row, b of shape (..., m, k): shape (..., m), or (..., K, m) for the share of each of K predictors."""
+    if owners is None:
+        return np.einsum("ik,...ik->...i", Z, b)
+    return np.einsum("ik,...ik,pk->...pi", Z, b, owners)
 
 
 def points_for(fit: FittedModel, k: int, n_points: Any = None) -> int:
@@ -180,19 +200,14 @@ def posterior(
     PirlsError
         No mode is found.
     """
-    problem, family = rows.problem, rows.problem.family
-    pirls = Pirls(problem, engine)
+    pirls = Pirls(rows.problem, engine)
     pirls.find_mode(par, beta, phi)
     T, mode = rows.factor(par), rows.by_group(pirls.u)
-    root = _root(rows, T, pirls.out[H])
+    root = _root(rows, T, np.atleast_2d(pirls.out[pirls.rows.h]))
     z, log_weight = product_rule(n_points, rows.k)
     u = mode + np.einsum("gkl,nl->ngk", root, z)
     nodes = u @ T.T
-    log_mass, out = np.empty(u.shape[:2]), np.empty((6, problem.n))
-    for node, b in enumerate(nodes):
-        eta = pirls.fixed + np.einsum("ik,ik->i", rows.Z, b[rows.group])
-        family.observe(problem.y, eta, problem.weights, problem.base, phi, VALUE, out)
-        log_mass[node] = rows.sums(out[L])
+    log_mass = np.array([rows.log_densities(pirls.fixed, b, phi) for b in nodes])
     log_mass += log_weight[:, None] - 0.5 * np.sum(u**2, axis=2)
     highest = np.max(np.where(np.isnan(log_mass), -np.inf, log_mass), axis=0)
     mass = np.where(np.isfinite(log_mass), np.exp(log_mass - highest), 0.0)  # a node outside the link's domain: none
@@ -202,10 +217,16 @@ def posterior(
 
 
 def _root(rows: GroupedRows, T: FloatArray, weights: FloatArray) -> FloatArray:
-    """K Q of each group, H_u = I + T'Z'WZT (see the module's docstring), shape (groups, k, k)."""
-    M = rows.Z @ T
+    """K Q of each group, H_u = I + T'Z'WZT (see the module's docstring), shape (groups, k, k).
+
+    ``weights`` has a row for each pair of predictors, (0, 0), (1, 0), (1, 1), ...
+    """
+    parts = [rows.Z @ T] if rows.owners is None else [(rows.Z * own) @ T for own in rows.owners]
     H_u = np.zeros((rows.n_groups, rows.k, rows.k)) + np.eye(rows.k)
-    np.add.at(H_u, rows.group, weights[:, None, None] * M[:, :, None] * M[:, None, :])
+    pairs = [(k, other) for k in range(len(parts)) for other in range(k + 1)]
+    for w, (k, other) in zip(weights, pairs, strict=True):
+        block = w[:, None, None] * parts[k][:, :, None] * parts[other][:, None, :]
+        np.add.at(H_u, rows.group, block if k == other else block + block.transpose(0, 2, 1))
     K = np.linalg.inv(np.linalg.cholesky(H_u)).transpose(0, 2, 1)
     # T K = S Q' with S upper triangular: the QR decomposition of its transpose, read backwards.
     rotation, _ = np.linalg.qr((T @ K)[:, ::-1].transpose(0, 2, 1))

@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit.html import html_block, html_lines, html_table
+from refglmm.fit.parts import ALL, all_names, coefficients
 from refglmm.fit.rformat import format_numbers, table
 from refglmm.fit.summary import two_sided_p
 from refglmm.inference.criterion import observed_hessian
@@ -88,28 +89,28 @@ class Sandwich:
 
     @property
     def fixed(self) -> FloatArray:
-        """Covariance of the fixed effects, shape (p, p)."""
+        """Covariance of the fixed effects (of all predictors), shape (p, p)."""
         n_par, p = self.fit.problem.n_par, self.fit.problem.p
         return self.matrix[n_par : n_par + p, n_par : n_par + p].copy()
 
     @property
     def vcov(self) -> pd.DataFrame:
         """Covariance of the fixed effects."""
-        names = list(self.fit.design.names)
+        names = all_names(self.fit)
         return pd.DataFrame(self.fixed, index=names, columns=names)
 
     @property
     def se(self) -> pd.Series:
         """Standard errors of the fixed effects."""
-        return pd.Series(np.sqrt(np.diag(self.fixed)), index=list(self.fit.design.names), name="se")
+        return pd.Series(np.sqrt(np.diag(self.fixed)), index=all_names(self.fit), name="se")
 
     @property
     def table(self) -> pd.DataFrame:
         """Estimate, Std. Error, z value and Pr(>|z|) of the fixed effects."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            z = self.fit.beta / self.se.to_numpy()
-        columns = {"Estimate": self.fit.beta, "Std. Error": self.se.to_numpy(), "z value": z}
-        return pd.DataFrame(columns | {"Pr(>|z|)": two_sided_p(z)}, index=list(self.fit.design.names))
+            z = np.array(self.fit.optimum.beta) / self.se.to_numpy()
+        columns = {"Estimate": np.array(self.fit.optimum.beta), "Std. Error": self.se.to_numpy(), "z value": z}
+        return pd.DataFrame(columns | {"Pr(>|z|)": two_sided_p(z)}, index=all_names(self.fit))
 
     def confint(self, level: float = 0.95) -> pd.DataFrame:
         """Wald intervals of the fixed effects."""
@@ -117,14 +118,15 @@ class Sandwich:
 
         low, high = (ndtri(share) for share in tail_shares(level))
         first, last = percent_names(level)
-        return pd.DataFrame({first: self.fit.fixef + low * self.se, last: self.fit.fixef + high * self.se})
+        beta = coefficients(self.fit, ALL)
+        return pd.DataFrame({first: beta + low * self.se, last: beta + high * self.se})
 
     def wald_test(self, L: Any) -> WaldTest:
         """Test L beta = 0, all rows at once, by chi-square."""
         from scipy.special import chdtrc
 
-        rows = independent_rows(hypothesis_matrix(self.fit, L))
-        value = rows @ self.fit.beta
+        rows = independent_rows(hypothesis_matrix(self.fit, L, all_names(self.fit)))
+        value = rows @ np.array(self.fit.optimum.beta)
         try:
             statistic = float(value @ np.linalg.solve(rows @ self.fixed @ rows.T, value))
         except LinAlgError:
@@ -135,10 +137,10 @@ class Sandwich:
         return WaldTest(statistic, len(rows), np.inf, float(chdtrc(len(rows), statistic)), "Chisq")
 
     def on_fit_scale(self) -> FloatArray:
-        """Covariance of (par, beta) as the fit has them: in a linear mixed model par relative to sigma."""
+        """Covariance of (par, beta, log phi) as the fit has them: a linear mixed model has par relative to sigma."""
         n_par, p = self.fit.problem.n_par, self.fit.problem.p
         if not self.fit.is_lmm:
-            return self.matrix[: n_par + p, : n_par + p].copy()
+            return self.matrix.copy()
         scale = absolute_scale(self.fit.problem, self.fit.sigma)
         J = np.eye(n_par + p, n_par + p + 1)
         J[range(n_par), range(n_par)] = 1.0 / scale

@@ -81,7 +81,9 @@ def _without(fit: FittedModel, groups: GroupScores, R: FloatArray, information: 
     n_par, p = fit.problem.n_par, fit.problem.p
     there = _moved(fit, x)
     beta = slice(n_par, n_par + p)
-    return Estimates(there.beta, joint[beta, beta], np.array(there.optimum.par), components(there), float(there.sigma))
+    return Estimates(
+        there.optimum.beta, joint[beta, beta], np.array(there.optimum.par), components(there), float(there.sigma)
+    )
 
 
 def _moved(fit: FittedModel, x: FloatArray) -> FittedModel:
@@ -90,5 +92,5 @@ def _moved(fit: FittedModel, x: FloatArray) -> FittedModel:
     par, beta, phi = problem.split(x)
     sigma = float(np.sqrt(phi[0])) if fit.has_scale else 1.0
     par = problem.fold(par) / (absolute_scale(problem, sigma) if fit.is_lmm else 1.0)
-    phi = np.array(phi if fit.optimum.phi.size else fit.optimum.phi)
+    phi = np.array(phi[: fit.problem.n_phi] if fit.optimum.phi.size else fit.optimum.phi)
     return replace(fit, sigma=sigma, optimum=replace(fit.optimum, par=par, beta=np.array(beta), phi=phi))

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.families.base import drawing_weight
-from refglmm.families.kernel import VALUE, L
+from refglmm.families.kernel import VALUE, L, observation_rows
 from refglmm.fit.parameters import fit_parameters
 from refglmm.fit.rows import own_rows
 from refglmm.formula.frame import new_response
@@ -102,11 +102,11 @@ def scoring_rules(
 def _predicted(
     fit: FittedModel, newdata: Any, future: Any, integrate: bool, n_points: int | None
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, pd.Index]:
-    """Linear predictors and their probabilities (nodes, m), responses, weights and labels of the rows to score."""
+    """Linear predictors (nodes, m) or (nodes, K, m), probabilities of the nodes, responses, weights and labels."""
     frame = fit.frame
     if newdata is None and not integrate:
-        eta = np.array(fit.conditional.eta)[None]
-        return eta, np.ones_like(eta), np.array(frame.y), drawing_weight(frame.weights), frame.index
+        eta = np.array(fit.conditional.eta if fit.conditional.predictors is None else fit.conditional.predictors)[None]
+        return eta, np.ones((1, frame.n)), np.array(frame.y), drawing_weight(frame.weights), frame.index
     one_factor(fit)
     if newdata is None:
         setting, y, weights = _own_setting(fit, n_points), np.array(frame.y), drawing_weight(frame.weights)
@@ -118,8 +118,7 @@ def _predicted(
     known, rows = setting.at_estimate(), setting.targets
     if integrate:
         return setting.predictors(known), known.weights[:, rows.group], y, weights, rows.index
-    b = known.mode @ known.T.T
-    eta = rows.offset + rows.X @ known.beta + np.einsum("ik,ik->i", rows.Z, b[rows.group])
+    eta = setting.predictors_at(known, known.mode)
     return eta[None], np.ones((1, len(y))), y, weights, rows.index
 
 
@@ -152,7 +151,7 @@ def _scores(
         for k in range(count, until):
             inside = here[trials[here] >= k]
             at = np.full(inside.size, float(k)) / (weights[inside] if family.is_binomial else 1.0)
-            probability = _probability(family, at, eta[:, inside], p[:, inside], weights[inside], phi)
+            probability = _probability(family, at, eta[..., inside], p[:, inside], weights[inside], phi)
             total[inside] += probability
             squares[inside] += probability**2
         count, until = until, 2 * until
@@ -181,8 +180,9 @@ def _refuse_cut_off(family: Family, total: FloatArray, max_count: int, index: pd
 def _probability(
     family: Family, y: FloatArray, eta: FloatArray, p: FloatArray, weights: FloatArray, phi: FloatArray
 ) -> FloatArray:
-    """Probability of y in each row, averaged over nodes: eta and p have the shape (nodes, m)."""
-    base, out, total = family.base_measure(y, weights), np.empty((6, y.size)), np.zeros(y.size)
+    """Probability of y in each row, averaged over nodes: eta is (nodes, m) or (nodes, K, m), p (nodes, m)."""
+    base, total = family.base_measure(y, weights), np.zeros(y.size)
+    out = np.empty((observation_rows(family.n_parts).size, y.size))
     for eta_node, p_node in zip(eta, p, strict=True):
         family.observe(y, np.ascontiguousarray(eta_node), weights, base, phi, VALUE, out)
         total += p_node * np.where(np.isnan(out[L]), 0.0, np.exp(out[L]))

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, DataError
 from refglmm.fit.html import html_block, html_lines, html_table
+from refglmm.fit.population import row_mean
 from refglmm.fit.residuals import padded
 from refglmm.fit.rformat import format_p, table
 from refglmm.fit.rows import own_rows
@@ -349,9 +350,7 @@ def population_mean(fit: FittedModel) -> FloatArray:
     """Mean of the response of each row with the random effects at zero."""
     rows, beta = own_rows(fit.design), np.array(fit.optimum.beta)
     eta = rows.fixed(beta)
-    if fit.problem.n_parts > 1:
-        return np.asarray(fit.family.at(fit.kernel_phi).fitted_mean(eta))
-    return np.asarray(fit.family.link.inverse(eta))
+    return np.asarray(row_mean(fit).value(eta))
 
 
 def simulated_residuals(

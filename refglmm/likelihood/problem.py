@@ -9,7 +9,7 @@ likelihood is approximated.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -249,10 +249,33 @@ class Problem:
 
     def with_response(self, y: FloatArray, weights: FloatArray | None = None) -> Problem:
         """The same model with another response; all index structures are shared."""
-        from dataclasses import replace
-
         a = self.weights if weights is None else weights
         return replace(self, y=y, weights=a, base=self.family.base_measure(y, a))
+
+    def on_rows(
+        self,
+        y: FloatArray,
+        weights: FloatArray,
+        X: FloatArray,
+        offset: FloatArray,
+        codes: Sequence[NDArray[Any]],
+        Z: Sequence[FloatArray],
+        levels: Sequence[int],
+    ) -> Problem:
+        """The same model of other rows; ``codes``, ``Z`` and ``levels`` of their random terms as for the layout."""
+        return replace(
+            self,
+            y=y,
+            weights=weights,
+            offset=np.ascontiguousarray(offset),
+            base=np.ascontiguousarray(self.family.base_measure(y, weights)),
+            X=np.ascontiguousarray(X),
+            layout=self._layout_like(build_layout(codes, Z, levels, len(y))),
+        )
+
+    def _layout_like(self, layout: RandomLayout) -> RandomLayout:
+        """A layout of this model's kind."""
+        return layout
 
 
 @dataclass(frozen=True)
@@ -271,6 +294,9 @@ class CoupledProblem(Problem):
     def eta_shape(self) -> tuple[int, ...]:
         """(Number of predictors, n)."""
         return self.n_parts, self.n
+
+    def _layout_like(self, layout: RandomLayout) -> CoupledLayout:
+        return CoupledLayout(**vars(layout), part=self.layout.part, x_part=self.layout.x_part)  # type: ignore[attr-defined]
 
     def fixed_predictor(self, beta: FloatArray, out: FloatArray) -> None:
         """Offset + X beta, filled in place."""

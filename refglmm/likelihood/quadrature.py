@@ -9,6 +9,7 @@ Source: Golub and Welsch (1969) by way of :func:`scipy.special.roots_hermitenorm
 
 from __future__ import annotations
 
+from functools import cache
 from numbers import Real
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -59,10 +60,19 @@ def gh_rule(order: int) -> HermiteRule:
     whole = isinstance(order, Real) and not isinstance(order, bool) and 1 <= order <= MAX_ORDER
     if not whole or order != int(order):
         raise ArgumentError(f"the order of the rule must be a whole number from 1 to {MAX_ORDER}, not {order!r}")
+    return _rule(int(order))
+
+
+@cache
+def _rule(order: int) -> HermiteRule:
+    """The rule, once for each order in a process; its arrays cannot be written to."""
     # Here, not above: loading scipy.special takes longer than a small fit, and Laplace fits need no rule.
     from scipy.special import roots_hermitenorm
 
-    z, w = roots_hermitenorm(int(order))
+    z, w = roots_hermitenorm(order)
     z = 0.5 * (z - z[::-1])
     w = 0.5 * (w + w[::-1])
-    return HermiteRule(z, w / w.sum(), -0.5 * z**2 - 0.5 * np.log(2.0 * np.pi))
+    rule = HermiteRule(z, w / w.sum(), -0.5 * z**2 - 0.5 * np.log(2.0 * np.pi))
+    for x in rule:
+        x.flags.writeable = False
+    return rule

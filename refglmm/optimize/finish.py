@@ -70,7 +70,7 @@ def finish(stage: Stage, x: FloatArray, optimizer: str) -> Endpoint:
         return point
     look_around = optimizer == "newton"
     for _ in range(MAX_ROUNDS):
-        point.hessian = _hessian(stage, point)
+        point.hessian = hessian_at(stage, point.x)
         way_out = _way_out(stage, point, optimizer) if look_around else None
         look_around = way_out is not None
         if way_out is not None:
@@ -87,7 +87,7 @@ def finish(stage: Stage, x: FloatArray, optimizer: str) -> Endpoint:
 def as_it_is(stage: Stage, x: FloatArray) -> Endpoint:
     """The point with its derivatives, for a certificate of where something else stopped; nothing moves."""
     point = _evaluate(stage, x)
-    point.hessian = _hessian(stage, point)
+    point.hessian = hessian_at(stage, point.x)
     return point
 
 
@@ -105,12 +105,12 @@ def _lowest_again(stage: Stage, point: Endpoint) -> Endpoint:
     return point
 
 
-def _hessian(stage: Stage, point: Endpoint) -> FloatArray:
-    """Hessian by differences with steps that are a small share of a standard error."""
+def hessian_at(stage: Stage, x: FloatArray) -> FloatArray:
+    """Hessian at the last evaluation, by differences with steps that are a small share of a standard error."""
     with np.errstate(divide="ignore"):
         se = np.sqrt(2.0 / np.maximum(np.diag(stage.basis.T @ stage.hessian @ stage.basis), 0.0))
     steps = stage.basis * (HESSIAN_STEP * np.minimum(se, 1.0))
-    return objective_hessian(stage.objective, point.x, steps, stage.free_lower, stage.upper)
+    return objective_hessian(stage.objective, x, steps, stage.free_lower, stage.upper)
 
 
 def held(stage: Stage, par: FloatArray) -> NDArray[np.bool_]:
@@ -210,7 +210,7 @@ def _newton_steps(stage: Stage, point: Endpoint) -> Endpoint:
             break
         point = following
         if decrease > NEW_HESSIAN or not point.hessian.size:
-            point.hessian = _hessian(stage, point)
+            point.hessian = hessian_at(stage, point.x)
     return point
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import NotAvailableError, OptimizationError
-from refglmm.likelihood.agq import likelihood_objective
+from refglmm.likelihood.agq import AdaptiveQuadratureObjective, likelihood_objective
 from refglmm.likelihood.coupled import CoupledLayout
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
 from refglmm.likelihood.penalty import PenalizedObjective, Penalty, penalized
@@ -26,7 +26,7 @@ from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.profiled import ProfiledLinear
 from refglmm.likelihood.state import Mode
 from refglmm.optimize.control import Control
-from refglmm.optimize.finish import Endpoint, finish, judge
+from refglmm.optimize.finish import Endpoint, finish, hessian_at, judge
 from refglmm.optimize.records import Optimum, StageReport
 from refglmm.optimize.stage import Stage
 from refglmm.optimize.starts import (
@@ -52,8 +52,14 @@ SHRINK, MAX_SHRINKAGES = 0.3, 8
 #: Evaluations that stage 1 may take to find a start for stage 2.
 PATIENCE = 40
 #: Evaluations of a stage of a model with several predictors at most: where the mode of the random effects jumps between
-#: two maxima, its Laplace deviance has steps on which a search creeps for ever.
+#: two maxima, its approximate deviance has steps on which a search creeps for ever.
 COUPLED_EVALUATIONS = 500
+#: Where a group has so many times the nodes of a coarse rule of so many points a dimension, that rule's deviance is
+#: minimised first, until a step promises less than this (deviance units).
+MANY_TIMES, COARSE, COARSE_HAND_OVER = 2.5, 9, 1e-4
+#: Where evaluations cost much, the search leaves the last steps, which promise less than this, to Newton's method with
+#: the Hessian that standard errors need anyway; over them it hardly changes.
+NEAR = 1e-9
 #: A linear predictor below this share of the largest lies on the edge of a domain that ends at zero.
 AT_EDGE = 1e-6
 #: The fixed-point steps of a linear mixed model end when one brings less than this (deviance units), or after so many.
@@ -94,8 +100,6 @@ def fit_glmm(
         If no start is inside the link's domain, or the objective is not finite at the start.
     """
     if problem.n_parts > 1:
-        if n_agq > 1:
-            raise NotAvailableError("quadrature is for one predictor; use n_agq=1 (Laplace) with zi= and dispersion=")
         if control.curvature == "expected":
             raise NotAvailableError("models with zi= or dispersion= have curvature='observed' only")
         control = replace(control, max_evaluations=min(control.max_evaluations, COUPLED_EVALUATIONS))
@@ -125,11 +129,44 @@ def fit_glmm(
             profiled.value(outer)
             beta, model = pulled_in(problem, profiled.beta), stage.hessian
         pirls.tolerance = exact
-    objective = penalized(likelihood_objective(pirls, n_agq, control.curvature), penalty)
+    likelihood = likelihood_objective(pirls, n_agq, control.curvature)
+    objective = penalized(likelihood, penalty)
     psi = np.concatenate([outer[: problem.n_par], beta, outer[problem.n_par :]])
+    known: FloatArray | None = None
+    if stages and _has_many_nodes(likelihood) and control.optimizer[1] == "newton":
+        coarse = penalized(likelihood_objective(pirls, COARSE, control.curvature), penalty)
+        stages.append(second_stage(problem, coarse, psi, model, scale, first, control))
+        psi, known = _coarse_optimum(stages[-1])
     stage = second_stage(problem, objective, psi, model, scale, first, control)
+    if known is not None:
+        stage.hessian = known
+    if objective.one_sided and control.derivatives is not False:
+        stage.tolerance = max(NEAR, control.tolerance)
     stages.append(stage)
     return conclude(problem, stages, finish(stage, stage.run(control.optimizer[1]), control.optimizer[1]))
+
+
+def _has_many_nodes(objective: LaplaceObjective) -> bool:
+    """Whether a coarse rule is so much cheaper that the way to the optimum should be made on it."""
+    if not isinstance(objective, AdaptiveQuadratureObjective):
+        return False
+    return objective.nodes >= MANY_TIMES * COARSE**objective.grouping.q
+
+
+def _coarse_optimum(stage: Stage) -> tuple[FloatArray, FloatArray]:
+    """Where the deviance of a coarse rule is lowest, and its Hessian there, by differences if that is of use."""
+    stage.recorder.stage = f"AGQ, {COARSE} points"
+    stage.tolerance, stage.patience = max(COARSE_HAND_OVER, stage.control.tolerance), PATIENCE
+    psi = stage.run("newton")
+    if not np.isfinite(stage.objective.value(psi)):
+        return psi, stage.hessian
+    hessian = hessian_at(stage, psi)
+    return psi, hessian if is_positive(hessian, stage.basis) else stage.hessian
+
+
+def is_positive(hessian: FloatArray, basis: FloatArray) -> bool:
+    """Whether a Hessian is finite and positive definite in the coordinates of ``basis``."""
+    return bool(np.all(np.isfinite(hessian)) and np.all(np.linalg.eigvalsh(basis.T @ hessian @ basis) > 0.0))
 
 
 def _first_stage(
@@ -253,9 +290,15 @@ def _two_modes(problem: Problem, stages: list[Stage]) -> str:
     gave_up = [report for stage in stages for report in stage.reports if not report.success]
     if len(gave_up) < 2:
         return ""
+    if stages[-1].label == AdaptiveQuadratureObjective.name:
+        advice = "so few points do not see both; take more (n_agq=), or leave random effects out of zi="
+    else:
+        advice = (
+            "the Laplace approximation does not hold; use quadrature (n_agq=11), or leave random effects out of zi="
+        )
     return (
-        "the Laplace deviance is not smooth: with random effects in the zero part the integrand of a group can have "
-        "two maxima, and the approximation does not hold; leave random effects out of zi="
+        "the deviance is not smooth: with random effects in the zero part the integrand of a group can have two "
+        f"maxima, and {advice}"
     )
 
 

@@ -27,7 +27,8 @@ def test_accuracy_of_a_logit_mean(s, error):
         exact, _ = integrate.quad(
             integrand, -12, 12, points=[-eta / max(s, 1.0)], epsabs=1e-13, epsrel=1e-13, limit=200
         )
-        assert integrated(inverse, np.array([eta]), np.array([s]))[0].item() == pytest.approx(exact, abs=error)
+        found = integrated(inverse, np.array([[eta]]), np.array([[[s]]]))
+        assert found[0, 0, 0] == pytest.approx(exact, abs=error)
 
 
 def test_moments_and_pieces(monkeypatch):
@@ -35,10 +36,10 @@ def test_moments_and_pieces(monkeypatch):
     log_normal = np.exp(eta + 0.32)
     for block in (4_000_000, 200):
         monkeypatch.setattr("refglmm.fit.population.BLOCK", block)
-        first, second = integrated(np.exp, np.append(eta, eta), np.append(s, s), (0, 1))
+        first, second = integrated(np.exp, np.append(eta, eta)[None], np.append(s, s)[:, None, None])[0]
         np.testing.assert_allclose(first, np.tile(log_normal, 2), rtol=1e-13)
         np.testing.assert_allclose(second, np.tile(0.8 * log_normal, 2), rtol=1e-13)
-    wide = integrated(np.exp, np.array([0.0, 1.0]), np.array([6.0, 0.0]))[0]
+    wide = integrated(np.exp, np.array([[0.0, 1.0]]), np.array([6.0, 0.0])[:, None, None])[0, 0]
     np.testing.assert_allclose(wide, [np.exp(18.0), np.e], rtol=1e-12)
 
 

@@ -10,6 +10,7 @@ import pytest
 from refglmm import families as fam
 from refglmm.errors import FamilyError
 from refglmm.families import FAMILIES, get_family
+from refglmm.families.registry import read_zero_part
 
 SPELLINGS = {
     fam.Binomial(): ["binomial", "Binomial", " binomial ", "binomial()", "binomial(logit)"],
@@ -125,3 +126,9 @@ def _root():
     import pathlib
 
     return pathlib.Path(fam.__file__).parents[2]
+
+
+def test_a_hurdle_lognormal_goes_by_the_moments_of_log_y():
+    """As in GLMMadaptive and brms; without a hurdle the name means the mean of y, as in glmmTMB."""
+    assert read_zero_part("hurdle.lognormal", "~ x") == ("lognormal_log", "~ x")
+    assert read_zero_part("hurdle.gamma") == ("gamma", "~1")
