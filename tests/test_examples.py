@@ -6,6 +6,7 @@ that it names, so that an example cannot reach figures of its own making.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -17,6 +18,8 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+
+import refglmm as rg
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLES = REPOSITORY / "docs" / "examples"
@@ -89,3 +92,36 @@ def test_no_difference_is_allowed_that_hides_a_wrong_figure(table):
     for row in TABLES[table]["rows"]:
         value = abs(float(row["published"]))
         assert 0.0 <= row["allowed"] <= max(0.013 * value, 1e-3 if value < 1 else 0.0), row
+
+
+# -------------------------------------------------------------------------------- what a tutorial works out itself
+@pytest.fixture
+def tutorial(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module("adaptive_quadrature")
+
+
+def test_the_drawn_data_have_the_design_of_the_article(tutorial):
+    for name, largest in (("gad_binary", 1), ("gad_poisson", np.inf)):
+        data = tutorial.drawn(name)
+        assert data.equals(tutorial.drawn(name))
+        subjects = data.groupby("id")
+        assert (subjects.size() == 8).all()
+        assert (len(subjects), data["time"].max() < 15.0, data["y"].max() <= largest) == (100, True, True)
+        assert (subjects["time"].min() == 0.0).all()
+        assert (subjects["sex"].nunique() == 1).all()
+        assert (data["sex"] == "female").mean() == 0.5
+    low, high = data[data["time"] < 5.0]["y"].mean(), data[data["time"] > 10.0]["y"].mean()
+    assert np.log(high / low) == pytest.approx(0.22 * 9.0, abs=0.6)
+
+
+def test_frozen_nodes_are_right_where_they_were_placed_and_nowhere_else(tutorial):
+    data = tutorial.drawn("gad_poisson")
+    with pytest.warns(rg.errors.ConvergenceWarning, match="frozen nodes stopped"):
+        stopped = rg.mixed_model(tutorial.FIXED, "~ 1 | id", data, "poisson", method="hybrid", polish=False)
+    intercept = stopped.fixef["(Intercept)"]
+    frozen, moving = tutorial.along_the_intercept(stopped, intercept + np.array([-0.5, 0.0, 0.5]))
+    assert frozen[1] == pytest.approx(moving[1], abs=1e-8)
+    assert moving[1] == pytest.approx(stopped.loglik, abs=1e-6)
+    assert moving[0] > moving[1]
+    assert np.all(frozen[[0, 2]] < moving[[0, 2]] - 50.0)

@@ -77,7 +77,7 @@ class TermVarCorr:
 
 @dataclass(frozen=True, eq=False)
 class VarCorr:
-    """Variance components of a fit; index by term label, iterate over labels.
+    """Variance components of a fit; index by term label, iterate over labels; keys, values and items as of a dict.
 
     Attributes
     ----------
@@ -101,6 +101,18 @@ class VarCorr:
 
     def __len__(self) -> int:
         return len(self.terms)
+
+    def keys(self) -> tuple[str, ...]:
+        """Labels of the terms."""
+        return tuple(self)
+
+    def values(self) -> tuple[TermVarCorr, ...]:
+        """The terms."""
+        return self.terms
+
+    def items(self) -> tuple[tuple[str, TermVarCorr], ...]:
+        """Labels with their terms."""
+        return tuple((term.label, term) for term in self.terms)
 
     def as_frame(self) -> pd.DataFrame:
         """Long form: grp, var1, var2 (None for variances), vcov, sdcor."""

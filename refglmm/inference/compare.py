@@ -78,9 +78,7 @@ def as_member(model: Any, name: str) -> Member:
         For an object that offers no log-likelihood and number of parameters.
     """
     if is_fit(model):
-        return Member(
-            name, model.formula.expanded, model.loglik, model.df, model.nobs, model, model.frame.y, model.reml
-        )
+        return Member(name, _formulas(model), model.loglik, model.df, model.nobs, model, model.frame.y, model.reml)
     if isinstance(model, tuple) and len(model) == 2:
         model = Reference(float(model[0]), int(model[1]))
     if hasattr(model, "loglik") and hasattr(model, "df"):
@@ -95,6 +93,20 @@ def as_member(model: Any, name: str) -> Member:
         f"cannot compare with a {type(model).__name__}: give a fit, a Reference(loglik, df, nobs), a pair (loglik, df) "
         "or a result of statsmodels"
     )
+
+
+def _formulas(fit: FittedModel) -> str:
+    """The formula, and those of the zero part and the dispersion where there are any, in glmmTMB's words."""
+    parts = (f"{word}={fit.call[part]}" for part, word in (("zi", "zi"), ("dispersion", "disp")) if part in fit.call)
+    return ", ".join([fit.formula.expanded, *parts])
+
+
+def _model_lines(members: Sequence[Member]) -> list[str]:
+    """Name and formula of each model, and its family where they differ."""
+    families = ["" if m.fit is None else m.fit.family.name for m in members]
+    several = len({family for family in families if family}) > 1
+    labels = [f", {family}" if several and family else "" for family in families]
+    return ["Models:", *(f"{m.name}: {m.formula}{label}" for m, label in zip(members, labels, strict=True))]
 
 
 def _statsmodels_member(result: Any, name: str) -> Member:
@@ -216,7 +228,7 @@ def anova(*models: Any, refit: bool = True, boundary: bool = False, names: Seque
     frame, notes = likelihood_ratios(members, boundary)
     data = next((m.fit.data_name for m in members if m.fit is not None), None)
     heading = [REFITTED] * refitted + [f"Data: {data}"] * (data is not None)
-    heading += ["Models:", *(f"{m.name}: {m.formula}" for m in members)]
+    heading += _model_lines(members)
     return ResultTable(tuple(heading), frame, (*notes, *_warnings(members)), {"Chisq": 4})
 
 
@@ -502,7 +514,7 @@ def compare_models(
     frame["delta"] = frame[criterion] - frame[criterion].min()
     likelihood = np.exp(-0.5 * frame["delta"])
     frame["weight"] = likelihood / likelihood.sum()
-    heading = tuple([REFITTED] * refitted + ["Models:", *(f"{m.name}: {m.formula}" for m in members)])
+    heading = tuple([REFITTED] * refitted + _model_lines(members))
     notes = (f"delta and weight by {criterion}", *_warnings(members))
     order = frame["delta"].sort_values(kind="stable").index
     return ResultTable(heading, frame.loc[order], notes, {"weight": 4, "delta": 3})

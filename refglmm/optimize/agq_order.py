@@ -25,6 +25,7 @@ from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.state import Mode
 from refglmm.optimize.control import Control
 from refglmm.optimize.records import Optimum
+from refglmm.optimize.two_stage import GlmmStart
 
 FloatArray = NDArray[np.float64]
 Start = dict[str, FloatArray]
@@ -37,6 +38,8 @@ LADDER = (1, 5, 9, 15, 21, 31, 45, 61, 81, 100)
 AFFORDABLE_NODES = 20_000
 #: Change of the log-likelihood that is small enough.
 SETTLED = 1e-3
+#: A standard deviation of zero starts the next search at this share of where it would start by default.
+OFF_THE_EDGE = 0.3
 #: Seconds after which a progress bar appears.
 PATIENCE = 2.0
 
@@ -74,6 +77,21 @@ def shown(orders: tuple[int, ...]) -> Iterator[int]:
             bar.close()
 
 
+def following_start(problem: Problem, optimum: Optimum, control: Control) -> Start:
+    """Where the search of the next order begins: at this optimum, but off the edge.
+
+    The objective is even in a standard deviation, so zero is stationary at every order: a search that begins there ends
+    there, also where the next order's maximum lies inside.
+    """
+    start = {"par": np.array(optimum.par), "beta": np.array(optimum.beta)}
+    if problem.n_phi:
+        start["phi"] = np.array(optimum.phi)
+    usual = GlmmStart(problem, start).default_par
+    edge = (problem.par_lower == 0.0) & (np.abs(start["par"]) < control.edge_tolerance * usual)
+    start["par"] = np.where(edge, OFF_THE_EDGE * usual, start["par"])
+    return start
+
+
 def climb(
     problem: Problem, fitter: Fitter, control: Control, start: Start
 ) -> tuple[tuple[Optimum, Mode, float], tuple[OrderStep, ...]]:
@@ -81,9 +99,7 @@ def climb(
     orders, steps = affordable_orders(problem), []
     for order in shown(orders):
         optimum, _, _ = fitter(order, replace(control, derivatives=False), start)
-        start = {"par": np.array(optimum.par), "beta": np.array(optimum.beta)}
-        if problem.n_phi:
-            start["phi"] = np.array(optimum.phi)
+        start = following_start(problem, optimum, control)
         steps.append(OrderStep(order, -0.5 * optimum.value))
         if len(steps) > 1 and abs(steps[-1].loglik - steps[-2].loglik) < SETTLED:
             break

@@ -111,3 +111,10 @@ def test_arrays_are_read_only_and_html_is_a_table(linear):
     frame.iloc[0, 0] = -1.0
     assert vc["item"].cov[0, 0] > 0
     assert vc._repr_html_().count("<tr>") == 5
+
+
+def test_it_reads_as_a_dict_of_terms(linear):
+    found = linear.varcorr
+    assert list(found.keys()) == list(found)
+    assert found.values() == found.terms
+    assert dict(found) == dict(found.items())

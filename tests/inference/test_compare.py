@@ -514,3 +514,17 @@ def test_linear_models_of_other_weights_are_not_nested():
     table = rg.anova(large, small)
     assert table.frame["Pr(>Chisq)"].isna().all()
     assert "a likelihood-ratio test has no p-value" in str(table)
+
+
+def test_models_that_differ_in_other_parts_or_in_their_family_can_be_told_apart():
+    data = rg.datasets.load("Salamanders")
+    plain = rg.glmer("count ~ mined + (1 | site)", data, "poisson")
+    zeros = rg.glmer("count ~ mined + (1 | site)", data, "poisson", zi="~ mined")
+    spread = rg.glmer("count ~ mined + (1 | site)", data, "nbinom2", dispersion="~ mined")
+    text = str(rg.anova(plain, zeros))
+    assert "plain: count ~ mined + (1 | site), poisson" in text
+    assert "zeros: count ~ mined + (1 | site), zi=~ mined, zero-inflated poisson" in text
+    text = str(rg.compare_models(plain, spread))
+    assert "spread: count ~ mined + (1 | site), disp=~ mined, negative_binomial" in text
+    again = str(rg.anova(plain, plain.update(". ~ . - mined"), names=["large", "small"]))
+    assert "small: count ~ (1 | site)\n" in again or "small: count ~ 1 + (1 | site)\n" in again

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from problems import BY_NAME, DESIGN, intercepts, simulated
@@ -10,6 +12,7 @@ import refglmm as rg
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.optimize import agq_order
 from refglmm.optimize.agq_order import LADDER, affordable_orders
+from refglmm.optimize.control import Control
 
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
 EPIL2 = "y ~ Base * trt + Age + Visit + (Visit | subject)"
@@ -88,3 +91,22 @@ def test_what_n_agq_may_be():
         rg.glmer(CBPP, cbpp, "binomial", mode="lme4", n_agq="auto")
     sleep = rg.datasets.load("sleepstudy")
     assert rg.GLMM("Reaction ~ Days + (1 | Subject)", sleep).fit(n_agq="auto").n_agq == 1
+
+
+def test_an_order_that_ends_at_the_edge_does_not_hold_the_next_one_there(shared_data):
+    """At 9 points the maximum has correlation 1; gold at 15 points: -358.7970259502, inside."""
+    data = shared_data("gad_binary")
+    fit = rg.mixed_model("y ~ sex * time", "~ time | id", data, "binomial", n_agq="auto")
+    path = fit.agq_path.set_index("order")["loglik"]
+    assert list(path.index) == [1, 5, 9, 15]
+    assert path[15] == pytest.approx(-358.7970259502, abs=1e-6)
+    assert fit.theta.iloc[-1] > 0.1
+
+
+def test_only_standard_deviations_at_zero_are_moved():
+    problem, _ = simulated(BY_NAME["binomial-logit"], DESIGN["balanced-us2"])
+    optimum = SimpleNamespace(par=np.array([0.7, 0.0, 0.0]), beta=np.zeros(problem.p), phi=np.empty(0))
+    start = agq_order.following_start(problem, optimum, Control())
+    np.testing.assert_array_equal(start["par"][:2], [0.7, 0.0])  # a covariance of zero is no edge
+    assert start["par"][2] > 0.01
+    assert optimum.par[2] == 0.0
