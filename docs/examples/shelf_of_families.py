@@ -62,6 +62,9 @@ def salamanders(example: Example) -> dict[str, rg.FittedModel]:
     show(rg.compare_models(*fits.values(), names=list(fits)))
     say("""nbinom1, whose variance is proportional to the mean, describes these counts best, and without a zero part:
         most zeros are those of small means. The pictures say what the criterion says.""")
+    say("""Proper scoring rules look at each count: means over rows, at the modes of the random effects (larger is
+        better).""")
+    show(pd.DataFrame({name: fit.scoring_rules().mean() for name, fit in fits.items()}).T.round(4))
     example.picture(draw_frequencies(fits, data), "frequencies")
     example.picture(fits["poisson"].simulated_residuals(seed=1).plot(), "residuals_poisson")
     example.picture(fits["nbinom1"].simulated_residuals(seed=1).plot(), "residuals_nbinom1")

@@ -114,7 +114,7 @@ def test_arrays_are_read_only_and_html_is_a_table(linear):
 
 
 def test_it_reads_as_a_dict_of_terms(linear):
-    found = linear.varcorr
+    found = linear(True).fit.varcorr
     assert list(found.keys()) == list(found)
     assert found.values() == found.terms
     assert dict(found) == dict(found.items())
