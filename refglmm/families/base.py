@@ -19,7 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import FamilyError, NonIntegerWarning, NotAvailableError, ResponseError, warn
-from refglmm.families.kernel import array_kernel, density_kernel, density_shape_kernel, shape_kernel
+from refglmm.families.kernel import (
+    array_kernel,
+    density_kernel,
+    density_node_kernel,
+    density_shape_kernel,
+    density_shape_node_kernel,
+    node_kernel,
+    prepared_node_kernel,
+    prepared_shape_node_kernel,
+    shape_kernel,
+    shape_node_kernel,
+)
 from refglmm.families.links import DOMAINS, EPS, Link, get_link
 from refglmm.families.shape_scales import LogScale, ShapeScale
 from refglmm.families.special import (
@@ -43,6 +54,12 @@ _array_kernel = lru_cache(maxsize=None)(array_kernel)
 _shape_kernel = lru_cache(maxsize=None)(shape_kernel)
 _density_kernel = lru_cache(maxsize=None)(density_kernel)
 _density_shape_kernel = lru_cache(maxsize=None)(density_shape_kernel)
+_node_kernel = lru_cache(maxsize=None)(node_kernel)
+_prepared_node_kernel = lru_cache(maxsize=None)(prepared_node_kernel)
+_shape_node_kernel = lru_cache(maxsize=None)(shape_node_kernel)
+_prepared_shape_node_kernel = lru_cache(maxsize=None)(prepared_shape_node_kernel)
+_density_node_kernel = lru_cache(maxsize=None)(density_node_kernel)
+_density_shape_node_kernel = lru_cache(maxsize=None)(density_shape_node_kernel)
 
 
 class Family:
@@ -93,6 +110,9 @@ class Family:
     densities: ClassVar[Mapping[str, Point]] = {}
     #: link name -> which rows the point function is not made for, and the one that is
     rare_points: ClassVar[Mapping[str, tuple[Point, Point]]] = {}
+    #: link name -> what :func:`.kernel.prepared_node_kernel` takes (and its relative for shapes), where that is faster
+    node_points: ClassVar[Mapping[str, tuple[Point, Point, Point, Point]]] = {}
+    shape_node_points: ClassVar[Mapping[str, tuple[Point, Point]]] = {}
     #: link name -> domain of eta, where it is narrower than the link's own
     domains: ClassVar[Mapping[str, str]] = {}
     has_scale: ClassVar[bool] = False
@@ -201,6 +221,26 @@ class Family:
         if name not in self.densities or not self.shape_names:
             raise NotAvailableError(f"the {self.name} family has no shape parameter")
         return _density_shape_kernel(self.densities[name])
+
+    @property
+    def observe_nodes(self) -> Any:
+        """Kernel ``observe_nodes(y, eta, a, base, phi, l, s)``, see :func:`.kernel.node_kernel`."""
+        name = self.link.name
+        if name not in self.points:
+            return _density_node_kernel(self.densities[name])
+        if name in self.node_points:
+            return _prepared_node_kernel(*self.node_points[name])
+        return _node_kernel(self.points[name], *self.rare_points.get(name, ()))
+
+    @property
+    def observe_shape_nodes(self) -> Any:
+        """Kernel ``observe_shape_nodes(y, eta, a, phi, j, out)``, see :func:`.kernel.shape_node_kernel`."""
+        name = self.link.name
+        if name in self.shape_node_points:
+            return _prepared_shape_node_kernel(*self.shape_node_points[name])
+        if name in self.shape_points:
+            return _shape_node_kernel(self.shape_points[name])
+        return _density_shape_node_kernel(self.densities[name])
 
     def with_link(self, link: str | Link) -> Family:
         """Return the same family with another link."""

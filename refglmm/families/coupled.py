@@ -33,6 +33,7 @@ import numpy as np
 from refglmm._jit import inline, kernel
 from refglmm.errors import FamilyError, NotAvailableError, ResponseError
 from refglmm.families.base import Family, FloatArray
+from refglmm.families.coupled_nodes import add_zero_part, add_zero_part_to_shape, law_nodes, law_shape_nodes
 from refglmm.families.jet import (
     F1,
     F2,
@@ -49,12 +50,14 @@ from refglmm.families.jet import (
     exp_of,
     first_variable,
     second_variable,
+    shift,
     softplus_of,
     times,
 )
 from refglmm.families.kernel import shape_jets
 from refglmm.families.links import Link, get_link
 from refglmm.families.shape_scales import LogScale, ShapeScale
+from refglmm.families.special import LARGE
 
 #: Names of the predictors.
 MAIN, ZI, DISPERSION = "main", "zi", "dispersion"
@@ -269,10 +272,12 @@ def zero_shape_kernel(density: Callable[..., Any], repeat: bool, inflated: bool)
 
 
 def dispersion_shape_kernel(density: Callable[..., Any], repeat: bool) -> Any:
-    r"""Kernel ``observe_shape`` of a family with a predictor for its first shape parameter, in one of the others.
+    r"""Kernel ``observe_shape`` of a family with a predictor for its first shape parameter, in one of the others, psi.
 
-    The mixed third derivative comes from three seconds, along eta, along delta and along both:
-    :math:`2 l_{\eta\delta\psi} = l_{xx\psi} - l_{\eta\eta\psi} - l_{\delta\delta\psi}`, :math:`x = (1, 1)`.
+    A density's shape parameters move with the second variable only. So derivatives in delta and psi come from those
+    along psi and along :math:`\pm\delta + \psi`, f and :math:`f^\pm`:
+    :math:`4 l_{\delta\psi} = f^+_{22} - f^-_{22}`, :math:`4 l_{\eta\delta\psi} = f^+_{122} - f^-_{122}`,
+    :math:`6 l_{\delta\delta\psi} = f^+_{222} + f^-_{222} - 2 f_{222}`.
     """
 
     def observe_shape(y, eta, a, phi, j, out):
@@ -282,13 +287,14 @@ def dispersion_shape_kernel(density: Callable[..., Any], repeat: bool) -> Any:
                 out[:, i] = 0.0
                 continue
             inside, outside = (1.0, a[i]) if repeat else (a[i], 1.0)
-            x, moving = first_variable(eta[0, i]), exp_of(first_variable(eta[1, i]))
-            f = density(y[i], inside, x, constant(moving[F]), second, third)
-            g = density(y[i], inside, constant(x[F]), moving, second, third)
-            both = density(y[i], inside, x, moving, second, third)
-            mixed = 0.5 * (both[F112] - f[F112] - g[F112])
-            out[0, i], out[1, i], out[2, i] = outside * f[F2], outside * f[F12], outside * g[F12]
-            out[3, i], out[4, i], out[5, i] = -outside * f[F112], -outside * mixed, -outside * g[F112]
+            x, delta = first_variable(eta[0, i]), second_variable(eta[1, i])
+            f = density(y[i], inside, x, constant(np.exp(eta[1, i])), second, third)
+            up = density(y[i], inside, x, exp_of(delta), second, third)
+            down = density(y[i], inside, x, exp_of(shift(times(-1.0, delta), 2.0 * eta[1, i])), second, third)
+            by_delta, mixed = 0.25 * (up[F22] - down[F22]), 0.25 * (up[F122] - down[F122])
+            twice = (up[F222] + down[F222] - 2.0 * f[F222]) / 6.0
+            out[0, i], out[1, i], out[2, i] = outside * f[F2], outside * f[F12], outside * by_delta
+            out[3, i], out[4, i], out[5, i] = -outside * f[F112], -outside * mixed, -outside * twice
 
     return kernel(observe_shape)
 
@@ -299,6 +305,8 @@ _dispersion_kernel = lru_cache(maxsize=None)(dispersion_kernel)
 _zero_dispersion_kernel = lru_cache(maxsize=None)(zero_dispersion_kernel)
 _zero_shape_kernel = lru_cache(maxsize=None)(zero_shape_kernel)
 _dispersion_shape_kernel = lru_cache(maxsize=None)(dispersion_shape_kernel)
+_law_nodes = lru_cache(maxsize=None)(law_nodes)
+_law_shape_nodes = lru_cache(maxsize=None)(law_shape_nodes)
 
 
 # -- the family ----------------------------------------------------------------------------------------------------
@@ -453,6 +461,63 @@ class CoupledFamily(Family):
         if self.zi and self.dispersion:
             return _zero_dispersion_kernel(density, repeat, self.inflated)
         return _zero_kernel(density, repeat, self.inflated) if self.zi else _dispersion_kernel(density, repeat)
+
+    @property
+    def observe_nodes(self) -> Any:
+        """Function ``observe_nodes(y, eta, a, base, phi, l, s)``: eta and s have shape (K, n, nodes), l (n, nodes)."""
+        return self._observe_nodes
+
+    def _observe_nodes(
+        self,
+        y: FloatArray,
+        eta: FloatArray,
+        a: FloatArray,
+        base: FloatArray,
+        phi: FloatArray,
+        l: FloatArray,  # noqa: E741  the field's symbol
+        s: FloatArray,
+    ) -> None:
+        inside, outside = self._split_weights(y, a)
+        law_base = np.divide(base, outside, out=np.zeros_like(base), where=inside != 0.0)
+        if self.dispersion:
+            _law_nodes(self.base.densities[self.link.name])(y, eta, inside, law_base, phi, self.n_parts - 1, l, s)
+        else:
+            large = np.maximum(y, inside) >= LARGE  # where point functions leave out something else than the density
+            if large.any():
+                law_base[large] = self.base.base_measure(y[large], inside[large])
+            self.base.observe_nodes(y, eta[0], inside, law_base, phi, l, s[0])
+        if self.zi:
+            add_zero_part(y, outside, self.inflated, eta[1], l, s)
+        else:
+            l *= outside[:, None]  # noqa: E741
+            s *= outside[:, None]
+
+    def _split_weights(self, y: FloatArray, a: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """What of the prior weight belongs to the law (zero where the law does not matter), and what repeats a row."""
+        counts = (a != 0.0).astype(np.float64)
+        inside, outside = (counts, a) if self.weights_repeat else (a, counts)
+        return inside if self.inflated or not self.zi else np.where(y == 0.0, 0.0, inside), outside
+
+    @property
+    def observe_shape_nodes(self) -> Any:
+        """Function ``observe_shape_nodes(y, eta, a, phi, j, out)``: eta has shape (K, n, nodes), out (n, nodes)."""
+        return self._observe_shape_nodes
+
+    def _observe_shape_nodes(
+        self, y: FloatArray, eta: FloatArray, a: FloatArray, phi: FloatArray, j: int, out: FloatArray
+    ) -> None:
+        inside, outside = self._split_weights(y, a)
+        if self.dispersion:
+            _law_shape_nodes(self.base.densities[self.link.name])(y, eta, inside, phi, j, out)
+        else:
+            self.base.observe_shape_nodes(y, eta[0], inside, phi, j, out)
+        if self.inflated:
+            zeros = np.flatnonzero(y == 0.0)
+            f, slope = np.empty((2, zeros.size, out.shape[1]))
+            self.base.observe_nodes(y[zeros], eta[0, zeros], inside[zeros], np.zeros(zeros.size), phi, f, slope)
+            add_zero_part_to_shape(zeros, f, eta[1], out)
+        out *= outside[:, None]
+        out[inside == 0.0] = 0.0
 
     @property
     def observe_shape(self) -> Any:

@@ -33,6 +33,10 @@ not against y log mu, which is 2e10 for a count of 1e9. Counts from ``special.LA
 many trials, therefore have as base measure the log density of the saturated model, from which the kernel
 subtracts half the deviance; the base measure of smaller ones is the textbook's.
 
+At the nodes of a quadrature only l, s and dl/dphi are wanted, of the same row many times. The node kernels are those
+loops: what they read stands still for a whole row, and what a row needs but once, a log Gamma function say, can be
+found before its nodes are visited (:func:`prepared_node_kernel`).
+
 A family may instead write its log density once as a function of jets (see ``jet``): :func:`density_kernel` and
 :func:`density_shape_kernel` then take every derivative from there; :func:`threshold_kernel` and
 :func:`threshold_shape_kernel` do so for the ordinal families, whose shape parameters are thresholds, one less than
@@ -49,7 +53,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refglmm._jit import inline, kernel
+from refglmm._jit import fused_kernel, inline, kernel
 from refglmm.families.jet import F1, F2, F11, F12, F111, F112, F, constant, first_variable, second_variable
 
 #: What an observation kernel is asked for.
@@ -180,6 +184,86 @@ def shape_kernel(point: Callable[..., Any]) -> Any:
     return kernel(observe_shape)
 
 
+def node_kernel(
+    point: Callable[..., Any], is_rare: Callable[..., Any] = never, rare_point: Callable[..., Any] = nothing
+) -> Any:
+    """Loop the point function of :func:`array_kernel` over the nodes of each row.
+
+    Returns
+    -------
+    kernel ``observe_nodes(y, eta, a, base, phi, l, s)``
+        ``y, a, base``: float arrays, shape (n,). ``eta, l, s``: shape (n, nodes); l and s are filled in place.
+    """
+
+    def observe_nodes(y, eta, a, base, phi, l, s):  # noqa: E741  the field's symbol
+        for i in range(y.size):
+            if is_rare(y[i], a[i]):
+                for k in range(eta.shape[1]):
+                    l[i, k], s[i, k], _, _, _, _ = rare_point(y[i], eta[i, k], a[i], base[i], phi)
+                continue
+            of_row, weight, constant = y[i], a[i], base[i]
+            for k in range(eta.shape[1]):
+                l[i, k], s[i, k], _, _, _, _ = point(of_row, eta[i, k], weight, constant, phi)
+
+    return fused_kernel(observe_nodes)
+
+
+def prepared_node_kernel(
+    prepare: Callable[..., Any], point: Callable[..., Any], is_rare: Callable[..., Any], rare_point: Callable[..., Any]
+) -> Any:
+    """The loop of :func:`node_kernel` for a family with something to find once for all nodes of a row.
+
+    Parameters
+    ----------
+    prepare : function ``(y, phi) -> tuple``
+    point : function ``(y, eta, a, base, phi, prepared) -> (l, s)``
+    is_rare, rare_point
+        As in :func:`array_kernel`.
+    """
+
+    def observe_nodes(y, eta, a, base, phi, l, s):  # noqa: E741  the field's symbol
+        for i in range(y.size):
+            if is_rare(y[i], a[i]):
+                for k in range(eta.shape[1]):
+                    l[i, k], s[i, k], _, _, _, _ = rare_point(y[i], eta[i, k], a[i], base[i], phi)
+                continue
+            of_row, weight, constant, prepared = y[i], a[i], base[i], prepare(y[i], phi)
+            for k in range(eta.shape[1]):
+                l[i, k], s[i, k] = point(of_row, eta[i, k], weight, constant, phi, prepared)
+
+    return fused_kernel(observe_nodes)
+
+
+def shape_node_kernel(point: Callable[..., Any]) -> Any:
+    """Loop the point function of :func:`shape_kernel` over the nodes of each row.
+
+    Returns
+    -------
+    kernel ``observe_shape_nodes(y, eta, a, phi, j, out)``
+        ``eta, out``: float arrays, shape (n, nodes); filled in place with dl/dphi_j.
+    """
+
+    def observe_shape_nodes(y, eta, a, phi, j, out):
+        for i in range(y.size):
+            of_row, weight = y[i], a[i]
+            for k in range(eta.shape[1]):
+                out[i, k] = point(of_row, eta[i, k], weight, phi, j)[0]
+
+    return fused_kernel(observe_shape_nodes)
+
+
+def prepared_shape_node_kernel(prepare: Callable[..., Any], point: Callable[..., Any]) -> Any:
+    """The loop of :func:`shape_node_kernel` with ``prepare(y, phi)``; ``point(y, eta, a, phi, j, prepared) -> dl``."""
+
+    def observe_shape_nodes(y, eta, a, phi, j, out):
+        for i in range(y.size):
+            of_row, weight, prepared = y[i], a[i], prepare(y[i], phi)
+            for k in range(eta.shape[1]):
+                out[i, k] = point(of_row, eta[i, k], weight, phi, j, prepared)
+
+    return fused_kernel(observe_shape_nodes)
+
+
 @inline
 def shape_jet(phi, j, active):
     """Jet of shape parameter j: the second variable if it is the active one; zero where the family has fewer."""
@@ -246,6 +330,35 @@ def density_shape_kernel(density: Callable[..., Any]) -> Any:
     return kernel(observe_shape)
 
 
+def density_node_kernel(density: Callable[..., Any]) -> Any:
+    """The loop of :func:`node_kernel` for a family that is written as a function of jets."""
+
+    def observe_nodes(y, eta, a, base, phi, l, s):  # noqa: E741  the field's symbol
+        first, second, third = shape_jets(phi, -1)
+        for i in range(y.size):
+            for k in range(eta.shape[1]):
+                l[i, k], s[i, k] = 0.0, 0.0
+                if a[i] != 0.0:
+                    value = density(y[i], a[i], first_variable(eta[i, k]), first, second, third)
+                    l[i, k], s[i, k] = base[i] + value[F], value[F1]
+
+    return fused_kernel(observe_nodes)
+
+
+def density_shape_node_kernel(density: Callable[..., Any]) -> Any:
+    """The loop of :func:`shape_node_kernel` for a family that is written as a function of jets."""
+
+    def observe_shape_nodes(y, eta, a, phi, j, out):
+        first, second, third = shape_jets(phi, j)
+        for i in range(y.size):
+            for k in range(eta.shape[1]):
+                out[i, k] = 0.0
+                if a[i] != 0.0:
+                    out[i, k] = density(y[i], a[i], first_variable(eta[i, k]), first, second, third)[F2]
+
+    return fused_kernel(observe_shape_nodes)
+
+
 def threshold_kernel(density: Callable[..., Any], admits: Callable[..., Any]) -> Any:
     """The loop of :func:`array_kernel` for a density in jets with any number of thresholds.
 
@@ -294,3 +407,31 @@ def threshold_shape_kernel(density: Callable[..., Any]) -> Any:
             out[3, i] = dh if -l[F11] >= 0.0 else -dh
 
     return kernel(observe_shape)
+
+
+def threshold_node_kernel(density: Callable[..., Any], admits: Callable[..., Any]) -> Any:
+    """The loop of :func:`node_kernel` for a density in jets with any number of thresholds."""
+
+    def observe_nodes(y, eta, a, base, phi, l, s):  # noqa: E741  the field's symbol
+        if not admits(phi):
+            l[:], s[:] = np.nan, np.nan
+            return
+        for i in range(y.size):
+            for k in range(eta.shape[1]):
+                l[i, k], s[i, k] = 0.0, 0.0
+                if a[i] != 0.0:
+                    value = density(y[i], first_variable(eta[i, k]), phi, -1)
+                    l[i, k], s[i, k] = base[i] + a[i] * value[F], a[i] * value[F1]
+
+    return fused_kernel(observe_nodes)
+
+
+def threshold_shape_node_kernel(density: Callable[..., Any]) -> Any:
+    """The loop of :func:`shape_node_kernel` for a density in jets with any number of thresholds."""
+
+    def observe_shape_nodes(y, eta, a, phi, j, out):
+        for i in range(y.size):
+            for k in range(eta.shape[1]):
+                out[i, k] = a[i] * density(y[i], first_variable(eta[i, k]), phi, j)[F2] if a[i] != 0.0 else 0.0
+
+    return fused_kernel(observe_shape_nodes)

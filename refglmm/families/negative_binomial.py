@@ -37,6 +37,7 @@ from refglmm.families.base import (
     minus_log_factorial,
     weighted,
 )
+from refglmm.families.elementary import exponential, log1p_unit
 from refglmm.families.jet import add, compose, log_of, multiply, positive, shift, softplus_of, square, subtract, times
 from refglmm.families.links import (
     NOTHING,
@@ -110,6 +111,48 @@ def negative_binomial_log(y, eta, a, base, phi):
         h * (Q - P),
         w * Q,
     )
+
+
+@inline
+def large_count(y, a):
+    """Whether the base measure of a row is its saturated log density."""
+    return y >= LARGE
+
+
+@inline
+def prepare_nodes(y, phi):
+    """What l and dl/dtheta of a row have without eta, and theta, log theta, log(1 + y/theta)."""
+    theta = phi[0]
+    return log_rising(theta, y), digamma_growth(theta, y), theta, np.log(theta), np.log1p(y / theta)
+
+
+@inline
+def _shares(eta, log_theta):
+    """P, Q and log(1 + mu/theta) under the log link in plain arithmetic: logit P = eta - log theta."""
+    x = eta - log_theta
+    e = exponential(-abs(x))
+    large = 1.0 / (1.0 + e)
+    small = e * large
+    return (large if x > 0.0 else small), (small if x > 0.0 else large), max(x, 0.0) + log1p_unit(e)
+
+
+@inline
+def negative_binomial_log_node(y, eta, a, base, phi, prepared):
+    """l and s of ``negative_binomial_log``, not for large counts."""
+    rising, _, theta, log_theta, _ = prepared
+    P, Q, log_odds = _shares(eta, log_theta)
+    l0, s = rising + y * eta - (theta + y) * log_odds, y * Q - theta * P
+    return (base + a * l0 if a != 0.0 else 0.0), (a * s if a != 0.0 else 0.0)
+
+
+@inline
+def negative_binomial_log_shape_node(y, eta, a, phi, j, prepared):
+    """dl/dtheta of ``negative_binomial_log_shape``: log(1 + x) = log(1 + y/theta) - log(1 + mu/theta) for large x."""
+    _, growth, theta, log_theta, log_growth = prepared
+    P, Q, log_odds = _shares(eta, log_theta)
+    x = (y * Q - theta * P) / theta
+    excess = near_excess(1.0, x) if abs(x) <= NEAR else log_growth - log_odds - x
+    return a * (excess + growth) if a != 0.0 else 0.0
 
 
 @inline
@@ -257,6 +300,10 @@ class NegativeBinomial(Family):
         "sqrt": negative_binomial_sqrt_shape,
         "identity": negative_binomial_identity_shape,
     }
+    node_points: ClassVar = {
+        "log": (prepare_nodes, negative_binomial_log_node, large_count, negative_binomial_log),
+    }
+    shape_node_points: ClassVar = {"log": (prepare_nodes, negative_binomial_log_shape_node)}
 
     size: float | None
 

@@ -37,7 +37,13 @@ from refglmm._jit import inline
 from refglmm.errors import ArgumentError, FamilyError, NotAvailableError, ResponseError
 from refglmm.families.base import Family, FloatArray, weighted
 from refglmm.families.jet import F, add, compose, constant, second_variable, subtract
-from refglmm.families.kernel import VALUE, threshold_kernel, threshold_shape_kernel
+from refglmm.families.kernel import (
+    VALUE,
+    threshold_kernel,
+    threshold_node_kernel,
+    threshold_shape_kernel,
+    threshold_shape_node_kernel,
+)
 from refglmm.families.latent import (
     cauchit_above,
     cauchit_below,
@@ -58,6 +64,8 @@ from refglmm.families.shape_scales import ShapeScale
 # One kernel object for each density, for the life of the process (see ``base``).
 _threshold_kernel = lru_cache(maxsize=None)(threshold_kernel)
 _threshold_shape_kernel = lru_cache(maxsize=None)(threshold_shape_kernel)
+_threshold_node_kernel = lru_cache(maxsize=None)(threshold_node_kernel)
+_threshold_shape_node_kernel = lru_cache(maxsize=None)(threshold_shape_node_kernel)
 
 #: Directions in which a sequential model goes through the categories.
 DIRECTIONS = ("forward", "backward")
@@ -338,6 +346,16 @@ class OrdinalFamily(Family):
         """Kernel ``observe_shape(y, eta, a, phi, j, out)``, see :func:`.kernel.threshold_shape_kernel`."""
         return _threshold_shape_kernel(self.densities[self.link.name])
 
+    @property
+    def observe_nodes(self) -> Any:
+        """Kernel ``observe_nodes(y, eta, a, base, phi, l, s)``, see :func:`.kernel.threshold_node_kernel`."""
+        return _threshold_node_kernel(self.densities[self.link.name], type(self).admits)
+
+    @property
+    def observe_shape_nodes(self) -> Any:
+        """Kernel ``observe_shape_nodes(y, eta, a, phi, j, out)``, see :func:`.kernel.threshold_shape_node_kernel`."""
+        return _threshold_shape_node_kernel(self.densities[self.link.name])
+
     # -- probabilities -------------------------------------------------------------------------------------------
 
     def log_density(
@@ -514,6 +532,16 @@ class Sequential(OrdinalFamily):
     def observe_shape(self) -> Any:
         """Kernel ``observe_shape(y, eta, a, phi, j, out)``, see :func:`.kernel.threshold_shape_kernel`."""
         return _threshold_shape_kernel(self._density())
+
+    @property
+    def observe_nodes(self) -> Any:
+        """Kernel ``observe_nodes(y, eta, a, base, phi, l, s)``, see :func:`.kernel.threshold_node_kernel`."""
+        return _threshold_node_kernel(self._density(), any_order)
+
+    @property
+    def observe_shape_nodes(self) -> Any:
+        """Kernel ``observe_shape_nodes(y, eta, a, phi, j, out)``, see :func:`.kernel.threshold_shape_node_kernel`."""
+        return _threshold_shape_node_kernel(self._density())
 
     def decides(self, y: FloatArray, j: int) -> NDArray[np.bool_]:
         """Rows that came as far as threshold j."""

@@ -175,8 +175,9 @@ def read_zero_part(family: Any, zi: Any = None) -> tuple[Any, Any]:
     Returns
     -------
     family, zi
-        The family of the rest; for a hurdle its zero-truncated relative, where it has zeros of its own. The formula of
-        the zero part, ``"~1"`` where none was given.
+        The family of the rest; for a hurdle its zero-truncated relative, where it has zeros of its own, and the
+        lognormal law by the moments of log y, as all who have a "hurdle lognormal" mean it. The formula of the zero
+        part, ``"~1"`` where none was given.
     """
     match = re.fullmatch(r"\s*(zi|hurdle)[\s._-]+(.+)", family, re.IGNORECASE) if isinstance(family, str) else None
     if match is None:
@@ -187,7 +188,8 @@ def read_zero_part(family: Any, zi: Any = None) -> tuple[Any, Any]:
         law = None if call is None else _class_of(call["name"])
         same = (spelling for spelling, cls in _BY_SPELLING.items() if cls is law)
         truncated = next((f"truncated{spelling}" for spelling in same if f"truncated{spelling}" in _BY_SPELLING), None)
-        rest = rest if call is None or truncated is None else rest.replace(call["name"], truncated, 1)
+        relative = LognormalLog.name if law is Lognormal else truncated
+        rest = rest if call is None or relative is None else rest.replace(call["name"], relative, 1)
     return rest, "~1" if zi is None else zi
 
 

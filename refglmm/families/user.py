@@ -27,7 +27,21 @@ from numpy.typing import ArrayLike
 from refglmm._jit import pure
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.families.base import Family, FloatArray, Point, weighted
-from refglmm.families.kernel import ALL, DH, DW, VALUE, H, L, S, W, array_kernel, inline, shape_kernel
+from refglmm.families.kernel import (
+    ALL,
+    DH,
+    DW,
+    VALUE,
+    H,
+    L,
+    S,
+    W,
+    array_kernel,
+    inline,
+    node_kernel,
+    shape_kernel,
+    shape_node_kernel,
+)
 from refglmm.families.links import Link, get_link
 
 _STENCIL = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
@@ -36,7 +50,7 @@ _STEP = 0.01
 
 
 @cache
-def _compiled(builder: Callable[[Point], Any], point: Point, jit: bool) -> Any:
+def _compiled(builder: Callable[..., Any], point: Point | None, jit: bool) -> Any:
     """Loop of a user's function; not in the disk cache, which would not notice an edited function."""
     loop = pure(builder(inline(point) if jit and isinstance(point, FunctionType) else point))
     return numba.njit(error_model="numpy", nogil=True)(loop) if jit else loop
@@ -199,6 +213,16 @@ class UserFamily(Family):
         if self._shape_point is None:
             raise NotAvailableError(f"the {self.name} family was given no shape_point")
         return _compiled(shape_kernel, self._shape_point, self._jit)
+
+    @property
+    def observe_nodes(self) -> Any:
+        """Kernel of the author's point function for the nodes of a quadrature."""
+        return _compiled(node_kernel, self._point, self._jit)
+
+    @property
+    def observe_shape_nodes(self) -> Any:
+        """The same of the author's shape function."""
+        return _compiled(shape_node_kernel, self._shape_point, self._jit)
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """Variance function."""

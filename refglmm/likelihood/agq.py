@@ -1,6 +1,6 @@
 r"""Adaptive Gauss-Hermite quadrature for the random effects of one grouping factor, with its exact gradient.
 
-Place in the reading order: after ``laplace``, ``quadrature``, ``grouping`` and ``node_kernels``.
+Place in the reading order: after ``laplace``, ``quadrature``, ``grouping``, ``node_kernels`` and ``coupled_nodes``.
 
 Groups are independent. Let group j have q random effects u (all terms together), their factor T (b = Tu, D = TT'),
 :math:`g_j(u) = \sum_{i \in j} l_i - |u|^2/2` with mode m and curvature H = -g'' there, and S a root of its inverse,
@@ -31,22 +31,28 @@ Sigma replaces H^-1 in the gradient of log|H| (see ``laplace``); -2A is added to
 first row of J is zero, so U_11 = 0 (a singular T) does no harm. All of this is formed group by group; the gradient is
 the weighted sum, and the parts themselves are the scores of the groups.
 
+A density may have several linear predictors (see ``coupled``): what runs over rows then meets each column of Z and X
+with the rows of its predictor, and that is all that changes.
+
 Source: Pinheiro and Chao (2006); node movement as in Stringer (2024); the root and its derivative are worked out here.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
-from refglmm.families.kernel import ALL, H_PHI, L_PHI, S_PHI, VALUE, W_PHI, H, L, S
+from refglmm.families.kernel import L, shape_rows
 from refglmm.likelihood import node_kernels as nodes
+from refglmm.likelihood.coupled import CoupledLayout
+from refglmm.likelihood.coupled_nodes import CoupledNodes
 from refglmm.likelihood.grouping import gathered, group_layout
 from refglmm.likelihood.laplace import LaplaceObjective
+from refglmm.likelihood.layout import RandomLayout
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.quadrature import gh_rule, product_rule
 from refglmm.likelihood.state import Mode
@@ -120,7 +126,7 @@ class NodeSums(NamedTuple):
     """Sums over the nodes of each group, relative to the mode; all but ``mass`` are zero where only it was wanted.
 
     mass (groups,): sum of m; z1 (groups, q), z2 (groups, q, q), F (groups, q, q): sums of m z, m zz' and m (Z's)z';
-    score (n,), phi (n_phi, groups): sums of m s_i and m dl/dphi.
+    score (n,) or (K, n), phi (n_phi, groups): sums of m s_i and m dl/dphi.
     """
 
     mass: FloatArray
@@ -145,6 +151,7 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
     """
 
     name = "AGQ"
+    one_sided = True
 
     def __init__(self, pirls: Pirls, n_agq: int, curvature: str = "observed") -> None:
         problem = pirls.problem
@@ -160,11 +167,12 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         self._sorted = [x[self._order] for x in (problem.y, problem.weights, problem.base)]
         self._z = problem.layout.z[self._order]
         most = max(block.codes.size for block in self._blocks)
-        self._cells, self._out = np.empty(4 * most * batch), np.empty(6 * most * batch)
+        self._cells = np.empty(2 * (1 + problem.n_parts) * most * batch)
         self._T = np.zeros((q, q))
         self._mode, self._log_det = np.zeros((groups, q)), np.zeros(groups)
         self._S, self._U = np.zeros((groups, q, q)), np.zeros((groups, q, q))
         self._g_mode = np.zeros(groups)
+        self._of_Z, self._of_X = row_loops(problem.layout)
         self._sums: NodeSums
         self._scores_wanted = self._scores_known = False
 
@@ -204,43 +212,48 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
 
     def _sum_nodes(self, scores: bool) -> None:
         """Place the nodes and go through them block by block; with their scores if wanted."""
-        at, n, n_phi = self.grouping, self.problem.n, self.problem.n_phi
+        at, shape, n_phi = self.grouping, self.problem.eta_shape, self.problem.n_phi
         self._place_nodes()
         self._scores_known = scores
         z1, z2 = np.zeros(self._mode.shape), np.zeros(self._S.shape)
-        self._sums = NodeSums(np.zeros(at.groups), z1, z2, z2.copy(), np.zeros(n), np.zeros((n_phi, at.groups)))
-        eta_mode, direction = self.pirls.eta[self._order], np.empty((n, at.q))
-        nodes.row_directions(at.codes[self._order], self._z, self._U, direction)
+        self._sums = NodeSums(np.zeros(at.groups), z1, z2, z2.copy(), np.zeros(shape), np.zeros((n_phi, at.groups)))
+        eta_mode, direction = self.pirls.eta[..., self._order], np.empty((*shape, at.q))
+        self._of_Z.row_directions(at.codes[self._order], self._z, self._U, direction)
         for block in self._blocks:
-            self._sum_block(block, eta_mode[block.rows], direction[block.rows], scores)
+            eta, along = eta_mode[..., block.rows], direction[..., block.rows, :]
+            self._sum_block(block, np.ascontiguousarray(eta), np.ascontiguousarray(along), scores)
         by_group = self._sums.score.copy()
-        self._sums.score[self._order] = by_group
+        self._sums.score[..., self._order] = by_group
 
     def _sum_block(self, block: Block, eta_mode: FloatArray, direction: FloatArray, scores: bool) -> None:
         """Add the nodes of a few groups to the sums."""
         rows, groups, codes = block
         family, phi, batch = self.problem.family, self.pirls.phi, self.grid.log_weight.shape[1]
-        size = codes.size * batch
-        out = self._out[: 6 * size].reshape(6, size)  # contiguous, as the kernels want it
-        y, weights, base, eta = self._cells[: 4 * size].reshape(4, size)
-        for x, spread in zip(self._sorted, (y, weights, base), strict=True):
-            nodes.spread_rows(x[rows], spread)
-        l, s = out[L].reshape(-1, batch), out[S].reshape(-1, batch)  # noqa: E741  the field's symbol
+        y, weights, base = (x[rows] for x in self._sorted)
+        l, eta, s = self._node_buffers(codes.size)  # noqa: E741  the field's symbol
         mode, S_, g_mode, z_rows = self._mode[groups], self._S[groups], self._g_mode[groups], self._z[rows]
         mass, z1, z2, F = (x[groups] for x in self._sums[:4])
-        score = self._sums.score[rows]
+        score = self._sums.score[..., rows]
         m = np.empty((mass.size, batch))
         for z, log_weight in zip(*self.grid, strict=True):
-            nodes.node_predictor(eta_mode, direction, z, eta.reshape(-1, batch))
-            family.observe(y, eta, weights, base, phi, ALL if scores else VALUE, out)
+            self._of_Z.node_predictor(eta_mode, direction, z, eta)
+            family.observe_nodes(y, eta, weights, base, phi, l, s)
             nodes.node_masses(codes, l, z, log_weight, mode, S_, g_mode, m)
             if not scores:
                 mass += m.sum(axis=1)
                 continue
-            nodes.add_node_sums(codes, z_rows, s, m, z, mass, z1, z2, score, F)
+            self._of_Z.add_node_sums(codes, z_rows, s, m, z, mass, z1, z2, score, F)
             for j in range(self.problem.n_phi):
-                family.observe_shape(y, eta, weights, phi, j, out[:4])
-                nodes.add_weighted(codes, out[L_PHI].reshape(-1, batch), m, self._sums.phi[j, groups])
+                family.observe_shape_nodes(y, eta, weights, phi, j, l)
+                nodes.add_weighted(codes, l, m, self._sums.phi[j, groups])
+
+    def _node_buffers(self, rows: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Room for l (rows, B), and for eta and s ([K,] rows, B), contiguous as the kernels want them."""
+        batch, K = self.grid.log_weight.shape[1], self.problem.n_parts
+        size, by_node = rows * batch, (*self.problem.eta_shape[:-1], rows, batch)
+        cells, end = self._cells, (1 + K) * size
+        eta, s = cells[size:end].reshape(by_node), cells[end : end + K * size].reshape(by_node)
+        return cells[:size].reshape(rows, batch), eta, s
 
     # -- the gradient ----------------------------------------------------------------------------------------
 
@@ -266,25 +279,25 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
     def _group_gradients(self, psi: FloatArray) -> FloatArray:
         """Derivatives of -2 log L_j in psi, shape (groups, psi.size), from the state of PIRLS and the node sums."""
         problem, at, pirls, z = self.problem, self.grouping, self.pirls, self.problem.layout.z
-        sums, (groups, q), n = self._sums, self._mode.shape, problem.n
+        sums, (groups, q), shape = self._sums, self._mode.shape, problem.eta_shape
         mass = sums.mass[:, None, None]
         score, zts = sums.score / sums.mass[at.codes], pirls.zts[at.position]
         mean_zts = np.empty((groups, q))
-        nodes.rows_by_group(at.codes, z, score, mean_zts)
+        self._of_Z.rows_by_group(at.codes, z, score, mean_zts)
         A, sigma, X = np.empty((groups, q)), np.empty((groups, q, q)), np.empty((groups, q, q))
         moments = sums.z1 / mass[:, 0], sums.z2 / mass, sums.F / mass
         nodes.node_cotangents(self._T, self._S, self._U, self._mode, mean_zts, *moments, A, sigma, X)
-        _, t = pirls.use_curvature(self.curvature)
-        v, tv, ztv = np.empty(n), np.empty(n), np.empty((groups, q))
-        nodes.weight_slopes(at.codes, z, self._T, sigma, t, v, tv, ztv)
+        weights, t = pirls.use_curvature(self.curvature)
+        v, tv, ztv = np.empty(weights.shape), np.empty(shape), np.empty((groups, q))
+        self._of_Z.weight_slopes(at.codes, z, self._T, sigma, t, v, tv, ztv)
         a = self._solve_observed(ztv @ self._T - 2.0 * A)
-        Ma, r, ztr = np.empty(n), np.empty(n), np.empty((groups, q))
-        nodes.row_totals(at.codes, z, a @ self._T.T, score, pirls.out[H], tv, Ma, r, ztr)
+        Ma, r, ztr = np.empty(shape), np.empty(shape), np.empty((groups, q))
+        self._of_Z.row_totals(at.codes, z, a @ self._T.T, score, pirls.out[pirls.rows.h], tv, Ma, r, ztr)
         d_T, C = np.empty((groups, q, q)), gathered(pirls.C, at.C_at)
         nodes.factor_gradients(C, self._T, sigma, ztr, self._mode, zts, a, X, self._S, d_T)
         slopes = problem.factor_derivatives(problem.split(psi)[0])
         d_beta = np.empty((groups, problem.p))
-        nodes.rows_by_group(at.codes, problem.X, r, d_beta)
+        self._of_X.rows_by_group(at.codes, problem.X, r, d_beta)
         return np.hstack([at.flat_factors(d_T) @ slopes.T, d_beta, self._shape_gradients(v, Ma)])
 
     def _solve_observed(self, c: FloatArray) -> FloatArray:
@@ -296,12 +309,13 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
     def _shape_gradients(self, v: FloatArray, Ma: FloatArray) -> FloatArray:
         """Derivatives of -2 log L_j in log phi: node averages of dl/dphi, the implicit part as in Laplace."""
         problem, at, pirls = self.problem, self.grouping, self.pirls
-        row = H_PHI if self.curvature == "observed" else W_PHI
-        shape, gradients = np.empty((4, problem.n)), np.empty((at.groups, problem.n_phi))
+        where, gradients = shape_rows(problem.n_parts), np.empty((at.groups, problem.n_phi))
+        row = where.h if self.curvature == "observed" else where.w
         scale = problem.shape_slope(pirls.phi)
         for j in range(problem.n_phi):
-            problem.family.observe_shape(problem.y, pirls.eta, problem.weights, pirls.phi, j, shape)
-            implicit = np.bincount(at.codes, v * shape[row] + Ma * shape[S_PHI], at.groups)
+            shape = self._observe_shape(pirls.phi, j)
+            moved = np.sum(np.atleast_2d(v * shape[row]), axis=0) + np.sum(np.atleast_2d(Ma * shape[where.s]), axis=0)
+            implicit = np.bincount(at.codes, moved, at.groups)
             gradients[:, j] = scale[j] * (implicit - 2.0 * self._sums.phi[j] / self._sums.mass)
         return gradients
 
@@ -332,6 +346,13 @@ class AdaptiveQuadratureObjective(LaplaceObjective):
         mean = sums.z1 / sums.mass[:, None]
         spread = sums.z2 / sums.mass[:, None, None] - mean[:, :, None] * mean[:, None, :]
         return self._mode + np.einsum("gcd,gd->gc", S, mean), S @ spread @ S.transpose(0, 2, 1)
+
+
+def row_loops(layout: RandomLayout) -> tuple[Any, Any]:
+    """The loops over rows and nodes for the columns of Z and of X: those of one predictor, or of several."""
+    if isinstance(layout, CoupledLayout):
+        return CoupledNodes(layout.part), CoupledNodes(layout.x_part)
+    return nodes, nodes
 
 
 def likelihood_objective(pirls: Pirls, n_agq: int, curvature: str = "observed") -> LaplaceObjective:

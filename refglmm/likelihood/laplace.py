@@ -54,7 +54,12 @@ def differences(gradient: Callable[[FloatArray], FloatArray], x: FloatArray) -> 
 
 
 class _LaplaceBase:
-    """What the two objectives share: the PIRLS engine, log|H| and its derivative in u, T and phi."""
+    """What the two objectives share: the PIRLS engine, log|H| and its derivative in u, T and phi.
+
+    ``one_sided``: the Hessian takes one-sided differences, because a gradient costs much.
+    """
+
+    one_sided = False
 
     def __init__(self, pirls: Pirls, curvature: str = "observed") -> None:
         self.problem, self.pirls = pirls.problem, pirls

@@ -4,13 +4,14 @@ Place in the reading order: before ``agq``, whose formulas these are.
 
 Nodes come in batches of B. Arrays over rows and nodes, shape (n, B), hold the nodes of a row side by side, so that the
 innermost loops run over nodes: contiguous, and without a carried dependency the compiler works on several at once.
+Sums over nodes do have one; their kernels are ``summing_kernel``, which may add in any order.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from refglmm._jit import inline, kernel
+from refglmm._jit import fused_kernel, inline, kernel, summing_kernel
 from refglmm.families.elementary import exponential
 
 
@@ -69,16 +70,7 @@ def row_directions(group, z, U, out):
             out[i, d] = value
 
 
-@kernel
-def spread_rows(x, out):
-    """Each row's value once for each node, side by side; filled in place."""
-    size = out.size // x.size
-    for i in range(x.size):
-        for k in range(size):
-            out[i * size + k] = x[i]
-
-
-@kernel
+@fused_kernel
 def node_predictor(eta_mode, direction, z, eta):
     """eta at the nodes: eta_i + direction_i' z_k, shape (n, B); filled in place."""
     n, q = direction.shape
@@ -91,7 +83,7 @@ def node_predictor(eta_mode, direction, z, eta):
                 eta[i, k] += slope * z[d, k]
 
 
-@kernel
+@fused_kernel
 def node_masses(group, l, z, log_weight, mode, S, g_mode, m):  # noqa: E741  the field's symbol
     """omega exp(|z|^2/2 + g(u) - g(mode)) at each node of each group, shape (groups, B); filled in place."""
     groups, q = mode.shape
@@ -119,30 +111,25 @@ def node_masses(group, l, z, log_weight, mode, S, g_mode, m):  # noqa: E741  the
 
 @inline
 def weighted_total(weights, values):
-    """Sum of products of two rows, in four parts that the processor adds side by side."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    for k in range(0, weights.size - 3, 4):
-        a += weights[k] * values[k]
-        b += weights[k + 1] * values[k + 1]
-        c += weights[k + 2] * values[k + 2]
-        d += weights[k + 3] * values[k + 3]
-    for k in range(weights.size - weights.size % 4, weights.size):
-        a += weights[k] * values[k]
-    return (a + b) + (c + d)
+    """Sum of products of two rows."""
+    total = 0.0
+    for k in range(weights.size):
+        total += weights[k] * values[k]
+    return total
 
 
 @inline
-def add_moments(m, z, first, second):
-    """Add to sum m z and sum m z z' of one group; returns sum m."""
-    mz, total = np.empty(m.size), 0.0
+def add_moments(m, z, mz, first, second):
+    """Add to sum m z and sum m z z' of one group, and leave m z in ``mz``; returns sum m."""
+    total = 0.0
     for k in range(m.size):
         total += m[k]
     for c in range(first.size):
         for k in range(m.size):
-            mz[k] = m[k] * z[c, k]
-            first[c] += mz[k]
+            mz[c, k] = m[k] * z[c, k]
+        first[c] += weighted_total(m, z[c])
         for d in range(c + 1):
-            value = weighted_total(mz, z[d])
+            value = weighted_total(mz[c], z[d])
             second[c, d] += value
             if c != d:
                 second[d, c] += value
@@ -163,7 +150,7 @@ def total_inside(m, values):
     return total
 
 
-@kernel
+@summing_kernel
 def add_node_sums(group, rows, s, m, z, mass, first, second, mean_score, score_node):
     """Add to sum m, sum m z, sum m z z' and sum m (Z's) z' of each group, and to sum m s_i of each row.
 
@@ -171,25 +158,20 @@ def add_node_sums(group, rows, s, m, z, mass, first, second, mean_score, score_n
     """
     n, q = rows.shape
     groups, size = m.shape
-    Zs = np.empty((q, size))
+    mz = np.empty((q, size))
     i = 0
     for j in range(groups):
-        mass[j] += add_moments(m[j], z, first[j], second[j])
-        Zs[:] = 0.0
+        mass[j] += add_moments(m[j], z, mz, first[j], second[j])
         while i < n and group[i] == j:
             mean_score[i] += total_inside(m[j], s[i])
-            for c in range(q):
-                for k in range(size):
-                    Zs[c, k] += rows[i, c] * s[i, k]
-            i += 1
-        for c in range(q):
-            for k in range(size):
-                Zs[c, k] *= m[j, k]
             for d in range(q):
-                score_node[j, c, d] += weighted_total(Zs[c], z[d])
+                value = weighted_total(mz[d], s[i])
+                for c in range(q):
+                    score_node[j, c, d] += rows[i, c] * value
+            i += 1
 
 
-@kernel
+@summing_kernel
 def add_weighted(group, values, m, out):
     """Add sum_k m times the (n, B) values of the group's rows."""
     for i in range(values.shape[0]):

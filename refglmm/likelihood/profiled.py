@@ -85,6 +85,8 @@ class ProfiledLinear:
     what its gradient was made of.
     """
 
+    one_sided = False
+
     def __init__(self, problem: Problem, reml: bool, engine: str = "auto") -> None:
         self.problem, self.reml = problem, reml
         self.name = "REML" if reml else "ML"

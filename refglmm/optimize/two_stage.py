@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import NotAvailableError, OptimizationError
-from refglmm.likelihood.agq import likelihood_objective
+from refglmm.likelihood.agq import AdaptiveQuadratureObjective, likelihood_objective
 from refglmm.likelihood.coupled import CoupledLayout
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
 from refglmm.likelihood.penalty import PenalizedObjective, Penalty, penalized
@@ -52,7 +52,7 @@ SHRINK, MAX_SHRINKAGES = 0.3, 8
 #: Evaluations that stage 1 may take to find a start for stage 2.
 PATIENCE = 40
 #: Evaluations of a stage of a model with several predictors at most: where the mode of the random effects jumps between
-#: two maxima, its Laplace deviance has steps on which a search creeps for ever.
+#: two maxima, its approximate deviance has steps on which a search creeps for ever.
 COUPLED_EVALUATIONS = 500
 #: A linear predictor below this share of the largest lies on the edge of a domain that ends at zero.
 AT_EDGE = 1e-6
@@ -94,8 +94,6 @@ def fit_glmm(
         If no start is inside the link's domain, or the objective is not finite at the start.
     """
     if problem.n_parts > 1:
-        if n_agq > 1:
-            raise NotAvailableError("quadrature is for one predictor; use n_agq=1 (Laplace) with zi= and dispersion=")
         if control.curvature == "expected":
             raise NotAvailableError("models with zi= or dispersion= have curvature='observed' only")
         control = replace(control, max_evaluations=min(control.max_evaluations, COUPLED_EVALUATIONS))
@@ -253,9 +251,15 @@ def _two_modes(problem: Problem, stages: list[Stage]) -> str:
     gave_up = [report for stage in stages for report in stage.reports if not report.success]
     if len(gave_up) < 2:
         return ""
+    if stages[-1].label == AdaptiveQuadratureObjective.name:
+        advice = "so few points do not see both; take more (n_agq=), or leave random effects out of zi="
+    else:
+        advice = (
+            "the Laplace approximation does not hold; use quadrature (n_agq=11), or leave random effects out of zi="
+        )
     return (
-        "the Laplace deviance is not smooth: with random effects in the zero part the integrand of a group can have "
-        "two maxima, and the approximation does not hold; leave random effects out of zi="
+        "the deviance is not smooth: with random effects in the zero part the integrand of a group can have two "
+        f"maxima, and {advice}"
     )
 
 
