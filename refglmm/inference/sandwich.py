@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit.html import html_block, html_lines, html_table
+from refglmm.fit.parts import all_names
 from refglmm.fit.rformat import format_numbers, table
 from refglmm.fit.summary import two_sided_p
 from refglmm.inference.criterion import observed_hessian
@@ -94,22 +95,27 @@ class Sandwich:
 
     @property
     def vcov(self) -> pd.DataFrame:
-        """Covariance of the fixed effects."""
-        names = list(self.fit.design.names)
+        """Covariance of the fixed effects, of all predictors."""
+        names = all_names(self.fit)
         return pd.DataFrame(self.fixed, index=names, columns=names)
 
     @property
     def se(self) -> pd.Series:
         """Standard errors of the fixed effects."""
-        return pd.Series(np.sqrt(np.diag(self.fixed)), index=list(self.fit.design.names), name="se")
+        return pd.Series(np.sqrt(np.diag(self.fixed)), index=all_names(self.fit), name="se")
 
     @property
     def table(self) -> pd.DataFrame:
         """Estimate, Std. Error, z value and Pr(>|z|) of the fixed effects."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            z = self.fit.beta / self.se.to_numpy()
-        columns = {"Estimate": self.fit.beta, "Std. Error": self.se.to_numpy(), "z value": z}
-        return pd.DataFrame(columns | {"Pr(>|z|)": two_sided_p(z)}, index=list(self.fit.design.names))
+            z = self._beta / self.se.to_numpy()
+        columns = {"Estimate": self._beta, "Std. Error": self.se.to_numpy(), "z value": z}
+        return pd.DataFrame(columns | {"Pr(>|z|)": two_sided_p(z)}, index=all_names(self.fit))
+
+    @property
+    def _beta(self) -> FloatArray:
+        """Fixed effects of all predictors."""
+        return np.array(self.fit.optimum.beta, dtype=float)
 
     def confint(self, level: float = 0.95) -> pd.DataFrame:
         """Wald intervals of the fixed effects."""
@@ -117,16 +123,16 @@ class Sandwich:
 
         low, high = (ndtri(share) for share in tail_shares(level))
         first, last = percent_names(level)
-        return pd.DataFrame({first: self.fit.fixef + low * self.se, last: self.fit.fixef + high * self.se})
+        return pd.DataFrame({first: self._beta + low * self.se, last: self._beta + high * self.se})
 
     def wald_test(self, L: Any) -> WaldTest:
         """Test L beta = 0, all rows at once, by chi-square."""
         from scipy.special import chdtrc
 
         rows = independent_rows(hypothesis_matrix(self.fit, L))
-        value = rows @ self.fit.beta
+        value, main = rows @ self.fit.beta, slice(0, rows.shape[1])
         try:
-            statistic = float(value @ np.linalg.solve(rows @ self.fixed @ rows.T, value))
+            statistic = float(value @ np.linalg.solve(rows @ self.fixed[main, main] @ rows.T, value))
         except LinAlgError:
             raise NotAvailableError(
                 f"{len(self.groups.labels)} clusters cannot test {len(rows)} hypotheses at once: their sandwich is "

@@ -155,3 +155,18 @@ def test_a_penalty_belongs_to_no_group():
     total = group_scores(fit).scores.sum(axis=0)
     assert abs(pull[1]) > 0.1
     np.testing.assert_allclose(total, [0.0, *pull], atol=1e-5)
+
+
+def test_a_zero_part_has_scores_and_a_sandwich_too():
+    data = counts_data()
+    data["y"] = np.where(np.random.default_rng(1).random(240) < 0.3, 0.0, data["y"])
+    fit = rg.glmer("y ~ x + (1 | g)", data, "poisson", zi="~ 1", n_agq=5)
+    groups = group_scores(fit)
+    assert list(groups.frame.columns) == ["g.(Intercept)", "(Intercept)", "x", "zi~(Intercept)"]
+    np.testing.assert_allclose(groups.scores.sum(axis=0), 0.0, atol=1e-5)
+    robust = fit.sandwich("CR0")
+    bread = np.linalg.inv(0.5 * np.array(fit.optimum.hessian))
+    meat = groups.scores.T @ groups.scores
+    np.testing.assert_allclose(robust.covariance, bread @ meat @ bread, rtol=1e-5)
+    assert list(robust.table.index) == ["(Intercept)", "x", "zi~(Intercept)"]
+    assert robust.wald_test([0.0, 1.0]).statistic == pytest.approx((fit.beta[1] / robust.se["x"]) ** 2)
