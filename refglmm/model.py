@@ -33,9 +33,9 @@ from refglmm.errors import (
     WeightsError,
     warn,
 )
-from refglmm.families.coupled import DISPERSION, ZI, CoupledFamily
 from refglmm.families.registry import FAMILIES, get_family, read_zero_part
 from refglmm.fit.parameters import par_from_theta
+from refglmm.fit.parts import part_formulas, with_parts
 from refglmm.fit.response import raw_with_response
 from refglmm.fitted import FittedModel
 from refglmm.formula.convert import to_table
@@ -45,7 +45,7 @@ from refglmm.formula.frame import build_frame
 from refglmm.formula.grammar import Formula, parse, update_formula
 from refglmm.formula.group_weights import use_column, weights_of_groups
 from refglmm.formula.grouped import grouped_formula, read_random, zero_part_formula
-from refglmm.formula.parts import build_coupled_design, part_formula
+from refglmm.formula.parts import build_coupled_design
 from refglmm.likelihood.penalty import Penalty, make_penalty
 from refglmm.likelihood.problem import Problem, build_problem
 from refglmm.likelihood.quadrature import MAX_ORDER
@@ -62,7 +62,6 @@ from refglmm.optimize.separation import certain_zeros, runaway_deviations, separ
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 if TYPE_CHECKING:
-    from refglmm.families.base import Family
     from refglmm.families.ordinal import OrdinalFamily
     from refglmm.inference.coefficients import ClassicFit
 
@@ -142,14 +141,10 @@ class GLMM:
         family, zi = read_zero_part(family, zi)
         self.base_family = get_family(family, link)
         parsed = parse(formula, double_bar=double_bar)
-        self.part_formulas = _part_formulas(parsed, zi, dispersion, double_bar)
+        self.part_formulas = part_formulas(parsed, zi, dispersion, double_bar)
         if self.part_formulas:
             _refuse_for_parts(mode, autoscale)
-            self.family: Family = CoupledFamily(
-                self.base_family, ZI in self.part_formulas, DISPERSION in self.part_formulas
-            )
-        else:
-            self.family = self.base_family
+        self.family = with_parts(self.base_family, self.part_formulas)
         if mode == "lme4" and self.family.is_ordinal:
             raise NotAvailableError("lme4 has no ordinal models to reproduce; use mode='exact'")
         self.is_lmm = not self.part_formulas and self.family.name == "gaussian" and self.family.link.name == "identity"
@@ -311,7 +306,7 @@ class GLMM:
     def _refuse_unkept(self, formula: Formula, settings: Mapping[str, Any]) -> None:
         """Raise for variables that are neither among the kept columns nor in env."""
         texts = [settings[name] for name in ("weights", "offset", "subset") if isinstance(settings[name], str)]
-        parts = _part_formulas(formula, settings["zi"], settings["dispersion"], settings["double_bar"])
+        parts = part_formulas(formula, settings["zi"], settings["dispersion"], settings["double_bar"])
         names = [name for own in (formula, *parts.values()) for name in own.variables]
         names += [*(name for text in texts for name in names_in(parse_expression(text)))]
         known = (*self.table.names, *settings["env"], "pi", "T", "F")
@@ -847,15 +842,6 @@ def _numbers(name: str, value: Any) -> np.ndarray:
         return np.asarray(value, dtype=float)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"{name} must be numbers, not {value!r}") from error
-
-
-def _part_formulas(main: Formula, zi: Any, dispersion: Any, double_bar: str) -> dict[str, Formula]:
-    """Formulas of the further predictors, those that there are."""
-    given = {
-        ZI: part_formula(main, zi, ZI, double_bar),
-        DISPERSION: part_formula(main, dispersion, DISPERSION, double_bar),
-    }
-    return {part: formula for part, formula in given.items() if formula is not None}
 
 
 def _refuse_for_parts(mode: str, autoscale: bool) -> None:

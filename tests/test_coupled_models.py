@@ -238,7 +238,6 @@ def test_family_names_with_a_zero_part(salamanders):
         ({"zi": "~ 1", "autoscale": True}, NotAvailableError, "autoscale=True is for one predictor"),
         ({"tie": True}, ArgumentError, "give zi= or dispersion="),
         ({"zi": "~ (1 | site) + (0 + DOY | site)", "tie": True}, ArgumentError, "tie=True joins one unstructured term"),
-        ({"zi": "~ 1", "n_agq": 5}, NotAvailableError, "use n_agq=1"),
         ({"zi": "~ 1", "etastart": np.zeros(644)}, NotAvailableError, "for one linear predictor"),
         ({"zi": "~ 1", "control": {"curvature": "expected"}}, NotAvailableError, "curvature='observed' only"),
     ],

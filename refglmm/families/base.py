@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,17 +49,11 @@ WHOLE = 1e-3
 LARGEST_COUNT = 2.0**53
 TINY = float(np.finfo(np.float64).tiny)
 
-# One kernel object for each point function, for the life of the process: numba compiles an object once.
-_array_kernel = lru_cache(maxsize=None)(array_kernel)
-_shape_kernel = lru_cache(maxsize=None)(shape_kernel)
-_density_kernel = lru_cache(maxsize=None)(density_kernel)
-_density_shape_kernel = lru_cache(maxsize=None)(density_shape_kernel)
-_node_kernel = lru_cache(maxsize=None)(node_kernel)
-_prepared_node_kernel = lru_cache(maxsize=None)(prepared_node_kernel)
-_shape_node_kernel = lru_cache(maxsize=None)(shape_node_kernel)
-_prepared_shape_node_kernel = lru_cache(maxsize=None)(prepared_shape_node_kernel)
-_density_node_kernel = lru_cache(maxsize=None)(density_node_kernel)
-_density_shape_node_kernel = lru_cache(maxsize=None)(density_shape_node_kernel)
+
+@cache
+def built(builder: Callable[..., Any], *parts: Any) -> Any:
+    """The kernel that a builder makes of functions; one for the life of the process: numba compiles an object once."""
+    return builder(*parts)
 
 
 class Family:
@@ -208,43 +202,47 @@ class Family:
 
     # -- kernels ---------------------------------------------------------------------------------------------
 
+    def built(self, builder: Callable[..., Any], *parts: Any) -> Any:
+        """The kernel that a builder makes of functions of this family."""
+        return built(builder, *parts)
+
     @property
     def observe(self) -> Any:
         """Kernel ``observe(y, eta, a, base, phi, order, out)``, see :func:`.kernel.array_kernel`."""
         name = self.link.name
         if name not in self.points:
-            return _density_kernel(self.densities[name])
-        return _array_kernel(self.points[name], *self.rare_points.get(name, ()))
+            return self.built(density_kernel, self.densities[name])
+        return self.built(array_kernel, self.points[name], *self.rare_points.get(name, ()))
 
     @property
     def observe_shape(self) -> Any:
         """Kernel ``observe_shape(y, eta, a, phi, j, out)``, see :func:`.kernel.shape_kernel`."""
         name = self.link.name
         if name in self.shape_points:
-            return _shape_kernel(self.shape_points[name])
+            return self.built(shape_kernel, self.shape_points[name])
         if name not in self.densities or not self.shape_names:
             raise NotAvailableError(f"the {self.name} family has no shape parameter")
-        return _density_shape_kernel(self.densities[name])
+        return self.built(density_shape_kernel, self.densities[name])
 
     @property
     def observe_nodes(self) -> Any:
         """Kernel ``observe_nodes(y, eta, a, base, phi, l, s)``, see :func:`.kernel.node_kernel`."""
         name = self.link.name
         if name not in self.points:
-            return _density_node_kernel(self.densities[name])
+            return self.built(density_node_kernel, self.densities[name])
         if name in self.node_points:
-            return _prepared_node_kernel(*self.node_points[name])
-        return _node_kernel(self.points[name], *self.rare_points.get(name, ()))
+            return self.built(prepared_node_kernel, *self.node_points[name])
+        return self.built(node_kernel, self.points[name], *self.rare_points.get(name, ()))
 
     @property
     def observe_shape_nodes(self) -> Any:
         """Kernel ``observe_shape_nodes(y, eta, a, phi, j, out)``, see :func:`.kernel.shape_node_kernel`."""
         name = self.link.name
         if name in self.shape_node_points:
-            return _prepared_shape_node_kernel(*self.shape_node_points[name])
+            return self.built(prepared_shape_node_kernel, *self.shape_node_points[name])
         if name in self.shape_points:
-            return _shape_node_kernel(self.shape_points[name])
-        return _density_shape_node_kernel(self.densities[name])
+            return self.built(shape_node_kernel, self.shape_points[name])
+        return self.built(density_shape_node_kernel, self.densities[name])
 
     def with_link(self, link: str | Link) -> Family:
         """Return the same family with another link."""

@@ -21,7 +21,7 @@ import numpy as np
 from refglmm._jit import inline
 from refglmm.errors import ResponseError
 from refglmm.families.base import EPS, FloatArray
-from refglmm.families.binomial import Binomial, _log_coefficient, binomial_probit
+from refglmm.families.binomial import Binomial, binomial_probit, log_coefficient
 from refglmm.families.density import DensityFamily
 from refglmm.families.jet import (
     add,
@@ -94,7 +94,7 @@ class BetaBinomial(DensityFamily):
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Log of the binomial coefficient (a over a*y)."""
-        return _log_coefficient(a * y, a * (1.0 - y), a, saturated_from=np.inf)
+        return log_coefficient(a * y, a * (1.0 - y), a, saturated_from=np.inf)
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """mu (1 - mu), at least eps: of a proportion of one trial. Of a trials it is (phi + a)/(phi + 1) of it by a."""

@@ -257,7 +257,7 @@ def binomial_log_density(y, a, eta, first, second, third):
     return _jet_of(binomial_log(y, eta[0], 1.0, 0.0, 0.0), a, eta)
 
 
-def _log_coefficient(k: FloatArray, r: FloatArray, a: FloatArray, saturated_from: float) -> FloatArray:
+def log_coefficient(k: FloatArray, r: FloatArray, a: FloatArray, saturated_from: float) -> FloatArray:
     """Log of (a over k), r = a - k, not only for whole counts; from so many trials on times (k/a)^k (r/a)^r."""
     out = np.zeros_like(k)
     mixed = (k > 0.0) & (r > 0.0)
@@ -292,7 +292,7 @@ class Binomial(Family):
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Log of the binomial coefficient (a over a*y), or for large a the saturated log density."""
-        return _log_coefficient(a * y, a * (1.0 - y), a, saturated_from=LARGE)
+        return log_coefficient(a * y, a * (1.0 - y), a, saturated_from=LARGE)
 
     densities: ClassVar = {
         "logit": binomial_logit_density,
@@ -304,7 +304,7 @@ class Binomial(Family):
 
     def density_base(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """Log of the binomial coefficient (a over a*y)."""
-        return _log_coefficient(a * y, a * (1.0 - y), a, saturated_from=np.inf)
+        return log_coefficient(a * y, a * (1.0 - y), a, saturated_from=np.inf)
 
     def variance(self, mu: FloatArray) -> FloatArray:
         """mu (1 - mu), at least eps."""
@@ -330,7 +330,7 @@ class Binomial(Family):
         m, k, mu = m[used], k[used], mu[used]
         with np.errstate(all="ignore"):
             rows = np.where(k > 0, k * np.log(mu), 0.0) + np.where(m > k, (m - k) * np.log1p(-mu), 0.0)
-        return float(-2.0 * np.sum(_log_coefficient(k, m - k, m, saturated_from=np.inf) + rows))
+        return float(-2.0 * np.sum(log_coefficient(k, m - k, m, saturated_from=np.inf) + rows))
 
     def simulate(self, mu: FloatArray, a: FloatArray, phi: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Proportions of a trials; needs whole a."""

@@ -25,7 +25,6 @@ dispersion.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -301,16 +300,6 @@ def dispersion_shape_kernel(density: Callable[..., Any], repeat: bool) -> Any:
     return kernel(observe_shape)
 
 
-# One kernel for each density and kind, for the life of the process: numba compiles an object once.
-_zero_kernel = lru_cache(maxsize=None)(zero_kernel)
-_dispersion_kernel = lru_cache(maxsize=None)(dispersion_kernel)
-_zero_dispersion_kernel = lru_cache(maxsize=None)(zero_dispersion_kernel)
-_zero_shape_kernel = lru_cache(maxsize=None)(zero_shape_kernel)
-_dispersion_shape_kernel = lru_cache(maxsize=None)(dispersion_shape_kernel)
-_law_nodes = lru_cache(maxsize=None)(law_nodes)
-_law_shape_nodes = lru_cache(maxsize=None)(law_shape_nodes)
-
-
 # -- the family ----------------------------------------------------------------------------------------------------
 
 
@@ -471,8 +460,10 @@ class CoupledFamily(Family):
         """Kernel ``observe(y, eta, a, base, phi, order, out)``, eta (K, n); rows by :func:`.observation_rows`."""
         density, repeat = self.base.densities[self.link.name], self.weights_repeat
         if self.zi and self.dispersion:
-            return _zero_dispersion_kernel(density, repeat, self.inflated)
-        return _zero_kernel(density, repeat, self.inflated) if self.zi else _dispersion_kernel(density, repeat)
+            return self.base.built(zero_dispersion_kernel, density, repeat, self.inflated)
+        if self.zi:
+            return self.base.built(zero_kernel, density, repeat, self.inflated)
+        return self.base.built(dispersion_kernel, density, repeat)
 
     @property
     def observe_nodes(self) -> Any:
@@ -492,7 +483,8 @@ class CoupledFamily(Family):
         inside, outside = self._split_weights(y, a)
         law_base = np.divide(base, outside, out=np.zeros_like(base), where=inside != 0.0)
         if self.dispersion:
-            _law_nodes(self.base.densities[self.link.name])(y, eta, inside, law_base, phi, self.n_parts - 1, l, s)
+            law = self.base.built(law_nodes, self.base.densities[self.link.name])
+            law(y, eta, inside, law_base, phi, self.n_parts - 1, l, s)
         else:
             large = np.maximum(y, inside) >= LARGE  # where point functions leave out something else than the density
             if large.any():
@@ -520,7 +512,8 @@ class CoupledFamily(Family):
     ) -> None:
         inside, outside = self._split_weights(y, a)
         if self.dispersion:
-            _law_shape_nodes(self.base.densities[self.link.name])(y, eta, inside, phi, j, out)
+            law = self.base.built(law_shape_nodes, self.base.densities[self.link.name])
+            law(y, eta, inside, phi, j, out)
         else:
             self.base.observe_shape_nodes(y, eta[0], inside, phi, j, out)
         if self.inflated:
@@ -537,9 +530,9 @@ class CoupledFamily(Family):
         density, repeat = self.base.densities[self.link.name], self.weights_repeat
         if not self.shape_names:
             raise NotAvailableError(f"the {self.name} family has no shape parameter beside its predictors")
-        return (
-            _zero_shape_kernel(density, repeat, self.inflated) if self.zi else _dispersion_shape_kernel(density, repeat)
-        )
+        if self.zi:
+            return self.base.built(zero_shape_kernel, density, repeat, self.inflated)
+        return self.base.built(dispersion_shape_kernel, density, repeat)
 
     def base_measure(self, y: FloatArray, a: FloatArray) -> FloatArray:
         """What the densities leave out; nothing at the zeros of a hurdle."""

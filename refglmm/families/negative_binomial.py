@@ -38,7 +38,7 @@ from refglmm.families.base import (
     weighted,
 )
 from refglmm.families.elementary import exponential, log1p_unit
-from refglmm.families.jet import add, compose, log_of, multiply, positive, shift, softplus_of, square, subtract, times
+from refglmm.families.jet import add, log_of, log_rising_of, multiply, shift, softplus_of, subtract, times
 from refglmm.families.links import (
     NOTHING,
     NOTHING_SHAPE,
@@ -49,6 +49,7 @@ from refglmm.families.links import (
     identity_mean,
     sqrt_mean,
 )
+from refglmm.families.positive_means import by_identity, by_sqrt
 from refglmm.families.special import (
     LARGE,
     NEAR,
@@ -56,7 +57,6 @@ from refglmm.families.special import (
     log1p_minus,
     log_rising,
     near_excess,
-    polygammas,
     stirling_rest,
 )
 
@@ -245,33 +245,30 @@ def negative_binomial_identity_shape(y, eta, a, phi, j):
 
 
 @inline
-def _in_logs(y, a, log_mu, theta):
-    """Log density in jets: log {Gamma(theta + y) / Gamma(theta) theta^y} + y log mu - (theta + y) log(1 + mu/theta)."""
-    t, x = theta[0], y / theta[0]
-    _, high_1, high_2 = polygammas(t + y)
-    _, low_1, low_2 = polygammas(t)
-    slope = digamma_growth(t, y) + log1p_minus(x)
-    rising = compose(theta, log_rising(t, y), slope, high_1 - low_1 + x / t, high_2 - low_2 - 2.0 * x / (t * t))
-    log_odds = softplus_of(subtract(log_mu, log_of(theta)))
-    return times(a, subtract(add(rising, times(y, log_mu)), multiply(shift(theta, y), log_odds)))
+def nbinom2(y, a, log_mu, size):
+    """Log density, and log(1 + mu/size), from jets of the log mean and the size."""
+    log_size = log_of(size)
+    growth = softplus_of(subtract(log_mu, log_size))
+    rest = subtract(times(y, log_mu), multiply(shift(size, y), growth))
+    return times(a, add(log_rising_of(log_size, y), rest)), growth
 
 
 @inline
 def negative_binomial_log_density(y, a, eta, first, second, third):
     """Log density in jets under the log link."""
-    return _in_logs(y, a, eta, first)
+    return nbinom2(y, a, eta, first)[0]
 
 
 @inline
 def negative_binomial_sqrt_density(y, a, eta, first, second, third):
     """Log density in jets under the square-root link."""
-    return _in_logs(y, a, log_of(square(positive(eta))), first)
+    return nbinom2(y, a, by_sqrt(eta)[1], first)[0]
 
 
 @inline
 def negative_binomial_identity_density(y, a, eta, first, second, third):
     """Log density in jets under the identity link."""
-    return _in_logs(y, a, log_of(eta), first)
+    return nbinom2(y, a, by_identity(eta)[1], first)[0]
 
 
 class NegativeBinomial(Family):

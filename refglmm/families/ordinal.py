@@ -26,7 +26,6 @@ Tutz (1991) for the sequential one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, ClassVar, Self
 
@@ -62,10 +61,6 @@ from refglmm.families.links import Link, get_link
 from refglmm.families.shape_scales import ShapeScale
 
 # One kernel object for each density, for the life of the process (see ``base``).
-_threshold_kernel = lru_cache(maxsize=None)(threshold_kernel)
-_threshold_shape_kernel = lru_cache(maxsize=None)(threshold_shape_kernel)
-_threshold_node_kernel = lru_cache(maxsize=None)(threshold_node_kernel)
-_threshold_shape_node_kernel = lru_cache(maxsize=None)(threshold_shape_node_kernel)
 
 #: Directions in which a sequential model goes through the categories.
 DIRECTIONS = ("forward", "backward")
@@ -339,22 +334,22 @@ class OrdinalFamily(Family):
     @property
     def observe(self) -> Any:
         """Kernel ``observe(y, eta, a, base, phi, order, out)``, see :func:`.kernel.threshold_kernel`."""
-        return _threshold_kernel(self.densities[self.link.name], type(self).admits)
+        return self.built(threshold_kernel, self.densities[self.link.name], type(self).admits)
 
     @property
     def observe_shape(self) -> Any:
         """Kernel ``observe_shape(y, eta, a, phi, j, out)``, see :func:`.kernel.threshold_shape_kernel`."""
-        return _threshold_shape_kernel(self.densities[self.link.name])
+        return self.built(threshold_shape_kernel, self.densities[self.link.name])
 
     @property
     def observe_nodes(self) -> Any:
         """Kernel ``observe_nodes(y, eta, a, base, phi, l, s)``, see :func:`.kernel.threshold_node_kernel`."""
-        return _threshold_node_kernel(self.densities[self.link.name], type(self).admits)
+        return self.built(threshold_node_kernel, self.densities[self.link.name], type(self).admits)
 
     @property
     def observe_shape_nodes(self) -> Any:
         """Kernel ``observe_shape_nodes(y, eta, a, phi, j, out)``, see :func:`.kernel.threshold_shape_node_kernel`."""
-        return _threshold_shape_node_kernel(self.densities[self.link.name])
+        return self.built(threshold_shape_node_kernel, self.densities[self.link.name])
 
     # -- probabilities -------------------------------------------------------------------------------------------
 
@@ -530,22 +525,22 @@ class Sequential(OrdinalFamily):
     @property
     def observe(self) -> Any:
         """Kernel ``observe(y, eta, a, base, phi, order, out)``, see :func:`.kernel.threshold_kernel`."""
-        return _threshold_kernel(self._density(), any_order)
+        return self.built(threshold_kernel, self._density(), any_order)
 
     @property
     def observe_shape(self) -> Any:
         """Kernel ``observe_shape(y, eta, a, phi, j, out)``, see :func:`.kernel.threshold_shape_kernel`."""
-        return _threshold_shape_kernel(self._density())
+        return self.built(threshold_shape_kernel, self._density())
 
     @property
     def observe_nodes(self) -> Any:
         """Kernel ``observe_nodes(y, eta, a, base, phi, l, s)``, see :func:`.kernel.threshold_node_kernel`."""
-        return _threshold_node_kernel(self._density(), any_order)
+        return self.built(threshold_node_kernel, self._density(), any_order)
 
     @property
     def observe_shape_nodes(self) -> Any:
         """Kernel ``observe_shape_nodes(y, eta, a, phi, j, out)``, see :func:`.kernel.threshold_shape_node_kernel`."""
-        return _threshold_shape_node_kernel(self._density())
+        return self.built(threshold_shape_node_kernel, self._density())
 
     def decides(self, y: FloatArray, j: int) -> NDArray[np.bool_]:
         """Rows that came as far as threshold j."""

@@ -6,10 +6,8 @@ the logarithm is the linear predictor itself, exactly, however small the mean.
 
 from __future__ import annotations
 
-import numpy as np
-
 from refglmm._jit import inline
-from refglmm.families.jet import constant, exp_of, log_of, square, times
+from refglmm.families.jet import exp_of, log_of, positive, square, times
 
 
 @inline
@@ -21,12 +19,12 @@ def by_log(eta):
 @inline
 def by_sqrt(eta):
     """Mean eta^2 and its logarithm; not finite unless eta > 0."""
-    root = eta if eta[0] > 0.0 else constant(np.nan)
+    root = positive(eta)
     return square(root), times(2.0, log_of(root))
 
 
 @inline
 def by_identity(eta):
     """Mean eta and its logarithm; not finite unless eta > 0."""
-    mean = eta if eta[0] > 0.0 else constant(np.nan)
+    mean = positive(eta)
     return mean, log_of(mean)

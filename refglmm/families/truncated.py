@@ -30,17 +30,14 @@ from refglmm.families.jet import (
     log1p_of,
     log_mean_decay_of,
     log_of,
-    log_rising_of,
     multiply,
     reciprocal,
-    shift,
-    softplus_of,
     sqrt_of,
     subtract,
     times,
 )
 from refglmm.families.nbinom1 import NegativeBinomial1, nbinom1
-from refglmm.families.negative_binomial import NegativeBinomial
+from refglmm.families.negative_binomial import NegativeBinomial, nbinom2
 from refglmm.families.poisson import Poisson
 from refglmm.families.positive_means import by_log
 from refglmm.families.shape_scales import LogScale
@@ -93,10 +90,8 @@ def truncated_nbinom1_log(y, a, eta, first, second, third):
 @inline
 def _nbinom2(y, a, log_mu, size):
     """Truncated NB2: x = size v, v = log(1 + mu/size); since mu/size = e^v - 1, log x = log mu - v - log_decay(v)."""
-    log_size = log_of(size)
-    v = softplus_of(subtract(log_mu, log_size))
-    l = subtract(add(log_rising_of(log_size, y), times(y, log_mu)), multiply(shift(size, y), v))  # noqa: E741
-    return truncate(y, a, times(a, l), multiply(size, v), subtract(log_mu, add(v, log_mean_decay_of(v))))
+    log_f, v = nbinom2(y, a, log_mu, size)
+    return truncate(y, a, log_f, multiply(size, v), subtract(log_mu, add(v, log_mean_decay_of(v))))
 
 
 @inline

@@ -6,18 +6,36 @@ the first predictor unless another is asked for by name; "all" is the whole vect
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from refglmm.errors import ArgumentError, NotAvailableError
-from refglmm.formula.parts import MAIN, CoupledDesign, part_designs, part_slices
+from refglmm.families.coupled import DISPERSION, ZI, CoupledFamily
+from refglmm.formula.parts import MAIN, CoupledDesign, part_designs, part_formula, part_slices
 
 if TYPE_CHECKING:
+    from refglmm.families.base import Family
     from refglmm.fitted import FittedModel
+    from refglmm.formula.grammar import Formula
 
 ALL = "all"
+
+
+def part_formulas(main: Formula, zi: Any, dispersion: Any, double_bar: str) -> dict[str, Formula]:
+    """Formulas of the further predictors, those that there are."""
+    given = {
+        ZI: part_formula(main, zi, ZI, double_bar),
+        DISPERSION: part_formula(main, dispersion, DISPERSION, double_bar),
+    }
+    return {part: formula for part, formula in given.items() if formula is not None}
+
+
+def with_parts(family: Family, formulas: Mapping[str, Formula]) -> Family:
+    """The family, with a zero part and a predictor of its dispersion where there are formulas for them."""
+    return CoupledFamily(family, ZI in formulas, DISPERSION in formulas) if formulas else family
 
 
 def several(fit: FittedModel) -> bool:

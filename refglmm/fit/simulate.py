@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from refglmm.covariance import term_structures
 from refglmm.errors import ArgumentError, SimulationError, SimulationWarning, warn
 from refglmm.families.coupled import CoupledFamily
-from refglmm.families.registry import get_family
+from refglmm.families.registry import get_family, read_zero_part
 from refglmm.fit.parameters import (
     Parameters,
     check_given,
@@ -42,6 +42,7 @@ from refglmm.fit.parameters import (
     given_phi,
     join_parameters,
 )
+from refglmm.fit.parts import part_formulas, with_parts
 from refglmm.fit.response import cbind_names, padded_frame, prior_weights, response_frame
 from refglmm.fit.rows import (
     Rows,
@@ -58,6 +59,7 @@ from refglmm.formula.design import Checks, build_design
 from refglmm.formula.expressions import names_in, parse_expression
 from refglmm.formula.frame import build_frame
 from refglmm.formula.grammar import parse
+from refglmm.formula.parts import CoupledDesign, build_coupled_design
 
 if TYPE_CHECKING:
     from refglmm.families.base import Family
@@ -390,6 +392,8 @@ def simulate(
     double_bar: str = "split",
     na_action: str = "omit",
     cond_sim: bool = True,
+    zi: Any = None,
+    dispersion: Any = None,
 ) -> pd.DataFrame:
     """Draw responses from a formula, predictors and parameters, without a fit.
 
@@ -411,8 +415,8 @@ def simulate(
     weights : str or array-like, optional
         Prior weights; numbers of trials for binomial families, where ``cbind`` of two columns of ``data`` gives them
         too.
-    offset, contrasts, env, double_bar, na_action
-        As for :class:`refglmm.GLMM`.
+    offset, contrasts, env, double_bar, na_action, zi, dispersion
+        As for :class:`refglmm.GLMM`. ``beta`` then has the coefficients of all predictors: ``zi~x``, ``dispersion~x``.
 
     Returns
     -------
@@ -433,8 +437,10 @@ def simulate(
     >>> y.shape
     (20, 1)
     """
-    distribution = get_family(family, link)
+    family, zi = read_zero_part(family, zi)
     asked = parse(formula, double_bar=double_bar).resolve_dot(to_table(data).names)
+    formulas = part_formulas(asked, zi, dispersion, double_bar)
+    distribution = with_parts(get_family(family, link), formulas)
     weights = _trials(asked, data, env, weights) if distribution.is_binomial else weights
     frame = build_frame(
         replace(asked, response=None),
@@ -444,8 +450,12 @@ def simulate(
         offset=offset,
         na_action=na_action,
         env=env,
+        also=list(formulas.values()),
     )
-    design = build_design(frame, contrasts=contrasts, control=_ANYTHING, intercept=distribution.has_intercept)
+    if formulas:
+        design: Design = build_coupled_design(frame, formulas, contrasts=contrasts, control=_ANYTHING)
+    else:
+        design = build_design(frame, contrasts=contrasts, control=_ANYTHING, intercept=distribution.has_intercept)
     source = _design_source(design, distribution, newparams)
     warn_of_weights(distribution, frame.weights, "none")
     kind = "numeric" if cbind_names(asked.response) is None else "cbind"
@@ -490,8 +500,9 @@ def _design_source(design: Design, family: Family, params: Mapping[str, Any]) ->
     pairs = zip(structures, design.terms, strict=True)
     names = [name for structure, term in pairs for name in structure.par_names(term.label, term.columns)]
     par = given_par(given, structures, names, None if names else np.empty(0))
-    is_lmm = family.name == "gaussian" and family.link.name == "identity"
-    beta, phi = given_beta(given, design.names, None), given_phi(given, family, None)
+    is_lmm = family.n_parts == 1 and family.name == "gaussian" and family.link.name == "identity"
+    columns = design.all_columns if isinstance(design, CoupledDesign) else design.names
+    beta, phi = given_beta(given, columns, None), given_phi(given, family, None)
     parameters = join_parameters(structures, par, beta, phi, is_lmm)
     n_levels = [term.n_levels for term in design.terms]
     return make_source(family, parameters, own_rows(design), design.frame.weights, [None] * len(n_levels), n_levels)

@@ -6,6 +6,6 @@ Intervals, in reading order: ``tasks`` (repeated work on any executor), ``parame
 ``wald``, ``criterion`` (-2 log L of all parameters), ``held`` (all points with one parameter fixed),
 ``profile_result``, ``profile``, ``bootstrap``, ``confint``.
 
-Groups: ``group_scores`` (score and information of each), ``sandwich``, ``score_influence``; ``posterior`` (random
-effects given responses), ``dynamic`` (predictions of groups from responses of theirs), ``scoring``.
+Groups: ``group_scores`` (score and information of each), ``sandwich``, ``score_influence``; ``dynamic`` (predictions of
+groups from responses of theirs), ``scoring``.
 """

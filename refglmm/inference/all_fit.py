@@ -39,7 +39,8 @@ class AllFit:
     errors, warnings : dict
         Optimiser -> what it raised; what it warned.
     table : DataFrame
-        One row an optimiser: -2 log L, difference from the lowest, seconds, evaluations, certificate.
+        One row an optimiser: -2 log L (of a penalised fit what it minimises, the penalty included), difference from the
+        lowest, seconds, evaluations, certificate.
     estimates : DataFrame
         One row an optimiser: covariance parameters, fixed effects, shape parameters.
     """
@@ -137,24 +138,31 @@ def _as_pair(optimizer: Pair | str) -> Pair:
     return pair[0], pair[1]
 
 
+def _objective(fit: FittedModel) -> float:
+    """What the optimisers minimise."""
+    return fit.minus_two_loglik if fit.penalty is None else -2.0 * fit.penalized_loglik
+
+
 def _table(names: list[str], fits: dict[str, FittedModel]) -> pd.DataFrame:
     """Objective, cost and certificate of each run."""
-    lowest = min((f.minus_two_loglik for f in fits.values()), default=np.nan)
+    lowest = min(map(_objective, fits.values()), default=np.nan)
     rows = []
     for name in names:
         f = fits.get(name)
         if f is None:
             rows.append((np.nan, np.nan, np.nan, np.nan, np.nan, "failed"))
             continue
-        certificate, value = f.convergence, f.minus_two_loglik
+        certificate, value = f.convergence, _objective(f)
         verdict = "converged" if certificate.converged else "NOT converged"
         seconds = sum(stage.seconds for stage in f.optimum.stages)
         evaluations = float(f.optimum.n_evaluations)
         decrement = certificate.newton_decrement
         verdict += " (singular)" * certificate.singular
         rows.append((value, value - lowest, seconds, evaluations, decrement, verdict))
-    restricted = any(f.reml for f in fits.values())
-    objective = "REML criterion" if restricted else "-2*log(L)"
+    first = next(iter(fits.values()), None)
+    objective = "-2*log(L)"
+    if first is not None and (first.reml or first.penalty is not None):
+        objective = "REML criterion" if first.reml else "-2*penalised log(L)"
     columns = [objective, "above lowest", "seconds", "evaluations", "predicted decrease", "certificate"]
     return pd.DataFrame(rows, index=names, columns=columns)
 

@@ -1,11 +1,11 @@
 r"""Dynamic prediction: rows to come of groups that have shown some responses already.
 
-Place in the reading order: in ``inference``, after ``posterior``. For a group, of the fit or new, with responses y, the
-prediction of a row (x, z) is its mean over what y says about the group's effects,
+Place in the reading order: in ``inference``; ``likelihood.posterior`` has the quadrature. For a group, of the fit or
+new, with responses y, the prediction of a row (x, z) is its mean over what y says about the group's effects,
 
 .. math:: m = E\{\mu(x'\beta + o + z'b) \mid y\} = \int \mu(x'\beta + o + z'b)\,p(b \mid y)\,db,
 
-by the quadrature of :mod:`.posterior`: not mu at the mode of b, which differs by as much as mu is curved over the width
+by adaptive quadrature: not mu at the mode of b, which differs by as much as mu is curved over the width
 of p(b | y). Only the responses handed in count, also where the fit knew the group.
 
 Its standard error counts both what is not known of b and what is not known of the parameters psi,
@@ -30,7 +30,7 @@ and Steffey (1989) for the standard error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,16 +51,10 @@ from refglmm.fit.variances import all_parameters
 from refglmm.formula.convert import to_table
 from refglmm.formula.frame import new_response
 from refglmm.inference.parameters import absolute_scale, full_vector
-from refglmm.inference.posterior import (
-    HALF_LOG_2PI,
-    GroupedRows,
-    Posterior,
-    one_factor,
-    points_for,
-    posterior,
-    random_forms,
-)
 from refglmm.inference.tasks import run_tasks, seeds
+from refglmm.likelihood.pirls import Pirls
+from refglmm.likelihood.posterior import Groups, Posterior, draw_student, hermite_rule
+from refglmm.likelihood.quadrature import gh_rule
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -70,6 +64,8 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+#: Points per dimension for up to two random effects a group, for more, and the nodes a group may have in all.
+POINTS, FEWER_POINTS, MOST_NODES = 11, 7, 20_000
 TYPES = ("response", "link")
 INTERVALS = (None, "confidence", "prediction")
 #: Step of differences in psi, in standard errors, and their weights (order four).
@@ -98,7 +94,7 @@ class Setting:
     Attributes
     ----------
     fit : FittedModel
-    observed : GroupedRows
+    observed : Groups
     targets : Targets
     labels : Index
         Of the groups.
@@ -106,7 +102,7 @@ class Setting:
     """
 
     fit: FittedModel
-    observed: GroupedRows
+    observed: Groups
     targets: Targets
     labels: pd.Index
     n_points: int
@@ -119,7 +115,10 @@ class Setting:
             beta, phi = x[problem.n_par :], np.array([fit.sigma**2])
         else:
             par, beta, phi = problem.split(x)
-        return posterior(self.observed, par, beta, phi, self.n_points, fit.settings["control"].engine)
+        pirls = Pirls(problem, fit.settings["control"].engine)
+        pirls.find_mode(par, beta, phi)
+        nodes = self.observed.place(pirls, hermite_rule(self.n_points, self.observed.q))
+        return self.observed.posterior(nodes, beta, phi)
 
     def at_estimate(self) -> Posterior:
         """Posterior at the estimates."""
@@ -127,13 +126,21 @@ class Setting:
 
     def predictors(self, known: Posterior) -> FloatArray:
         """Linear predictor of the rows to predict at each node, shape (nodes, m), or (nodes, K, m)."""
-        rows = self.targets
-        return known.predictors(rows.offset + rows.X @ known.beta, rows.Z, rows.group, self.observed.owners)
+        return self._predictors(known, known.b)
 
-    def predictors_at(self, known: Posterior, u: FloatArray) -> FloatArray:
-        """Linear predictor of the rows to predict where the effects of the groups are T u, u of shape (groups, k)."""
-        rows, b = self.targets, u @ known.T.T
-        return rows.offset + rows.X @ known.beta + random_forms(rows.Z, b[rows.group], self.observed.owners)
+    def predictor_at(self, known: Posterior, u: FloatArray) -> FloatArray:
+        """Linear predictor of the rows to predict where the groups have u, shape (m,), or (K, m)."""
+        return self._predictors(known, (u @ known.nodes.T.T)[:, None])[0]
+
+    def _predictors(self, known: Posterior, b: FloatArray) -> FloatArray:
+        """Linear predictor at effects b of the groups, shape (groups, nodes, q)."""
+        rows = self.targets
+        fixed = rows.offset + rows.X @ known.beta
+        return np.moveaxis(fixed[..., None] + self.observed.random_part(rows.Z, b[rows.group]), -1, 0)
+
+    def probabilities(self, known: Posterior) -> FloatArray:
+        """Probability of each node for the rows to predict, shape (nodes, m)."""
+        return known.p[self.targets.group].T
 
 
 def dynamic(
@@ -278,7 +285,28 @@ def make_setting(
     observed = grouped_rows(fit, rows, y, weights, codes[: len(labels)], len(known))
     Z = np.hstack([*ahead.Z, np.empty((len(ahead.index), 0))])
     targets = Targets(ahead.index, ahead.X, ahead.offset, Z, codes[len(labels) :], np.asarray(ahead_weights))
-    return Setting(fit, observed, targets, pd.Index(known), points_for(fit, observed.k, n_points))
+    return Setting(fit, observed, targets, pd.Index(known), points_for(fit, observed.q, n_points))
+
+
+def points_for(fit: FittedModel, q: int, n_points: Any = None) -> int:
+    """Points per dimension: those asked for, else those of the fit, but 11 at least (7 for more than two effects)."""
+    if n_points is None:
+        n_points = max(fit.n_agq, POINTS if q <= 2 else FEWER_POINTS)
+    if gh_rule(n_points).z.size ** q > MOST_NODES:
+        raise NotAvailableError(
+            f"{n_points} points for each of {q} random effects are {n_points}^{q} nodes a group; give fewer n_points"
+        )
+    return int(n_points)
+
+
+def one_factor(fit: FittedModel) -> None:
+    """Refuse crossed and nested grouping factors."""
+    groups = list(dict.fromkeys(term.group for term in fit.design.terms))
+    if len(groups) != 1:
+        raise NotAvailableError(
+            f"the random effects of {', '.join(groups) or 'no factor'} do not fall apart into groups with a small "
+            "integral each; this needs one grouping factor"
+        )
 
 
 def _ones(rows: Rows) -> FloatArray:
@@ -315,15 +343,13 @@ def _labelled(fit: FittedModel, data: Any, name: str, offset: Any) -> tuple[Rows
 
 def grouped_rows(
     fit: FittedModel, rows: Rows, y: FloatArray, weights: FloatArray, group: NDArray[Any], n_groups: int
-) -> GroupedRows:
+) -> Groups:
     """The model of other rows: their responses, and a level for each group."""
-    terms, k = fit.design.terms, len(fit.design.terms)
+    k = len(fit.design.terms)
     codes = np.asarray(group, dtype=np.int32)
     X = rows.X.sum(axis=0) if rows.owners else rows.X  # each column belongs to one predictor
     problem = fit.problem.on_rows(y, weights, X, rows.offset, [codes] * k, list(rows.Z), [n_groups] * k)
-    Z = np.hstack([*rows.Z, np.empty((len(y), 0))])
-    owners = np.hstack(rows.owners).astype(np.float64) if rows.owners else None
-    return GroupedRows(problem, codes.astype(np.int64), Z, tuple(term.k for term in terms), n_groups, owners)
+    return Groups.of(replace(problem, group_weights=None), "prediction from responses")
 
 
 # -- mean and standard error -------------------------------------------------------------------------------------
@@ -339,7 +365,7 @@ def fitted_vector(fit: FittedModel) -> FloatArray:
 def _moments(setting: Setting, known: Posterior, type: str) -> tuple[FloatArray, FloatArray]:
     """Mean and variance of mu (or of the linear predictor) of each row over the effects of its group."""
     eta = setting.predictors(known)
-    p = known.weights[:, setting.targets.group]
+    p = setting.probabilities(known)
     values = _values(setting, known.phi, eta, p, type)
     m = np.sum(p * values, axis=0)
     return m, np.sum(p * (values - m) ** 2, axis=0)
@@ -428,8 +454,10 @@ def _one_draw(
     rng, rows = np.random.default_rng(seed), setting.targets
     known = setting.at(x + root @ rng.standard_normal(root.shape[1]))
     u, log_proposal = _draw_effects(known, rng)
-    eta = setting.predictors_at(known, u)
-    log_weight = _log_joint(setting.observed, known, u) - log_proposal - known.loglik
+    eta = setting.predictor_at(known, u)
+    one, nodes = u[:, None], known.nodes
+    log_joint = setting.observed.log_joint(one, one @ nodes.T.T, known.beta, known.phi)[:, 0]
+    log_weight = log_joint - log_proposal - known.log_likelihoods
     type, interval = what
     if interval == "prediction":
         return draw_known(setting.fit.family, eta, rows.weights, known.phi, rng), log_weight
@@ -438,22 +466,9 @@ def _one_draw(
 
 def _draw_effects(known: Posterior, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """u of each group from a multivariate t about its mode, and the log density of that."""
-    from scipy.special import gammaln
-
-    groups, k = known.mode.shape
-    z = rng.standard_normal((groups, k)) / np.sqrt(rng.chisquare(FREEDOM, groups) / FREEDOM)[:, None]
-    constant = gammaln(0.5 * (FREEDOM + k)) - gammaln(0.5 * FREEDOM) - 0.5 * k * np.log(FREEDOM * np.pi)
-    log_density = constant - 0.5 * (FREEDOM + k) * np.log1p(np.sum(z**2, axis=1) / FREEDOM)
-    return known.mode + np.einsum("gkl,gl->gk", known.root, z), log_density - np.linalg.slogdet(known.root)[1]
-
-
-def _log_joint(rows: GroupedRows, known: Posterior, u: FloatArray) -> FloatArray:
-    """log f(y | u) + log N(u; 0, I) of each group."""
-    fixed = np.empty(rows.problem.eta_shape)
-    rows.problem.fixed_predictor(known.beta, fixed)
-    density = rows.log_densities(fixed, u @ known.T.T, known.phi)
-    density += -0.5 * np.sum(u**2, axis=1) - rows.k * HALF_LOG_2PI
-    return np.where(np.isnan(density), -np.inf, density)
+    nodes = known.nodes
+    z, log_density = draw_student(nodes.mode.shape[:1], nodes.mode.shape[1], FREEDOM, rng)
+    return nodes.mode + np.einsum("gkl,gl->gk", nodes.root, z), log_density - np.linalg.slogdet(nodes.root)[1]
 
 
 def _quantiles(setting: Setting, drawn: tuple[FloatArray, FloatArray], level: float) -> FloatArray:

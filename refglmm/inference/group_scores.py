@@ -8,7 +8,10 @@ every grouping factor of a model is nested in a factor G ("clusters"), its clust
 
 with psi = (par, beta, log phi) and D_g the same objective (Laplace, or adaptive quadrature) on the rows of cluster g:
 its gradient is exact, the movement of the modes and of the nodes included. At the maximum the s_g sum to zero, and the
-A_g always sum to the observed information A. A linear mixed model takes part as the Gaussian model that it is, psi with
+A_g always sum to the observed information A. (A penalty belongs to no cluster: at a penalised maximum the s_g sum to
+half of its gradient, and A has its curvature besides.) Where all terms share one grouping factor, the objective of the
+whole data has the scores of its groups already, and clusters are sums of those; clusters above several factors are
+problems of their own. A linear mixed model takes part as the Gaussian model that it is, psi with
 the absolute Sigma and log sigma^2 (see ``criterion``). Its information between beta and the rest has expectation zero,
 whatever the distribution of the random effects; the zero is used in place of what the residuals make of it. So the beta
 block of A_g is :math:`X_g'V_g^{-1}X_g`, as in generalized least squares. In a generalized model beta and par belong
@@ -17,7 +20,7 @@ together, and A_g is the observed information throughout.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,6 +35,8 @@ from refglmm.fit.vcov import free_parameters
 from refglmm.inference.criterion import Criterion, criterion
 from refglmm.inference.influence import units_of
 from refglmm.inference.tasks import run_tasks
+from refglmm.likelihood.agq import AdaptiveQuadratureObjective
+from refglmm.likelihood.pirls import Pirls
 from refglmm.optimize.newton import objective_hessian
 
 if TYPE_CHECKING:
@@ -42,6 +47,8 @@ FloatArray = NDArray[np.float64]
 
 #: Steps of the differences that an information is made with, in natural units of the parameters.
 DIFFERENCE = 1e-3
+#: Differences of order four, and the largest share of the way to a bound that a step takes.
+STENCIL, WAY = ((1, 8.0 / 12.0), (2, -1.0 / 12.0)), 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,19 +122,59 @@ def _check(fit: FittedModel) -> None:
 def _scores(fit: FittedModel, cluster: Any, progress: bool | None) -> GroupScores:
     name, labels, rows = units_of(fit, cluster)
     _check_nested(fit, name, rows)
-    whole = criterion(fit)
-    parts = [sub_problem(fit, part) for part in rows]
-    with blas_threads(whole.threads):
-        found = run_tasks(partial(_score, whole), parts, progress=progress, label="group scores")
-    for outcome, label in zip(found, labels, strict=True):
-        if outcome.error is not None or not np.all(np.isfinite(outcome.value)):
-            raise NotAvailableError(f"no score for {name} {label}: {outcome.error or 'not finite'}", group=label)
+    whole = replace(criterion(fit), penalty=None)
+    if _one_factor(fit):
+        with blas_threads(whole.threads):
+            found = cluster_scores(fit, whole, rows)(whole.estimate)
+    else:
+        found = _each(whole, fit, rows, _score, progress)
+    _check_finite(found, "score", name, labels)
     free = np.ones(whole.estimate.size, dtype=bool)
     free[: fit.problem.n_par] = free_parameters(fit)[: fit.problem.n_par]
-    scores = np.where(free, np.array([outcome.value for outcome in found]), 0.0)
+    scores = np.where(free, found, 0.0)
     scores.setflags(write=False)
     names = (*fit.problem.names[: free.size],)
     return GroupScores(name, labels, tuple(rows), names, whole.estimate, free, scores, whole)
+
+
+def cluster_scores(
+    fit: FittedModel, whole: Criterion, rows: Sequence[NDArray[np.intp]]
+) -> Callable[[FloatArray], FloatArray]:
+    """Scores of clusters of whole groups of the one grouping factor as a function of psi: (clusters, d)."""
+    objective = AdaptiveQuadratureObjective(Pirls(fit.problem, whole.engine), whole.n_agq, whole.curvature)
+    codes = np.asarray(fit.design.terms[0].codes)
+    groups = [np.unique(codes[part]) for part in rows]
+
+    def scores(psi: FloatArray) -> FloatArray:
+        by_group = objective.group_scores(psi)
+        return np.array([by_group[own].sum(axis=0) for own in groups])
+
+    return scores
+
+
+def _each(
+    whole: Criterion,
+    fit: FittedModel,
+    rows: Sequence[NDArray[np.intp]],
+    work: Callable[[Criterion, Problem], FloatArray],
+    progress: bool | None,
+) -> FloatArray:
+    """What ``work`` finds in the model of each cluster alone; nan where it fails."""
+    parts = [sub_problem(fit, part) for part in rows]
+    with blas_threads(whole.threads):
+        found = run_tasks(partial(work, whole), parts, progress=progress, label="groups")
+    values = [outcome.value for outcome in found if outcome.error is None]
+    if not values:
+        raise NotAvailableError(f"no cluster could be evaluated alone: {found[0].error}")
+    return np.array([np.full_like(values[0], np.nan) if out.error is not None else out.value for out in found])
+
+
+def _check_finite(found: FloatArray, what: str, name: str, labels: pd.Index) -> None:
+    """Refuse what is not finite, naming the cluster."""
+    bad = ~np.isfinite(found.reshape(len(found), -1)).all(axis=1)
+    if bad.any():
+        label = labels[int(np.argmax(bad))]
+        raise NotAvailableError(f"{name} {label} has no finite {what} at the estimates", group=label)
 
 
 def _score(whole: Criterion, part: Problem) -> FloatArray:
@@ -138,18 +185,29 @@ def _score(whole: Criterion, part: Problem) -> FloatArray:
 def group_information(fit: FittedModel, groups: GroupScores, *, progress: bool | None = None) -> FloatArray:
     """Observed information A_g of each cluster over the free parameters, shape (clusters, free, free).
 
-    By differences of the exact gradient; what is known exactly of the Laplace objective's Hessian is taken from there.
+    By differences of the exact scores.
     """
-    parts = [sub_problem(fit, part) for part in groups.rows]
     whole = groups.criterion
-    with blas_threads(whole.threads):
-        found = run_tasks(partial(_information, whole), parts, progress=progress, label="group information")
-    for outcome, label in zip(found, groups.labels, strict=True):
-        if outcome.error is not None or not np.all(np.isfinite(outcome.value)):
-            raise NotAvailableError(
-                f"no information for {groups.cluster} {label}: {outcome.error or 'not finite'}", group=label
-            )
-    return over_free(fit, groups, np.array([outcome.value for outcome in found]))
+    if _one_factor(fit):
+        with blas_threads(whole.threads):
+            found = _differences(cluster_scores(fit, whole, groups.rows), groups)
+    else:
+        found = _each(whole, fit, groups.rows, _information, progress)
+    _check_finite(found, "information", groups.cluster, groups.labels)
+    return over_free(fit, groups, found)
+
+
+def _differences(scores: Callable[[FloatArray], FloatArray], groups: GroupScores) -> FloatArray:
+    """-ds_g/dpsi, shape (clusters, d, d), zero where psi is not free; symmetrised."""
+    whole, x = groups.criterion, groups.estimate
+    room = np.minimum(whole.upper - x, x - whole.lower)
+    steps = np.minimum(DIFFERENCE * whole.scale, WAY * np.where(groups.free, room, np.inf))
+    found = np.zeros((len(groups.labels), x.size, x.size))
+    for j in np.flatnonzero(groups.free):
+        step = steps[j] * np.eye(x.size)[j]
+        for k, c in STENCIL:
+            found[:, :, j] -= c * (scores(x + k * step) - scores(x - k * step)) / steps[j]
+    return 0.5 * (found + found.transpose(0, 2, 1))
 
 
 def over_free(fit: FittedModel, groups: GroupScores, information: FloatArray) -> FloatArray:
@@ -171,6 +229,11 @@ def _information(whole: Criterion, part: Problem) -> FloatArray:
 
 
 # -- clusters ----------------------------------------------------------------------------------------------------
+
+
+def _one_factor(fit: FittedModel) -> bool:
+    """Whether all terms share one grouping factor."""
+    return len({term.group for term in fit.design.terms}) == 1
 
 
 def _outermost(fit: FittedModel) -> str:

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit.html import html_block, html_lines, html_table
-from refglmm.fit.parts import ALL, all_names, coefficients
+from refglmm.fit.parts import all_names
 from refglmm.fit.rformat import format_numbers, table
 from refglmm.fit.summary import two_sided_p
 from refglmm.inference.criterion import observed_hessian
@@ -95,7 +95,7 @@ class Sandwich:
 
     @property
     def vcov(self) -> pd.DataFrame:
-        """Covariance of the fixed effects."""
+        """Covariance of the fixed effects, of all predictors."""
         names = all_names(self.fit)
         return pd.DataFrame(self.fixed, index=names, columns=names)
 
@@ -108,9 +108,14 @@ class Sandwich:
     def table(self) -> pd.DataFrame:
         """Estimate, Std. Error, z value and Pr(>|z|) of the fixed effects."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            z = np.array(self.fit.optimum.beta) / self.se.to_numpy()
-        columns = {"Estimate": np.array(self.fit.optimum.beta), "Std. Error": self.se.to_numpy(), "z value": z}
+            z = self._beta / self.se.to_numpy()
+        columns = {"Estimate": self._beta, "Std. Error": self.se.to_numpy(), "z value": z}
         return pd.DataFrame(columns | {"Pr(>|z|)": two_sided_p(z)}, index=all_names(self.fit))
+
+    @property
+    def _beta(self) -> FloatArray:
+        """Fixed effects of all predictors."""
+        return np.array(self.fit.optimum.beta, dtype=float)
 
     def confint(self, level: float = 0.95) -> pd.DataFrame:
         """Wald intervals of the fixed effects."""
@@ -118,17 +123,20 @@ class Sandwich:
 
         low, high = (ndtri(share) for share in tail_shares(level))
         first, last = percent_names(level)
-        beta = coefficients(self.fit, ALL)
-        return pd.DataFrame({first: beta + low * self.se, last: beta + high * self.se})
+        return pd.DataFrame({first: self._beta + low * self.se, last: self._beta + high * self.se})
 
     def wald_test(self, L: Any) -> WaldTest:
-        """Test L beta = 0, all rows at once, by chi-square."""
+        """Test L beta = 0, all rows at once, by chi-square.
+
+        L has a column for each fixed effect of the first predictor, or of all predictors.
+        """
         from scipy.special import chdtrc
 
-        rows = independent_rows(hypothesis_matrix(self.fit, L, all_names(self.fit)))
-        value = rows @ np.array(self.fit.optimum.beta)
+        columns, names = np.atleast_2d(np.asarray(L, dtype=object)).shape[1], all_names(self.fit)
+        rows = independent_rows(hypothesis_matrix(self.fit, L, names if columns == len(names) else None))
+        value, own = rows @ self._beta[: rows.shape[1]], slice(rows.shape[1])
         try:
-            statistic = float(value @ np.linalg.solve(rows @ self.fixed @ rows.T, value))
+            statistic = float(value @ np.linalg.solve(rows @ self.fixed[own, own] @ rows.T, value))
         except LinAlgError:
             raise NotAvailableError(
                 f"{len(self.groups.labels)} clusters cannot test {len(rows)} hypotheses at once: their sandwich is "

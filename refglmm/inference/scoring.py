@@ -31,8 +31,15 @@ from refglmm.families.kernel import VALUE, L, observation_rows
 from refglmm.fit.parameters import fit_parameters
 from refglmm.fit.rows import own_rows
 from refglmm.formula.frame import new_response
-from refglmm.inference.dynamic import Setting, Targets, grouped_rows, likelihood_weights, make_setting
-from refglmm.inference.posterior import one_factor, points_for
+from refglmm.inference.dynamic import (
+    Setting,
+    Targets,
+    grouped_rows,
+    likelihood_weights,
+    make_setting,
+    one_factor,
+    points_for,
+)
 
 if TYPE_CHECKING:
     from refglmm.families.base import Family
@@ -115,11 +122,11 @@ def _predicted(
         table = newdata if future is None else future
         weights = drawing_weight(likelihood_weights(fit, table, None))
         y = new_response(frame, table, weights)
-    known, rows = setting.at_estimate(), setting.targets
+    known, index = setting.at_estimate(), setting.targets.index
     if integrate:
-        return setting.predictors(known), known.weights[:, rows.group], y, weights, rows.index
-    eta = setting.predictors_at(known, known.mode)
-    return eta[None], np.ones((1, len(y))), y, weights, rows.index
+        return setting.predictors(known), setting.probabilities(known), y, weights, index
+    eta = setting.predictor_at(known, known.nodes.mode)
+    return eta[None], np.ones((1, len(y))), y, weights, index
 
 
 def _own_setting(fit: FittedModel, n_points: int | None) -> Setting:
@@ -127,8 +134,9 @@ def _own_setting(fit: FittedModel, n_points: int | None) -> Setting:
     rows, frame, term = own_rows(fit.design), fit.frame, fit.design.terms[0]
     codes = np.asarray(term.codes)
     observed = grouped_rows(fit, rows, np.array(frame.y), np.array(frame.weights), codes, term.n_levels)
-    targets = Targets(rows.index, rows.X, rows.offset, observed.Z, observed.group, frame.weights)
-    return Setting(fit, observed, targets, term.levels, points_for(fit, observed.k, n_points))
+    groups = observed.layout.codes
+    targets = Targets(rows.index, rows.X, rows.offset, observed.problem.layout.z, groups, frame.weights)
+    return Setting(fit, observed, targets, term.levels, points_for(fit, observed.q, n_points))
 
 
 def _scores(

@@ -54,7 +54,7 @@ from refglmm.likelihood.grouping import gathered, group_layout
 from refglmm.likelihood.laplace import LaplaceObjective
 from refglmm.likelihood.layout import RandomLayout
 from refglmm.likelihood.pirls import Pirls
-from refglmm.likelihood.quadrature import gh_rule
+from refglmm.likelihood.quadrature import gh_rule, product_rule
 from refglmm.likelihood.state import Mode
 
 FloatArray = NDArray[np.float64]
@@ -83,7 +83,7 @@ def tensor_grid(order: int, q: int, at_a_time: int = NODES_AT_A_TIME) -> Grid:
     ArgumentError
         If there are more than ``MAX_NODES`` nodes.
     """
-    rule, count = gh_rule(order), order**q
+    count = gh_rule(order).z.size ** q
     if count > MAX_NODES:
         raise ArgumentError(
             f"n_agq={order} with {q} random effects a group means {order}^{q} = {count} nodes, more than {MAX_NODES}; "
@@ -94,9 +94,7 @@ def tensor_grid(order: int, q: int, at_a_time: int = NODES_AT_A_TIME) -> Grid:
     batches = -(-count // at_a_time)
     size = -(-count // batches)
     z, log_weight = np.zeros((batches * size, q)), np.full(batches * size, -np.inf)
-    which = np.arange(count)[:, None] // order ** np.arange(q)[::-1] % order  # the digits of a node's number
-    z[:count] = rule.z[which]
-    log_weight[:count] = (np.log(rule.w) + 0.5 * rule.z**2)[which].sum(axis=1)
+    z[:count], log_weight[:count] = product_rule(order, q)
     z = np.ascontiguousarray(z.reshape(batches, size, q).transpose(0, 2, 1))
     return Grid(z, log_weight.reshape(batches, size))
 

@@ -1,40 +1,52 @@
-r"""The posterior of the random effects on nodes: what EM, quasi-Newton on frozen nodes and Monte Carlo all look at.
+r"""The posterior of each group's random effects on nodes: what everything but the objective itself looks at.
 
-Place in the reading order: after ``quadrature`` and ``pirls``; ``optimize.em`` and the teaching methods build on it.
-Written in numpy, to be read; ``agq`` computes the same likelihood for speed and with its exact gradient.
+Place in the reading order: after ``grouping``, ``quadrature`` and ``node_kernels``, beside ``agq``, which adds the same
+masses up in batches and has their exact gradient. EM, quasi-Newton on frozen nodes, Monte Carlo EM, dynamic prediction
+and scoring rules build on it.
 
-One grouping factor, one term b_i ~ N(0, D) of q columns. Let :math:`g_i(b) = \sum_j \log f(y_{ij} | b) - \tfrac12
-b'D^{-1}b` have its mode at m_i and the curvature :math:`H_i = \sum_j h_{ij} z_{ij} z_{ij}' + D^{-1}` there, and let R_i
-be upper triangular with :math:`R_i'R_i = H_i`. Any rule of standardised nodes z_k and log weights c_k, that is
+One grouping factor. Let group j have the random effects u ~ N(0, I) of all terms side by side, b = Tu, and let
+:math:`g_j(u) = \sum_i \log f(y_i | b) - \tfrac12 |u|^2` have its mode at m and the curvature H there. With S the root
+of H^-1 that makes TS upper triangular (see ``agq``), any rule of standardised nodes z_k and log weights c_k, that is
 :math:`\sum_k e^{c_k} F(z_k) \approx \int F(z)\,dz`, becomes a rule for the group,
 
 .. math::
-    b_{ik} &= m_i + R_i^{-1} z_k \\
-    \log L_i &= -\log|R_i| + \log\sum_k \exp\{c_k + \textstyle\sum_j \log f(y_{ij}|b_{ik}) + \log N(b_{ik}; 0, D)\} \\
-    p_{ik} &= \text{softmax of the braces},\qquad E_i[g(b)] = \sum_k p_{ik}\, g(b_{ik})
+    u_k &= m + S z_k,\qquad b_k = T u_k \\
+    \log L_j &= \log|S| + \log\sum_k \exp\{c_k + \textstyle\sum_i \log f(y_i|b_k) + \log N(u_k; 0, I)\} \\
+    p_k &= \text{softmax of the braces},\qquad E_j[g(b)] = \sum_k p_k\, g(b_k)
 
-Two rules: Gauss-Hermite, :math:`c_k = \log\omega_k - \log\phi(z_k)` (adaptive quadrature), and K random draws from a
-multivariate t, :math:`c_k = -\log K - \log t_\nu(z_k)` (importance sampling from the Laplace approximation).
+T may be singular, and a group without rows has its prior. Where the density has several linear predictors, each column
+of Z belongs to one of them, and everything else is as written. The same b_k serve other parameters, as in EM: where T
+has become T', they are :math:`u'_k = T'^{-1} b_k`, and :math:`\log|T| - \log|T'|` is added to c_k.
 
-Source: Pinheiro and Bates (1995) for adaptive quadrature; Booth and Hobert (1999) for the importance sampler.
+Two rules: Gauss-Hermite, :math:`c_k = \log\omega_k - \log\phi(z_k)` (adaptive quadrature; exact for a linear mixed
+model), and K random draws from a multivariate t, :math:`c_k = -\log K - \log t_\nu(z_k)` (importance sampling from the
+Laplace approximation).
+
+Source: Naylor and Smith (1982) and Pinheiro and Chao (2006) for adaptive quadrature; Booth and Hobert (1999) for the
+importance sampler.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
 from math import lgamma
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import NotAvailableError, NotPositiveDefiniteError
-from refglmm.families.kernel import ALL, L_PHI, VALUE, H, L, S, W
+from refglmm.families.kernel import ALL, L_PHI, VALUE, H, L, S, observation_rows
+from refglmm.likelihood.coupled import CoupledLayout
+from refglmm.likelihood.grouping import GroupLayout, gathered, group_layout
+from refglmm.likelihood.node_kernels import curvature_roots
 from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.problem import Problem
-from refglmm.likelihood.quadrature import gh_rule
+from refglmm.likelihood.quadrature import product_rule
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -53,10 +65,18 @@ class Rule(NamedTuple):
 
 def hermite_rule(order: int, q: int) -> Rule:
     """The tensor grid of the Gauss-Hermite rule, the same for every group."""
-    one = gh_rule(order)
-    z = np.array(list(product(one.z, repeat=q)))
-    log_weight = np.array([sum(c) for c in product(np.log(one.w) - one.log_density, repeat=q)])
-    return Rule(z[None], log_weight[None])
+    grid = product_rule(order, q)
+    return Rule(grid.z[None], grid.log_weight[None] + 0.5 * q * LOG_2PI)
+
+
+def draw_student(shape: tuple[int, ...], q: int, df: float, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Draws from the multivariate t (``df`` inf: normal) of q dimensions, shape (*shape, q), and their log density."""
+    z = rng.standard_normal((*shape, q))
+    if np.isinf(df):
+        return z, -0.5 * q * LOG_2PI - 0.5 * np.sum(z * z, axis=-1)
+    z /= np.sqrt(rng.chisquare(df, shape) / df)[..., None]
+    constant = lgamma(0.5 * (df + q)) - lgamma(0.5 * df) - 0.5 * q * np.log(df * np.pi)
+    return z, constant - 0.5 * (df + q) * np.log1p(np.sum(z * z, axis=-1) / df)
 
 
 def student_rule(draws: int, groups: int, q: int, df: float, rng: np.random.Generator) -> Rule:
@@ -64,15 +84,171 @@ def student_rule(draws: int, groups: int, q: int, df: float, rng: np.random.Gene
 
     They come in antithetic pairs: draw k + draws/2 is minus draw k (``draws`` is even).
     """
-    half = rng.standard_normal((groups, draws // 2, q))
-    if np.isinf(df):
-        log_density = -0.5 * q * LOG_2PI - 0.5 * np.sum(half * half, axis=2)
-    else:
-        half /= np.sqrt(rng.chisquare(df, half.shape[:2]) / df)[..., None]
-        constant = lgamma(0.5 * (df + q)) - lgamma(0.5 * df) - 0.5 * q * np.log(df * np.pi)
-        log_density = constant - 0.5 * (df + q) * np.log1p(np.sum(half * half, axis=2) / df)
+    half, log_density = draw_student((groups, draws // 2), q, df, rng)
     log_weight = -np.log(draws) - log_density
     return Rule(np.concatenate([half, -half], axis=1), np.concatenate([log_weight, log_weight], axis=1))
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes of every group.
+
+    Attributes
+    ----------
+    T : float array, shape (q, q)
+    mode : float array, shape (groups, q)
+        m, in u.
+    root : float array, shape (groups, q, q)
+        S.
+    u, b : float array, shape (groups, K, q)
+    log_weight : float array, shape (groups, K)
+        c_k + log|S|.
+    """
+
+    T: FloatArray
+    mode: FloatArray
+    root: FloatArray
+    u: FloatArray
+    b: FloatArray
+    log_weight: FloatArray
+
+    def under(self, T: FloatArray) -> Nodes:
+        """The same b seen from another regular factor; mode and root remain what placed them."""
+        u = np.asarray(np.linalg.solve(T, self.b[..., None])[..., 0], dtype=np.float64)
+        shift = np.linalg.slogdet(self.T)[1] - np.linalg.slogdet(T)[1]
+        return replace(self, T=T, u=u, log_weight=self.log_weight + shift)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Nodes, their probabilities p (groups, K), log L_j (groups,), and the beta and phi that the rows have."""
+
+    nodes: Nodes
+    p: FloatArray
+    log_likelihoods: FloatArray
+    beta: FloatArray
+    phi: FloatArray
+
+    @property
+    def b(self) -> FloatArray:
+        """Nodes, shape (groups, K, q)."""
+        return self.nodes.b
+
+    @property
+    def loglik(self) -> float:
+        """The sum of log L_j."""
+        return float(self.log_likelihoods.sum())
+
+    def mean(self) -> FloatArray:
+        """E_j[b], shape (groups, q)."""
+        return np.einsum("gk,gka->ga", self.p, self.b)
+
+    def second_moment(self) -> FloatArray:
+        """E_j[bb'], shape (groups, q, q)."""
+        return np.einsum("gk,gka,gkb->gab", self.p, self.b, self.b)
+
+    def covariance(self) -> FloatArray:
+        """Var_j(b), shape (groups, q, q)."""
+        centred = self.b - self.mean()[:, None]
+        return np.einsum("gk,gka,gkb->gab", self.p, centred, centred)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A problem with one grouping factor, seen group by group.
+
+    Attributes
+    ----------
+    problem : Problem
+    layout : GroupLayout
+    membership : sparse array, shape (groups, n)
+        1 where a row belongs to a group.
+    """
+
+    problem: Problem
+    layout: GroupLayout
+    membership: csr_array
+
+    @classmethod
+    def of(cls, problem: Problem, purpose: str) -> Groups:
+        """The groups of a problem; ``purpose`` begins the error where there is not one factor."""
+        from scipy.sparse import csr_array  # here: a fit by another method has no use for it
+
+        layout = group_layout(problem, purpose)
+        entries = np.ones(problem.n), (layout.codes, np.arange(problem.n))
+        return cls(problem, layout, csr_array(entries, shape=(layout.groups, problem.n)))
+
+    @property
+    def q(self) -> int:
+        """Number of random effects of a group."""
+        return self.layout.q
+
+    def place(self, pirls: Pirls, rule: Rule, curvature: str = "observed") -> Nodes:
+        """Nodes around the modes that ``pirls`` stands at."""
+        at, q = self.layout, self.q
+        pirls.use_curvature(curvature)
+        T, mode = at.dense_factor(pirls.T), pirls.u[at.position]
+        S_, U, log_det = np.zeros((at.groups, q, q)), np.zeros((at.groups, q, q)), np.zeros(at.groups)
+        curvature_roots(gathered(pirls.H, at.H_at), T, S_, U, log_det)
+        z = np.broadcast_to(rule.z, (at.groups, *rule.z.shape[1:]))
+        u = mode[:, None] + np.einsum("gab,gkb->gka", S_, z)
+        return Nodes(T, mode, S_, u, u @ T.T, rule.log_weight + log_det[:, None])
+
+    def posterior(self, nodes: Nodes, beta: FloatArray, phi: FloatArray) -> Posterior:
+        """Probabilities of nodes and log L_j; a node outside the domain of the link has none."""
+        log_mass = nodes.log_weight + self.log_joint(nodes.u, nodes.b, beta, phi)
+        largest = np.maximum(log_mass.max(axis=1), np.finfo(float).min)  # finite: no mass at all is log L = -inf
+        mass = np.exp(log_mass - largest[:, None])
+        total = mass.sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return Posterior(nodes, mass / total[:, None], largest + np.log(total), np.array(beta), np.array(phi))
+
+    def log_joint(self, u: FloatArray, b: FloatArray, beta: FloatArray, phi: FloatArray) -> FloatArray:
+        """log f(y | b) + log N(u; 0, I), shape (groups, K), for u and b of shape (groups, K, q)."""
+        density = -0.5 * np.sum(u * u, axis=2) - 0.5 * self.q * LOG_2PI
+        for columns, rows in self.over_nodes(b, beta, phi, VALUE):
+            density[:, columns] += self.sums(rows[L])
+        return np.where(np.isnan(density), -np.inf, density)
+
+    def sums(self, rows: FloatArray) -> FloatArray:
+        """Sums over the rows of each group, shape (groups, columns), of values of shape (n, columns)."""
+        return self.membership @ rows
+
+    def predictors(self, b: FloatArray, beta: FloatArray) -> FloatArray:
+        """Linear predictors at nodes b (groups, K, q), shape ([parts,] n, K)."""
+        fixed = np.empty(self.problem.eta_shape)
+        self.problem.fixed_predictor(beta, fixed)
+        return fixed[..., None] + self.random_part(self.problem.layout.z, b[self.layout.codes])
+
+    def random_part(self, z: FloatArray, b: FloatArray) -> FloatArray:
+        """z'b of m rows, z of shape (m, q), each with its own nodes b (m, K, q): shape ([parts,] m, K)."""
+        layout = self.problem.layout
+        if not isinstance(layout, CoupledLayout):
+            return np.einsum("mka,ma->mk", b, z)
+        own = [layout.part == k for k in range(self.problem.n_parts)]
+        return np.array([np.einsum("mka,ma->mk", b[..., c], z[:, c]) for c in own])
+
+    def cells(
+        self, b: FloatArray, beta: FloatArray
+    ) -> Iterator[tuple[slice, tuple[FloatArray, FloatArray, FloatArray, FloatArray]]]:
+        """Batches of nodes: which of them, and (y, eta, weights, base) of all rows at each, flat."""
+        problem = self.problem
+        size = max(1, CELLS // max(1, problem.n))
+        for begin in range(0, b.shape[1], size):
+            columns = slice(begin, min(begin + size, b.shape[1]))
+            eta = self.predictors(b[:, columns], beta)
+            y, weights, base = (np.repeat(x, eta.shape[-1]) for x in (problem.y, problem.weights, problem.base))
+            yield columns, (y, eta.reshape(*eta.shape[:-2], -1), weights, base)
+
+    def over_nodes(
+        self, b: FloatArray, beta: FloatArray, phi: FloatArray, order: int
+    ) -> Iterator[tuple[slice, FloatArray]]:
+        """Batches of nodes: which of them, and the family's rows there, shape (rows, n, nodes)."""
+        where = observation_rows(self.problem.n_parts)
+        for columns, (y, eta, weights, base) in self.cells(b, beta):
+            out = np.empty((where.size, y.size))
+            self.problem.family.observe(y, eta, weights, base, phi, order, out)
+            yield columns, out.reshape(where.size, self.problem.n, -1)
 
 
 class Values(NamedTuple):
@@ -81,36 +257,6 @@ class Values(NamedTuple):
     beta: FloatArray
     D: FloatArray
     phi: FloatArray
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """Nodes of every group, b (groups, K, q), with c_k - log|R_i|, shape (groups, K)."""
-
-    b: FloatArray
-    log_weight: FloatArray
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """Nodes b (groups, K, q), their probabilities p (groups, K), and log L_i (groups,)."""
-
-    b: FloatArray
-    p: FloatArray
-    log_likelihoods: FloatArray
-
-    @property
-    def loglik(self) -> float:
-        """The sum of log L_i."""
-        return float(self.log_likelihoods.sum())
-
-    def mean(self) -> FloatArray:
-        """E_i[b], shape (groups, q)."""
-        return np.einsum("gk,gka->ga", self.p, self.b)
-
-    def second_moment(self) -> FloatArray:
-        """E_i[bb'], shape (groups, q, q)."""
-        return np.einsum("gk,gka,gkb->gab", self.p, self.b, self.b)
 
 
 class GroupedModel:
@@ -131,8 +277,6 @@ class GroupedModel:
     """
 
     def __init__(self, problem: Problem, engine: str = "auto", purpose: str = "this method") -> None:
-        from scipy.sparse import csr_array  # here: a fit by another method has no use for it
-
         layout = problem.layout
         if layout.k.size != 1 or problem.structures[0].name not in ("us", "diag") or problem.structures[0].hom:
             raise NotAvailableError(
@@ -145,12 +289,9 @@ class GroupedModel:
         if problem.n_parts > 1:
             raise NotAvailableError(f"{purpose} is for one linear predictor, without zi= and dispersion=")
         self.problem, self.structure = problem, problem.structures[0]
-        self.q, self.groups = int(layout.k[0]), int(layout.levels[0])
-        self.codes = (layout.index[:, 0] // self.q).astype(np.int64)
+        self.rows = Groups.of(problem, purpose)
+        self.q, self.groups, self.codes = self.rows.q, self.rows.layout.groups, self.rows.layout.codes
         self.Z, self.diagonal = layout.z, self.structure.name == "diag"
-        self._membership = csr_array(
-            (np.ones(problem.n), (self.codes, np.arange(problem.n))), shape=(self.groups, problem.n)
-        )
         self.pirls = Pirls(problem, engine)
         self._u: FloatArray | None = None
 
@@ -175,43 +316,24 @@ class GroupedModel:
         PirlsError, NotPositiveDefiniteError
             If there is no mode, or D has lost a dimension.
         """
-        pirls = self.pirls
         if not np.linalg.eigvalsh(values.D)[0] > 0.0:
             raise NotPositiveDefiniteError(
                 f"the covariance D has become singular (smallest eigenvalue {np.linalg.eigvalsh(values.D)[0]:.3g}); EM "
                 "cannot place nodes then: simplify the random effects, or use method='exact'"
             )
-        pirls.find_mode(self.par(values.D), values.beta, values.phi, self._u)
-        pirls.observe_log_density()
-        self._u = pirls.u
-        T = np.linalg.cholesky(values.D)
-        mode = pirls.u.reshape(self.groups, self.q) @ T.T
-        h = pirls.out[H if pirls.curvature == "observed" else W]
-        outer = h[:, None, None] * self.Z[:, :, None] * self.Z[:, None, :]
-        curvature = self._by_group(outer.reshape(-1, self.q**2)).reshape(-1, self.q, self.q)
-        R = np.linalg.cholesky(curvature + np.linalg.inv(values.D)).transpose(0, 2, 1)
-        z = np.broadcast_to(rule.z, (self.groups, *rule.z.shape[1:]))
-        b = mode[:, None] + np.linalg.solve(R[:, None], z[..., None])[..., 0]
-        log_det = np.log(np.diagonal(R, axis1=1, axis2=2)).sum(axis=1)
-        return Nodes(b, rule.log_weight - log_det[:, None])
+        self.pirls.find_mode(self.par(values.D), values.beta, values.phi, self._u)
+        self._u = self.pirls.u
+        return self.rows.place(self.pirls, rule, self.pirls.curvature)
 
     def posterior(self, nodes: Nodes, values: Values) -> Posterior:
         """Probabilities of nodes (wherever they were placed) and log L_i at ``values``."""
-        T = np.linalg.cholesky(values.D)
-        u = np.linalg.solve(T, nodes.b[..., None])[..., 0]
-        log_prior = -0.5 * self.q * LOG_2PI - np.log(np.diag(T)).sum() - 0.5 * np.sum(u * u, axis=2)
-        log_mass = nodes.log_weight + log_prior
-        for columns, rows in self._over_nodes(nodes.b, values, VALUE):
-            log_mass[:, columns] += self._by_group(rows[L])
-        largest = log_mass.max(axis=1)
-        mass = np.exp(log_mass - largest[:, None])
-        total = mass.sum(axis=1)
-        return Posterior(nodes.b, mass / total[:, None], largest + np.log(total))
+        T = np.asarray(np.linalg.cholesky(values.D), dtype=np.float64)
+        return self.rows.posterior(nodes.under(T), values.beta, values.phi)
 
     def mean_scores(self, posterior: Posterior, values: Values) -> tuple[FloatArray, FloatArray]:
         """E_i[dlogf/deta] and E_i[-d2logf/deta2] of each row, shape (n,) each, p as in ``posterior``."""
         s, h = np.zeros(self.problem.n), np.zeros(self.problem.n)
-        for columns, rows in self._over_nodes(posterior.b, values, ALL):
+        for columns, rows in self.rows.over_nodes(posterior.b, values.beta, values.phi, ALL):
             p = posterior.p[self.codes][:, columns]
             s += np.sum(p * rows[S], axis=1)
             h += np.sum(p * rows[H], axis=1)
@@ -225,42 +347,18 @@ class GroupedModel:
         """Score of each group in the working shape parameters at each node, shape (groups, K, n_phi)."""
         problem, scores = self.problem, np.empty((*b.shape[:2], self.problem.n_phi))
         slope = problem.shape_slope(values.phi)
-        for columns, (y, eta, weights, _) in self._cells(b, values) if problem.n_phi else ():
+        for columns, (y, eta, weights, _) in self.rows.cells(b, values.beta) if problem.n_phi else ():
             out = np.empty((4, eta.size))
             for j in range(problem.n_phi):
                 problem.family.observe_shape(y, eta, weights, values.phi, j, out)
-                scores[:, columns, j] = slope[j] * self._by_group(out[L_PHI].reshape(problem.n, -1))
+                scores[:, columns, j] = slope[j] * self.rows.sums(out[L_PHI].reshape(problem.n, -1))
         return scores
 
     def node_scores(self, b: FloatArray, values: Values) -> FloatArray:
         """Score of each group in beta at each node, X_i's(b_ik), shape (groups, K, p)."""
         X = self.problem.X
         scores = np.empty((*b.shape[:2], X.shape[1]))
-        for columns, rows in self._over_nodes(b, values, ALL):
+        for columns, rows in self.rows.over_nodes(b, values.beta, values.phi, ALL):
             for j in range(X.shape[1]):
-                scores[:, columns, j] = self._by_group(X[:, j, None] * rows[S])
+                scores[:, columns, j] = self.rows.sums(X[:, j, None] * rows[S])
         return scores
-
-    def _by_group(self, rows: FloatArray) -> FloatArray:
-        """Sums over the rows of each group, shape (groups, columns), of values of shape (n, columns)."""
-        return self._membership @ rows
-
-    def _cells(self, b: FloatArray, values: Values) -> Iterator[tuple[slice, tuple[FloatArray, ...]]]:
-        """Batches of nodes: which of them, and (y, eta, weights, base) of all rows at each, flat."""
-        problem = self.problem
-        fixed = problem.offset + problem.X @ values.beta
-        size = max(1, CELLS // problem.n)
-        for begin in range(0, b.shape[1], size):
-            columns = slice(begin, min(begin + size, b.shape[1]))
-            at = b[self.codes, columns]
-            eta = fixed[:, None] + np.einsum("nka,na->nk", at, self.Z)
-            count = eta.shape[1]
-            y, weights, base = (np.repeat(x, count) for x in (problem.y, problem.weights, problem.base))
-            yield columns, (y, eta.ravel(), weights, base)
-
-    def _over_nodes(self, b: FloatArray, values: Values, order: int) -> Iterator[tuple[slice, FloatArray]]:
-        """Batches of nodes: which of them, and the family's rows there, shape (6, n, nodes)."""
-        for columns, (y, eta, weights, base) in self._cells(b, values):
-            out = np.empty((6, eta.size))
-            self.problem.family.observe(y, eta, weights, base, values.phi, order, out)
-            yield columns, out.reshape(6, self.problem.n, -1)

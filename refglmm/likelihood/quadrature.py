@@ -1,6 +1,6 @@
 r"""Gauss-Hermite rules for the standard normal density.
 
-Place in the reading order: before ``agq``.
+Place in the reading order: before ``agq`` and ``posterior``.
 
 .. math:: \int f(z)\,\phi(z)\,dz \approx \sum_k \omega_k f(z_k), \qquad \sum_k \omega_k = 1
 
@@ -76,3 +76,20 @@ def _rule(order: int) -> HermiteRule:
     for x in rule:
         x.flags.writeable = False
     return rule
+
+
+class ProductRule(NamedTuple):
+    """Nodes z, shape (order^q, q), and log(omega exp(|z|^2/2)), shape (order^q,)."""
+
+    z: NDArray[np.float64]
+    log_weight: NDArray[np.float64]
+
+
+def product_rule(order: int, q: int) -> ProductRule:
+    r"""Tensor product of the rule of ``order`` nodes in q dimensions, its last coordinate moving fastest.
+
+    .. math:: \int F(u)\,du \approx (2\pi)^{q/2} \sum_k \omega_k \exp\{\tfrac12 |z_k|^2\} F(z_k)
+    """
+    rule = gh_rule(order)
+    which = np.arange(order**q)[:, None] // order ** np.arange(q)[::-1] % order  # the digits of a node's number
+    return ProductRule(rule.z[which], (np.log(rule.w) + 0.5 * rule.z**2)[which].sum(axis=1))

@@ -290,8 +290,7 @@ class FrozenObjective:
 
     def node_scores(self, posterior: Posterior, values: Values) -> FloatArray:
         """Score of the complete data of each group at each node, in the elements of the vector: (groups, K, d)."""
-        model, T = self.model, np.linalg.cholesky(values.D)
-        u = np.linalg.solve(T, posterior.b[..., None])[..., 0]
+        model, T, u = self.model, posterior.nodes.T, posterior.nodes.u
         outer = u[..., :, None] * u[..., None, :] - np.eye(model.q)
         d_T = np.linalg.solve(T.T, outer)[..., self.rows, self.columns]
         d_T[..., self.on_diagonal] *= np.diag(T) * (0.5 if model.diagonal else 1.0)

@@ -228,4 +228,4 @@ def test_refusals_say_why():
     with pytest.raises(ResponseError, match=r"non-positive values.*row 2 "):
         CoupledFamily(gamma, True, False).check_response(np.where(np.arange(Y.size) == 2, -1.0, Y), A)
     with pytest.raises(NotAvailableError, match=r"ask family.at\(phi\)"):
-        CoupledFamily(gamma, True, False).fitted_mean(np.zeros((2, 3)))
+        CoupledFamily(gamma, True, False).response_variance(np.zeros((2, 3)))

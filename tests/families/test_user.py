@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from families.instances import ONE_EACH, exponential, exponential_point
+from scipy.special import gammaln
 
+import refglmm as rg
 from refglmm import families as fam
 from refglmm.errors import ArgumentError, NotAvailableError, ResponseError
+from refglmm.families.jet import add, constant, exp_of, log_gamma_of, log_of, multiply, shift, subtract, times
 from refglmm.families.kernel import ALL
 from refglmm.families.user import check_derivatives
 
@@ -99,7 +102,7 @@ def test_shape_parameters_are_checked_too():
         make().minus_two_log_density(Y, Y, np.ones(3), 0.0)
     with pytest.raises(ArgumentError, match="needs shape_point"):
         make(shape_point=None)
-    with pytest.raises(ArgumentError, match="1 shape_names but 0 values"):
+    with pytest.raises(ArgumentError, match="1 shape parameters but 0 values"):
         make(shape_start=())
 
 
@@ -136,7 +139,7 @@ def test_what_the_author_left_out_is_said():
     family = exponential(simulate=None)
     with pytest.raises(NotAvailableError, match="no simulate function"):
         family.simulate(Y, Y, np.empty(0), np.random.default_rng(1))
-    with pytest.raises(NotAvailableError, match="no shape_point"):
+    with pytest.raises(NotAvailableError, match="the exponential family has no shape parameter"):
         _ = family.observe_shape
 
 
@@ -144,3 +147,151 @@ def test_equality_is_by_parts():
     assert exponential() == exponential()
     assert exponential() != exponential(jit=False)
     assert hash(exponential()) == hash(exponential())
+
+
+# --- from a density in jets -----------------------------------------------------------------------------------
+
+
+def nb_density(y, a, eta, size, second, third):
+    total = add(size, exp_of(eta))
+    gammas = subtract(log_gamma_of(shift(size, y)), log_gamma_of(size))
+    powers = subtract(multiply(size, log_of(size)), multiply(shift(size, y), log_of(total)))
+    return times(a, add(add(gammas, powers), times(y, eta)))
+
+
+def own_nb(**changes):
+    arguments = {
+        "density": nb_density,
+        "link": "log",
+        "shapes": {"size": "log"},
+        "base_measure": lambda y: -gammaln(y + 1.0),
+        "variance": lambda mu, phi: mu + mu**2 / phi[0],
+        "simulate": lambda mu, a, phi, rng: rng.negative_binomial(phi[0], phi[0] / (phi[0] + mu)),
+        "is_count": True,
+        "valid_y": lambda y: y >= 0,
+    }
+    return fam.UserFamily("own_nb", **(arguments | changes))
+
+
+@pytest.fixture(scope="module")
+def counts():
+    rng = np.random.default_rng(12)
+    g = np.repeat(np.arange(25), 8)
+    x = rng.normal(size=200)
+    mu = np.exp(0.9 + 0.4 * x + 0.5 * rng.normal(size=25)[g])
+    y = rng.negative_binomial(1.7, 1.7 / (1.7 + mu))
+    return {"y": np.where(rng.random(200) < 0.2, 0, y).astype(float), "x": x, "g": g}
+
+
+@pytest.mark.parametrize("jit", [True, False], ids=["compiled", "plain"])
+def test_ten_lines_give_the_negative_binomial(jit):
+    y, eta, a, phi = np.array([0.0, 1.0, 7.0, 30.0]), np.array([-0.4, 0.3, 1.2, 2.9]), np.full(4, 2.0), np.array([1.7])
+    own, built_in = own_nb(jit=jit), fam.NegativeBinomial("log")
+    out, expected = np.zeros((6, 4)), np.zeros((6, 4))
+    own.observe(y, eta, a, own.base_measure(y, a), phi, ALL, out)
+    built_in.observe(y, eta, a, built_in.base_measure(y, a), phi, ALL, expected)
+    observed = [0, 1, 2, 4]
+    np.testing.assert_allclose(out[observed], expected[observed], rtol=1e-10, atol=1e-10)
+    by_size, expected_by_size = np.zeros((4, 4)), np.zeros((4, 4))
+    own.observe_shape(y, eta, a, phi, 0, by_size)
+    built_in.observe_shape(y, eta, a, phi, 0, expected_by_size)
+    np.testing.assert_allclose(by_size[:3], expected_by_size[:3], rtol=1e-9, atol=1e-10)
+    assert own.check(y, eta, phi=phi).ok
+    assert list(own.check(y, eta).errors)[4:] == ["dl/dsize", "ds/dsize", "dh/dsize", "dw/dsize"]
+
+
+@pytest.mark.slow
+def test_fits_residuals_and_draws_are_those_of_the_built_in_family(counts):
+    own = rg.glmer("y ~ x + (1 | g)", counts, own_nb(), n_agq=5)
+    built_in = rg.glmer("y ~ x + (1 | g)", counts, "nbinom2", n_agq=5)
+    assert own.loglik == pytest.approx(built_in.loglik, abs=1e-8)
+    np.testing.assert_allclose(own.beta, built_in.beta, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(own.residuals("pearson"), built_in.residuals("pearson"), rtol=1e-5)
+    same = {"newparams": {"beta": [1.0, 0.2], "theta": [0.4]}, "seed": 5}
+    assert np.all(own.simulate(2, **same) >= 0)
+
+
+@pytest.mark.slow
+def test_parts_of_their_own_for_zeros_and_dispersion(counts):
+    for arguments in ({"zi": "~ 1"}, {"dispersion": "~ x"}):
+        own = rg.glmer("y ~ x + (1 | g)", counts, own_nb(), **arguments)
+        built_in = rg.glmer("y ~ x + (1 | g)", counts, "nbinom2", **arguments)
+        assert own.loglik == pytest.approx(built_in.loglik, abs=1e-7)
+        np.testing.assert_allclose(own.beta, built_in.beta, atol=1e-5)
+
+
+@pytest.mark.golden
+@pytest.mark.slow
+def test_the_peers_own_example(shared_data):
+    """GLMMadaptive's custom negative binomial, 11 points: maximum by an independent evaluator (its fit: -9994.062)."""
+    data = shared_data("gad_negbin")
+    data[["f1", "f2"]] = data[["f1", "f2"]].astype(str)
+    fit = rg.glmer("y ~ f1 * f2 + (1 | g)", data, own_nb(), n_agq=11)
+    assert fit.loglik == pytest.approx(-9993.974978284354, abs=1e-6)
+    assert np.log(fit.phi.iloc[0]) == pytest.approx(-0.6486422544251002, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_what_a_density_family_does_not_know_is_said(counts):
+    mute = own_nb(variance=None, simulate=None)
+    fit = rg.glmer("y ~ x + (1 | g)", counts, mute)
+    with pytest.raises(NotAvailableError, match="own_nb family was given no variance function"):
+        fit.residuals("pearson")
+    with pytest.raises(NotAvailableError, match="no simulate function"):
+        fit.simulate(seed=1)
+    with pytest.raises(NotAvailableError, match=r"depends on its estimated size; ask family.at\(phi\)"):
+        own_nb().variance(np.ones(1))
+    assert own_nb().at(np.array([2.0])).variance(np.array([2.0])).tolist() == [4.0]
+    assert own_nb(shapes=None, fixed_shape=[2.0]).variance(np.array([2.0])).tolist() == [4.0]
+    assert np.isnan(own_nb().unit_deviance(np.ones(1), np.ones(1), np.ones(1))).all()
+    assert own_nb(mean=lambda mu, phi: mu / phi[0]).at(np.array([2.0])).mean(np.array([3.0])).tolist() == [1.5]
+    with pytest.raises(NotAvailableError, match="written for the log link"):
+        own_nb().with_link("sqrt")
+
+
+def test_scales_and_starts_of_shape_parameters():
+    family = own_nb(shapes={"a": "log", "b": "identity", "c": (1.0, 2.0)})
+    assert [type(scale).__name__ for scale in family.shape_scales] == ["LogScale", "ShapeScale", "IntervalScale"]
+    assert family.initial_shape(Y, Y, Y).tolist() == [1.0, 0.0, 1.5]
+    assert own_nb(shape_start=[0.3]).initial_shape(Y, Y, Y).tolist() == [0.3]
+    assert own_nb().initial_mu(np.array([0.0, 4.0]), np.array([3.0, 1.0])).tolist() == [0.5, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"point": exponential_point}, "needs point or density=: one of them"),
+        ({"density": None}, "needs point or density=: one of them"),
+        ({"link": None}, "needs a link="),
+        ({"has_scale": True}, r"has_scale= does not go with density= \(the own_nb family\)"),
+        ({"shapes": {"size": "logit"}}, r"shapes\['size'\] of the own_nb family must be 'log', 'identity' or \(low"),
+        ({"shapes": {"size": (2.0, 1.0)}}, r"must be 'log', 'identity' or \(low, high\), not \(2.0, 1.0\)"),
+        ({"shapes": dict.fromkeys("abcd", "log")}, "takes 3 shape parameters at most"),
+        ({"shape_start": [-1.0]}, "shape_start of size must lie between 0 and inf, not -1.0"),
+    ],
+)
+def test_settings_that_make_no_family(changes, message):
+    with pytest.raises(ArgumentError, match=message):
+        own_nb(**changes)
+
+
+def test_shapes_go_with_a_density_only():
+    with pytest.raises(ArgumentError, match="shapes= does not go with point="):
+        fam.UserFamily("own", exponential_point, "log", shapes={"phi": "log"})
+
+
+def half_density(y, a, eta, first, second, third):
+    return times(a, subtract(eta, times(y, exp_of(eta)))) if y > 0.0 else constant(np.nan)
+
+
+@pytest.mark.slow
+def test_a_positive_law_of_ones_own_becomes_a_hurdle(counts):
+    """Exponential by its rate, zeros apart: the zero part is a logistic regression, the rest an exponential one."""
+    family = fam.UserFamily("rate", density=half_density, link="log", valid_y=lambda y: y > 0)
+    rng, g = np.random.default_rng(4), counts["g"]
+    y = rng.exponential(np.exp(-0.5 * counts["x"] + rng.normal(size=25)[g])) * (rng.random(200) < 0.8)
+    fit = rg.glmer("y ~ x + (1 | g)", counts | {"y": y}, family, zi="~ 1")
+    alone = rg.glmer("y ~ x + (1 | g)", {k: v[y > 0] for k, v in (counts | {"y": y}).items()}, family)
+    zeros = np.mean(y == 0)
+    expected = alone.loglik + y.size * (zeros * np.log(zeros) + (1 - zeros) * np.log1p(-zeros))
+    assert fit.loglik == pytest.approx(expected, abs=1e-6)

@@ -433,3 +433,21 @@ def test_nothing_changes(cbpp):
 def test_sigma_is_one_positive_number(sleep, sigma):
     with pytest.raises(ArgumentError, match=r"sigma must be 1 positive number\(s\)"):
         sleep.simulate(1, seed=1, newparams={"sigma": sigma})
+
+
+@pytest.mark.parametrize("family", ["poisson", "hurdle.poisson"])
+def test_a_formula_with_a_zero_part_draws_what_its_fit_draws(family):
+    rng = np.random.default_rng(4)
+    data = {"x": rng.normal(size=400), "g": np.arange(400) % 20}
+    beta = {"(Intercept)": 1.2, "x": 0.3, "zi~(Intercept)": -0.5, "zi~x": 1.0}
+    params = {"beta": beta, "theta": [0.4]}
+    y = rg.simulate("y ~ x + (1 | g)", data, family, zi="~ x", newparams=params, seed=1)["sim_1"]
+    share = 1.0 / (1.0 + np.exp(-(-0.5 + data["x"])))
+    expected = share.mean() if family.startswith("hurdle") else np.mean(share + (1.0 - share) * np.exp(-3.3))
+    assert np.mean(y == 0) == pytest.approx(expected, abs=0.08)
+    fit = rg.glmer("y ~ x + (1 | g)", data | {"y": y.to_numpy()}, family, zi="~ x")
+    again = fit.simulate(newparams=params, seed=1)["sim_1"]
+    np.testing.assert_array_equal(again, y)
+    part = {k: v for k, v in beta.items() if k != "zi~x"}
+    with pytest.raises(ArgumentError, match="missing: zi~x"):
+        rg.simulate("y ~ x + (1 | g)", data, family, zi="~ x", newparams=params | {"beta": part})

@@ -78,3 +78,12 @@ def test_refusals(fit):
         fit.all_fit(["lbfgs"])
     with pytest.raises(ArgumentError, match="empty"):
         fit.all_fit([])
+
+
+def test_a_penalised_fit_compares_what_was_minimised():
+    formula = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+    penalised = rg.glmer(formula, rg.datasets.load("cbpp"), "binomial", penalized=True)
+    found = penalised.all_fit(["newton", "bobyqa"])
+    assert found.table.columns[0] == "-2*penalised log(L)"
+    np.testing.assert_allclose(found.table.iloc[:, 0], -2.0 * penalised.penalized_loglik, atol=1e-6)
+    assert penalised.penalized_loglik < penalised.loglik - 0.1

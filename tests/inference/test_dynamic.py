@@ -11,7 +11,7 @@ from scipy import stats
 import refglmm as rg
 from refglmm.errors import ArgumentError, DataError, NotAvailableError, ResponseError
 from refglmm.inference import dynamic as module
-from refglmm.inference.dynamic import dynamic
+from refglmm.inference.dynamic import dynamic, one_factor, points_for
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +174,13 @@ def test_what_is_refused(herds, counts):
     lme4 = rg.glmer(CBPP, rg.datasets.load("cbpp"), "binomial", mode="lme4")
     with pytest.raises(NotAvailableError, match="leave se and interval out"):
         lme4.dynamic(SEEN, se=True)
+
+
+def test_points_and_factors(herds):
+    assert points_for(herds, 1) == 11
+    assert points_for(herds, 3) == 11  # those of the fit
+    assert points_for(herds, 2, 5) == 5
+    with pytest.raises(NotAvailableError, match=r"11 points for each of 5 random effects are 11\^5 nodes"):
+        points_for(herds, 5)
+    with pytest.raises(NotAvailableError, match="the random effects of g, h do not fall apart"):
+        one_factor(crossed("poisson"))

@@ -9,6 +9,7 @@ from scipy import stats
 
 import refglmm as rg
 from refglmm.errors import ArgumentError, NotAvailableError
+from refglmm.inference import group_scores as module
 from refglmm.inference.group_scores import group_information, group_scores
 
 
@@ -115,3 +116,61 @@ def test_what_has_no_scores(cbpp_lme4):
     nothing = rg.glmer(CBPP, rg.datasets.load("cbpp"), "binomial", n_agq=0)
     with pytest.raises(NotAvailableError, match="n_agq=0"):
         group_scores(nothing)
+
+
+def counts_data():
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(30), 8)
+    x = rng.normal(size=240)
+    eta = 0.8 + 0.4 * x + 0.6 * rng.normal(size=30)[g] + 0.5 * rng.normal(size=30)[g] * x
+    y = rng.poisson(np.exp(eta) * rng.gamma(3.0, 1 / 3.0, size=240))
+    return {"y": y, "x": x, "g": g, "half": g // 15}
+
+
+@pytest.mark.parametrize("n_agq", [1, 5])
+def test_the_scores_of_the_whole_are_those_of_each_group_alone(n_agq):
+    fit = rg.glmer("y ~ x + (1 | g) + (0 + x | g)", counts_data(), "nbinom2", n_agq=n_agq)
+    groups = group_scores(fit)
+    alone = module._each(groups.criterion, fit, groups.rows, module._score, None)
+    np.testing.assert_allclose(groups.scores, np.where(groups.free, alone, 0.0), rtol=1e-7, atol=1e-9)
+    information = module._each(groups.criterion, fit, groups.rows, module._information, None)
+    expected = information[:, groups.free][:, :, groups.free]
+    np.testing.assert_allclose(group_information(fit, groups), expected, rtol=2e-5, atol=2e-5)
+
+
+def test_weighted_groups_weigh_their_scores():
+    data, weights = counts_data(), np.where(np.arange(30) < 10, 2.0, 1.0)
+    fit = rg.glmer("y ~ x + (1 | g)", data, "poisson", n_agq=7, group_weights=dict(enumerate(weights)))
+    groups = group_scores(fit)
+    np.testing.assert_allclose(groups.scores.sum(axis=0), 0.0, atol=1e-5)
+    halves = group_scores(fit, data["half"])
+    np.testing.assert_allclose(halves.scores[0], groups.scores[:15].sum(axis=0), rtol=1e-10, atol=1e-12)
+    total = group_information(fit, halves).sum(axis=0)
+    np.testing.assert_allclose(total, 0.5 * np.array(fit.optimum.hessian), rtol=1e-5, atol=1e-5)
+
+
+def test_a_penalty_belongs_to_no_group():
+    fit = rg.glmer("y ~ x + (1 | g)", counts_data(), "poisson", n_agq=7, penalized=True)
+    pull = 0.5 * fit.penalty.gradient(fit.beta)
+    total = group_scores(fit).scores.sum(axis=0)
+    assert abs(pull[1]) > 0.1
+    np.testing.assert_allclose(total, [0.0, *pull], atol=1e-5)
+
+
+def test_a_zero_part_has_scores_and_a_sandwich_too():
+    data = counts_data()
+    data["y"] = np.where(np.random.default_rng(1).random(240) < 0.3, 0.0, data["y"])
+    fit = rg.glmer("y ~ x + (1 | g)", data, "poisson", zi="~ 1", n_agq=5)
+    groups = group_scores(fit)
+    assert list(groups.frame.columns) == ["g.(Intercept)", "(Intercept)", "x", "zi~(Intercept)"]
+    np.testing.assert_allclose(groups.scores.sum(axis=0), 0.0, atol=1e-5)
+    robust = fit.sandwich("CR0")
+    bread = np.linalg.inv(0.5 * np.array(fit.optimum.hessian))
+    meat = groups.scores.T @ groups.scores
+    np.testing.assert_allclose(robust.covariance, bread @ meat @ bread, rtol=1e-5)
+    assert list(robust.table.index) == ["(Intercept)", "x", "zi~(Intercept)"]
+    for L in ([0.0, 1.0], [0.0, 1.0, 0.0]):  # over the first predictor, over all
+        assert robust.wald_test(L).statistic == pytest.approx((fit.beta[1] / robust.se["x"]) ** 2)
+    assert robust.wald_test([0.0, 0.0, 1.0]).statistic == pytest.approx(robust.table["z value"].iloc[2] ** 2)
+    with pytest.raises(ArgumentError, match=r"has 2 columns"):
+        robust.wald_test([1.0])
