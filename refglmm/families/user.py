@@ -324,6 +324,17 @@ class UserFamily(Family):
         """The author's mean; mu itself where none was given."""
         return mu if self._mean is None else self._mean(mu, self._shapes())
 
+    @property
+    def mean_is_inverse_link(self) -> bool:  # type: ignore[override]
+        """Whether the author gave no mean."""
+        return self._mean is None
+
+    def fitted_slope(self, eta: FloatArray) -> FloatArray:
+        """Derivative of the mean in the linear predictor, by differences where the mean is the author's."""
+        if self._mean is None:
+            return self.link.mu_eta(eta)
+        return _difference(self.fitted_mean, eta, _STEP * np.clip(np.abs(eta), 0.1, 1.0))
+
     def _deviance(self, y: FloatArray, mu: FloatArray) -> FloatArray:
         """The author's deviance; nan, no saturated model, where none was given."""
         if self._unit_deviance is None:

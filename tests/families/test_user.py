@@ -10,6 +10,7 @@ from scipy.special import gammaln
 import refglmm as rg
 from refglmm import families as fam
 from refglmm.errors import ArgumentError, NotAvailableError, ResponseError
+from refglmm.families.coupled import CoupledFamily
 from refglmm.families.jet import add, constant, exp_of, log_gamma_of, log_of, multiply, shift, subtract, times
 from refglmm.families.kernel import ALL
 from refglmm.families.user import check_derivatives
@@ -245,6 +246,27 @@ def test_what_a_density_family_does_not_know_is_said(counts):
     assert own_nb(shapes=None, fixed_shape=[2.0]).variance(np.array([2.0])).tolist() == [4.0]
     assert np.isnan(own_nb().unit_deviance(np.ones(1), np.ones(1), np.ones(1))).all()
     assert own_nb(mean=lambda mu, phi: mu / phi[0]).at(np.array([2.0])).mean(np.array([3.0])).tolist() == [1.5]
+
+
+@pytest.mark.slow
+def test_the_authors_mean_is_what_predictions_show(counts):
+    fit = rg.glmer("y ~ x + (1 | g)", counts, own_nb(mean=lambda mu, phi: mu / phi[0]))
+    np.testing.assert_allclose(fit.predict(type="response"), np.exp(fit.predict(type="link")) / fit.phi.iloc[0])
+
+
+def test_the_authors_mean_has_a_slope_alone_and_beside_a_zero_part():
+    family, eta = own_nb(mean=lambda mu, phi: mu**2 / phi[0]), np.array([-1.0, 0.3, 2.0])
+    known = family.at(np.array([2.0]))
+    assert own_nb().mean_is_inverse_link
+    assert not known.mean_is_inverse_link
+    np.testing.assert_allclose(known.fitted_mean(eta), np.exp(2.0 * eta) / 2.0, rtol=1e-14)
+    np.testing.assert_allclose(known.fitted_slope(eta), np.exp(2.0 * eta), rtol=1e-10)
+    coupled = CoupledFamily(family, True, False).at(np.array([2.0]))
+    both = np.array([eta, [0.0, 0.5, -0.5]])
+    share = 1.0 / (1.0 + np.exp(-both[1]))
+    np.testing.assert_allclose(coupled.fitted_mean(both), (1.0 - share) * np.exp(2.0 * eta) / 2.0, rtol=1e-13)
+    slopes = [(1.0 - share) * np.exp(2.0 * eta), -share * (1.0 - share) * np.exp(2.0 * eta) / 2.0]
+    np.testing.assert_allclose(coupled.response_slopes(both), slopes, rtol=1e-10)
     with pytest.raises(NotAvailableError, match="written for the log link"):
         own_nb().with_link("sqrt")
 
