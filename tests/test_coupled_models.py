@@ -116,6 +116,15 @@ def test_crossed_factors_in_both_predictors_as_glmmtmb(salamanders):
     assert sd == pytest.approx(wanted, abs=2e-5)
 
 
+@pytest.mark.golden
+def test_hurdle_whose_moments_point_far_away_as_glmmtmb(salamanders):
+    """count ~ spp + mined + (1|site), ziformula = ~spp + mined, truncated_nbinom1: moments say phi = 6.6, it is 1.9."""
+    fit = rg.glmer("count ~ spp + mined + (1 | site)", salamanders, "truncated_nbinom1", zi="~ spp + mined")
+    assert fit.loglik == pytest.approx(-820.99713485141, abs=1e-7)
+    assert fit.optimum.phi[0] == pytest.approx(1.892596784812, rel=1e-4)
+    assert fit.optimum.n_evaluations < 40
+
+
 @pytest.mark.slow
 @pytest.mark.golden
 def test_three_predictors_as_glmmtmb(salamanders):

@@ -42,6 +42,11 @@ from refglmm.families.poisson import Poisson
 from refglmm.families.positive_means import by_log
 from refglmm.families.shape_scales import LogScale
 
+#: Where a search starts at most and at least. Moments about a start without random effects take what groups differ by
+#: for dispersion; and towards the logarithmic series, to which truncation brings every law of great dispersion, the
+#: intercept and the dispersion say the same, so that a search finds its way back only slowly or not at all.
+LARGEST_EXCESS, SMALLEST_SIZE = 2.0, 2.0
+
 
 @inline
 def truncate(y, a, log_f, x, log_x):
@@ -246,6 +251,10 @@ class TruncatedNegativeBinomial1(TruncatedCounts):
     whole = NegativeBinomial1
     densities: ClassVar = {"log": truncated_nbinom1_log}
 
+    def initial_shape(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
+        """That of the untruncated law, at most ``LARGEST_EXCESS``."""
+        return np.minimum(super().initial_shape(y, mu, a), LARGEST_EXCESS)
+
     def _minus_log_zero(self, mu: FloatArray) -> FloatArray:
         phi = self.shape("phi")
         return mu * np.log1p(phi) / phi
@@ -269,6 +278,10 @@ class TruncatedNegativeBinomial2(TruncatedCounts):
     whole = NegativeBinomial
     all_shapes: ClassVar = {"size": LogScale()}
     densities: ClassVar = {"log": truncated_nbinom2_log}
+
+    def initial_shape(self, y: FloatArray, mu: FloatArray, a: FloatArray) -> FloatArray:
+        """That of the untruncated law, at least ``SMALLEST_SIZE``."""
+        return np.maximum(super().initial_shape(y, mu, a), SMALLEST_SIZE)
 
     def _minus_log_zero(self, mu: FloatArray) -> FloatArray:
         size = self.shape("size")

@@ -105,3 +105,13 @@ def test_mean_of_a_small_mean_is_one():
 def test_an_unknown_shape_must_be_asked_for_at_its_value():
     with pytest.raises(NotAvailableError, match=r"depends on its estimated size; ask family.at\(phi\)"):
         get_family("truncated_nbinom2").mean(np.ones(1))
+
+
+@pytest.mark.parametrize(("name", "edge", "inward"), [("truncated_nbinom1", 2.0, 0.4), ("truncated_nbinom2", 2.0, 9.0)])
+def test_initial_shape_keeps_away_from_the_logarithmic_series(name, edge, inward):
+    family, a = get_family(name), np.ones(4)
+    wild, tame = np.array([1.0, 1.0, 2.0, 90.0]), np.array([4.0, 8.0, 10.0, 18.0])
+    assert family.initial_shape(wild, np.full(4, 3.0), a).tolist() == [edge]
+    given = family.initial_shape(tame, np.full(4, 10.0), a)
+    assert given.tolist() == family.whole().initial_shape(tame, np.full(4, 10.0), a).tolist() != [edge]
+    assert family.at(np.array([inward])).initial_shape(wild, wild, a).size == 0
