@@ -27,7 +27,7 @@ STENCIL = np.array([3, -32, 168, -672, 0, 672, -168, 32, -3]) / 840.0
 
 def observe(family, y, eta, a, phi, order=ALL):
     """The six rows of the kernel; phi: all shape parameters."""
-    y, eta, a = (np.array(v, dtype=float) for v in np.broadcast_arrays(y, eta, a))  # copies: a view warns
+    y, eta, a = (np.array(v, dtype=float, ndmin=1) for v in np.broadcast_arrays(y, eta, a))  # a view warns
     out = np.full((6, y.size), np.nan)
     family.observe(y, eta, a, family.base_measure(y, a), np.asarray(phi, dtype=float), order, out)
     return out

@@ -119,11 +119,9 @@ class Clocks:
 
     def _clock_families(self) -> None:
         """Families make their kernels on first access and keep them; clock what they hand out."""
-        for name in ("_array_kernel", "_shape_kernel"):
-            make = getattr(base, name)
-            self._undo.append((base, name, make))
-            made = functools.cache(lambda *points, make=make: self.clock(make(*points), FAMILY))
-            setattr(base, name, made)
+        make = base.built
+        self._undo.append((base, "built", make))
+        base.built = functools.cache(lambda *parts: self.clock(make(*parts), FAMILY))
 
     def __exit__(self, *_: object) -> None:
         """Take the clocks away again."""
