@@ -11,6 +11,7 @@ The map of the theory, in reading order:
 ``fit``                   what a fit is and shows; prediction and simulation
 ``inference``             intervals, tests, comparisons, diagnostics
 ``effects``               means, contrasts, slopes
+``bayes``                 log posterior, MAP, NUTS, ADVI, bridge sampling, information criteria
 ``datasets``              the data sets of the worked examples
 ``teaching``              other estimators, step by step: PQL, Monte Carlo EM, and what they miss
 ========================  ==========================================================================================

@@ -1,0 +1,17 @@
+r"""The posterior of a model, and what is done with it: mode, draws, approximations, marginal likelihood.
+
+Place in the reading order: after ``plots``, before ``fitted``. In itself:
+
+=====================  ===============================================================================================
+``scalars``            scales and prior densities of single numbers
+``target``             the log posterior and its gradient, one jitted function
+``priors``             what a user says about priors; ``posterior`` puts model and priors together
+``laplace``            the mode with the random effects integrated out, and the curvature around it
+``whiten``             the metric as a change of coordinates
+``trees``, ``chain``   the NUTS transition, adaptation, chains
+``advi``               variational approximations
+``bridge``             marginal likelihood by bridge sampling
+``diagnostics``        R-hat, effective sample sizes, Pareto smoothing; ``information``: LOO and WAIC
+``draws``, ``fits``    what comes back
+=====================  ===============================================================================================
+"""
