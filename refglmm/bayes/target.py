@@ -201,7 +201,7 @@ def sum_gaps_back(target, d_x):
             d_x[j - 1] += d_x[j]
 
 
-# -- covariance: T = diag(sd) L, L from partial correlations ------------------------------------------------------------
+# -- covariance: T = diag(sd) L, L from partial correlations ---------------------------------
 
 
 @inline
