@@ -259,11 +259,11 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray |
     if values.size and values.min() <= 0.0:
         converged, message = False, "the curvature at the mode is not positive definite"
     if not converged:
-        warn(ConvergenceWarning, f"the mode of the posterior was not found: {message}")
+        warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
     H = H if values.size == 0 or values.min() > 0.0 else _positive(H, sizes)
     covariance = np.linalg.inv(H)
     covariance = 0.5 * (covariance + covariance.T)
-    root = np.linalg.cholesky(covariance)
+    root: FloatArray = np.linalg.cholesky(covariance)
     value, _ = marginal.value_and_gradient(minimum.x)
     log_jacobian = 0.0 if jacobian else marginal.log_jacobian(minimum.x)
     d = minimum.x.size
@@ -292,7 +292,7 @@ def _random_part(
     posterior: Posterior, marginal: Marginal, hyper: FloatArray, sd: FloatArray
 ) -> tuple[FloatArray, FloatArray, BuiltinCholesky]:
     """Mode of the random effects at ``hyper`` as positions hold them, its slope, and the factor of their precision."""
-    problem, objective, layout = marginal.problem, marginal.objective, marginal.problem.layout
+    objective, layout = marginal.objective, marginal.problem.layout
     psi = marginal.psi(hyper)
     objective.value(psi)
     u = objective.pirls.u.copy()

@@ -107,7 +107,7 @@ class Posterior:
             rows=plain_rows(problem.y, problem.weights, problem.base),
             offset=np.array(problem.offset),
             Xt=np.array(problem.X.T, order="C"),
-            index=np.array(layout.index, dtype=np.int32, order="C"),
+            z_at=np.array(layout.index, dtype=np.int32, order="C"),
             z=np.array(layout.z, order="C"),
             k=np.array(layout.k, dtype=np.int64),
             levels=np.array(layout.levels, dtype=np.int64),
@@ -253,7 +253,7 @@ class Posterior:
         ordinal = shape if self.problem.family.is_ordinal else []
         rest = [] if self.problem.family.is_ordinal else shape
         centred = ["Intercept_c"] if self.constant >= 0 and np.any(self.means) else []
-        return tuple([*fixed, *ordinal, *rest, *sd, *self._correlations, *centred, *other])
+        return (*fixed, *ordinal, *rest, *sd, *self._correlations, *centred, *other)
 
     def _fixed_label(self, j: int) -> str:
         if j == self.constant or self.original.beta_names[j] == "(Intercept)":
@@ -317,7 +317,7 @@ def _collapsed(target: Target, family: Any) -> Target:
     rows, n = target.rows, target.offset.size
     if family.name not in SUFFICIENT:
         return target
-    keys = np.column_stack([target.Xt.T, target.offset, target.z, target.index.astype(np.float64)])
+    keys = np.column_stack([target.Xt.T, target.offset, target.z, target.z_at.astype(np.float64)])
     _, first, number = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     number = number.ravel()
     weights = np.bincount(number, rows.weights)
@@ -329,6 +329,6 @@ def _collapsed(target: Target, family: Any) -> Target:
         rows=plain_rows(y, weights, np.bincount(number, rows.base)),
         offset=target.offset[first],
         Xt=np.array(target.Xt[:, first], order="C"),
-        index=np.array(target.index[first], order="C"),
+        z_at=np.array(target.z_at[first], order="C"),
         z=np.array(target.z[first], order="C"),
     )

@@ -52,7 +52,7 @@ class Target(NamedTuple):
     offset : float array, shape (n,)
     Xt : float array, shape (p, n)
         Model matrix by columns, centred.
-    index, z : shape (n, r)
+    z_at, z : shape (n, r)
         Column of Z and value of each nonzero of each row (see ``likelihood.layout``).
     k, levels, T_start : int arrays, one element a term
     centred : int array, one element a term
@@ -85,7 +85,7 @@ class Target(NamedTuple):
     rows: Rows
     offset: FloatArray
     Xt: FloatArray
-    index: NDArray[np.int32]
+    z_at: NDArray[np.int32]
     z: FloatArray
     k: IntArray
     levels: IntArray
@@ -121,7 +121,7 @@ def blank(d: int) -> Target:
         rows=plain_rows(np.zeros(d), one, one),
         offset=one,
         Xt=two,
-        index=np.empty((0, 0), dtype=np.int32),
+        z_at=np.empty((0, 0), dtype=np.int32),
         z=two,
         k=whole,
         levels=whole,
@@ -154,10 +154,9 @@ LIKELIHOOD = types.FunctionType(LOG_LIKELIHOOD)
 LOG_DENSITY = types.float64(_VECTOR, _VECTOR, TARGET, LIKELIHOOD)
 
 
-def posterior_kernel(signature: Any, fused: bool = True) -> Any:
+def posterior_kernel(signature: Any) -> Any:
     """Compile for one signature, so that functions may be arguments and are still found in the disk cache."""
-    options = {"cache": True, "error_model": "numpy", "nogil": True}
-    return numba.njit(signature, fastmath={"contract", "reassoc"} if fused else False, **options)
+    return numba.njit(signature, cache=True, error_model="numpy", nogil=True, fastmath={"contract", "reassoc"})
 
 
 # -- natural values ------------------------------------------------------------
@@ -323,7 +322,7 @@ def _random_part(r, target, b, eta):
     for i in range(eta.size):
         value = eta[i]
         for j in range(r):
-            value += target.z[i, j] * b[target.index[i, j]]
+            value += target.z[i, j] * b[target.z_at[i, j]]
         eta[i] = value
 
 
@@ -348,7 +347,7 @@ def linear_predictor(target, beta, b, eta):
 def _gather(r, target, s, zts):
     for i in range(s.size):
         for j in range(r):
-            zts[target.index[i, j]] += target.z[i, j] * s[i]
+            zts[target.z_at[i, j]] += target.z[i, j] * s[i]
 
 
 @inline
