@@ -105,7 +105,7 @@ def load(path: str | Path) -> Draws:
         with np.load(path, allow_pickle=False) as archive:
             held = {name: archive[name] for name in archive.files}
         text = str(held["header"])
-    except (BadZipFile, ValueError, KeyError, EOFError, OSError, AttributeError) as error:
+    except (BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, AttributeError) as error:
         raise ArgumentError(
             f"{path} is not a file of refglmm draws, or is damaged ({error})", path=str(path)
         ) from error
