@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm.bayes.laplace import LaplaceFit, Marginal, difference_columns, find_mode, laplace_fit
+from refglmm.bayes.laplace import (
+    LaplaceFit,
+    Marginal,
+    difference_columns,
+    find_mode,
+    laplace_fit,
+    root_of_effects,
+)
 from refglmm.bayes.scalars import ABOVE, INTERVAL
 from refglmm.bayes.target import prior_and_chain
 from refglmm.errors import ArgumentError, ConvergenceWarning, warn
@@ -139,18 +146,14 @@ def at_zero(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
 
 
 def effects_sd(posterior: Posterior, fit: LaplaceFit) -> FloatArray:
-    r"""Posterior standard deviations of b: :math:`diag(S H^{-1} S' + J_b \Sigma J_b')`, S the root of its covariance."""
-    from refglmm.bayes.laplace import root_of_effects
-    from refglmm.likelihood.cholesky import BuiltinCholesky
-
-    factor: BuiltinCholesky = fit.factor
+    r"""Posterior SDs of b: roots of :math:`diag(S H^{-1} S' + J_b \Sigma J_b')`, S as in ``laplace``."""
     S = root_of_effects(posterior, fit.hyper, np.ones_like(posterior.centred))
     sd = np.sqrt(np.diag(fit.covariance))
     moved = difference_columns(
         lambda t: root_of_effects(posterior, t, np.ones_like(posterior.centred)) @ fit.u, fit.hyper, sd
     )
     J = S @ fit.slope + moved
-    rows = factor.solve_L_rows(np.ascontiguousarray(S.toarray())) if posterior.q else np.empty((0, 0))
+    rows = fit.factor.solve_L_rows(np.ascontiguousarray(S.toarray())) if posterior.q else np.empty((0, 0))
     return np.sqrt(np.sum(rows * rows, axis=1) + np.sum((J @ fit.covariance) * J, axis=1))
 
 
