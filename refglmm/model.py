@@ -63,6 +63,7 @@ from refglmm.optimize.separation import certain_zeros, runaway_deviations, separ
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 if TYPE_CHECKING:
+    from refglmm.bayes.fits import MCMCFit
     from refglmm.bayes.map_fit import MAPFit
     from refglmm.bayes.posterior import Posterior
     from refglmm.families.ordinal import OrdinalFamily
@@ -401,6 +402,85 @@ class GLMM:
                 num_samples=num_samples,
                 prob=prob,
                 seed=seed,
+            )
+
+    def sample(
+        self,
+        *,
+        sampling: int = 1000,
+        warmup: int = 1000,
+        chains: int = 4,
+        thin: int = 1,
+        seed: int | None = None,
+        delta: float = 0.8,
+        max_treedepth: int = 10,
+        variant: str = "multinomial",
+        metric: str = "laplace",
+        parametrisation: str = "auto",
+        laplace: bool = False,
+        init: Any = None,
+        parallel: bool | int = True,
+        progress: bool | None = None,
+        checkpoint: Any = None,
+    ) -> MCMCFit:
+        """Draw from the posterior by the no-U-turn sampler.
+
+        Parameters
+        ----------
+        sampling, warmup, chains : int
+            Draws of each chain that are kept, transitions before them, chains.
+        thin : int
+            Transitions a draw.
+        seed : int, optional
+            The same seed gives the same draws, whatever the number of threads.
+        delta : float
+            Acceptance that the step size aims at.
+        max_treedepth : int
+            Most doublings of a trajectory.
+        variant : {"multinomial", "slice"}
+        metric : {"laplace", "diag", "dense", "hybrid"}
+            The default is the sparse curvature of the joint Laplace approximation, its scales adapted in windows.
+        parametrisation : {"auto", "noncentred", "centred"} or mapping
+            How random effects stand in the position; "auto" centres the terms whose levels the data tell much about. A
+            mapping gives it for each grouping factor or term.
+        laplace : bool
+            Sample the other parameters with the random effects integrated out by Laplace's method (exact for a Gaussian
+            response with identity link), then draw those from their conditional approximation, with importance weights.
+        init : array of shape (d,) or (chains, d), optional
+            Unconstrained positions to start from; by default dispersed around the Laplace fit.
+        parallel : bool or int
+            Threads: True one a chain up to the number of cores, False one.
+        progress : bool, optional
+            Show a bar; by default on a terminal or notebook for what takes more than two seconds.
+        checkpoint : path, optional
+            Folder where the state of the chains is kept; an interrupted run goes on from there.
+
+        Warns
+        -----
+        SamplingWarning
+            R-hat above 1.01, divergent transitions, saturated trees, slow energies.
+        """
+        from refglmm.bayes.fits import sample
+
+        with blas_threads(1):
+            return sample(
+                self,
+                self.posterior,
+                sampling=sampling,
+                warmup=warmup,
+                chains=chains,
+                thin=thin,
+                seed=seed,
+                delta=delta,
+                max_treedepth=max_treedepth,
+                variant=variant,
+                metric=metric,
+                parametrisation=parametrisation,
+                laplace=laplace,
+                init=init,
+                parallel=parallel,
+                progress=progress,
+                checkpoint=checkpoint,
             )
 
     def fit(

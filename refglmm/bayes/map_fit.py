@@ -130,7 +130,7 @@ class MAPFit:
 
         z = float(ndtri(0.5 + 0.5 * self.prob))
         posterior, sd = self.posterior, self.mode.effects_sd
-        estimate = posterior.with_centred(None).random_effects(self.mode.position[None])[0]
+        estimate = posterior.with_exponent(None).random_effects(self.mode.position[None])[0]
         percent = f"{100.0 * self.prob:g}%"
         columns = {
             "Estimate": estimate,
