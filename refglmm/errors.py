@@ -149,6 +149,14 @@ class SimulationWarning(RefglmmWarning):
     """Prior weights that have no part in drawing a response."""
 
 
+class ParetoWarning(RefglmmWarning):
+    """Importance weights have so heavy a tail that their averages cannot be trusted (``facts`` name the points)."""
+
+
+class WaicWarning(RefglmmWarning):
+    """The log-likelihood of some points varies too much over the posterior for WAIC."""
+
+
 class EngineWarning(RefglmmWarning):
     """CHOLMOD is not installed; the built-in sparse Cholesky stands in."""
 
