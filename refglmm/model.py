@@ -120,9 +120,9 @@ class GLMM:
         cluster, and ``x_cm``, that mean, for use in the formula; x stays as it is. In ``y ~ x_cm + x_cwc`` the
         coefficients are the effect between clusters and the one within; in ``y ~ x + x_cwc`` the effect between, and
         the effect within minus the one between. ``"replace": True`` puts the deviation in place of x everywhere among
-        the predictors (its coefficient is called ``x_cwc``). The cluster is a column, an R expression or a value per
-        row; ``"pars": "all"`` is every numeric predictor that varies within clusters. New data give ``x_cwc`` and
-        ``x_cm``, or x and a cluster of the fit, whose mean in the fit is then taken.
+        the predictors (its coefficient is called ``x_cwc``). The cluster is a column, a product ``a:b``, an R
+        expression or a value per row; ``"pars": "all"`` is every numeric predictor that varies within clusters. New
+        data give ``x_cwc`` and ``x_cm``, or x and a cluster of the fit, whose mean in the fit is then taken.
     gmc : sequence of str or "all", optional
         Predictors that stand for their deviation from the mean, before ``cwc``. New data (and effects) are in the unit
         of x itself: the mean of the fit is subtracted from them. "all" is every numeric predictor.
@@ -694,7 +694,8 @@ def glmer(
     ----------
     formula, data, family, mode, **model_arguments
         See :class:`GLMM` (``link``, ``weights``, ``offset``, ``subset``, ``na_action``, ``contrasts``, ``env``,
-        ``double_bar``, ``checks``, ``data_name``, ``zi``, ``dispersion``, ``tie``).
+        ``double_bar``, ``checks``, ``data_name``, ``zi``, ``dispersion``, ``tie``, ``factors``, ``within``, ``cwc``,
+        ``gmc``).
     n_agq, optimizer, start, etastart, mustart, control, se, penalized
         See :meth:`GLMM.fit`.
 

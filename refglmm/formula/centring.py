@@ -38,7 +38,7 @@ from refglmm.errors import ArgumentError, DataError, FormulaWarning, MissingValu
 from refglmm.formula.convert import Table, to_column
 from refglmm.formula.evaluate import Scope
 from refglmm.formula.expressions import Call, Name, names_in, parse_expression, walk
-from refglmm.formula.grammar import Formula
+from refglmm.formula.grammar import Formula, group_atoms
 from refglmm.formula.transforms import TO_FACTOR
 from refglmm.formula.values import Column, Factor, Logical, as_factor
 
@@ -113,19 +113,22 @@ class Centring:
         DataError
             A variable does not vary within any cluster.
         """
-        first = self._with_means(table, np.arange(len(table)))
-        used = rows(replace(first, grand={}))
-        if self.cwc:
-            absent = used[self._clusters(table).missing()[used]]
-            if absent.size:
-                name = repr(self.cluster) if isinstance(self.cluster, str) else "cluster"
-                raise MissingValuesError(
-                    f"cwc=: {name} is missing in {absent.size} of the rows used (first at row "
-                    f"{table.index[absent[0]]!r}): there is no mean to take {self.cwc[0]!r} from",
-                    variable=name,
-                    row=table.index[absent[0]],
-                )
-            self._refuse_constant(table, used)
+        if not self.cwc:
+            used = rows(self)
+            return self._with_means(table, used), used
+        clusters = self._clusters(table)
+        everywhere = replace(self, cluster=_with_missing(clusters))  # a missing cluster is to be seen, not to drop rows
+        used = rows(replace(everywhere._with_means(table, np.arange(len(table))), grand={}))
+        absent = used[clusters.missing()[used]]
+        if absent.size:
+            name = repr(self.cluster) if isinstance(self.cluster, str) else "the cluster"
+            raise MissingValuesError(
+                f"cwc=: {name} is missing in {absent.size} of the rows used (first at row {table.index[absent[0]]!r}): "
+                f"there is no mean to take {self.cwc[0]!r} from",
+                variable=name,
+                row=table.index[absent[0]],
+            )
+        self._refuse_constant(table, used)
         return self._with_means(table, used), used
 
     def _with_means(self, table: Table, used: NDArray[np.intp]) -> Centring:
@@ -189,7 +192,8 @@ class Centring:
         wanted = f"give {', '.join(self.made)} in newdata"
         if not isinstance(self.cluster, str):
             raise DataError(f"the clusters of cwc= were given as an array: {wanted}", columns=self.made)
-        lost = [name for name in names_in(parse_expression(self.cluster)) if name not in (*table.names, *self.env)]
+        needed = () if self.cluster in table else names_in(parse_expression(self.cluster))
+        lost = [name for name in needed if name not in (*table.names, *self.env)]
         if lost:
             raise DataError(f"newdata lacks the cluster {lost[0]!r} of cwc=: add it, or {wanted}", columns=self.made)
         column = cluster_column(self.cluster, table, self.env)
@@ -209,8 +213,20 @@ class Centring:
 
 
 def cluster_column(text: str, table: Table, env: Mapping[str, Any]) -> Factor:
-    """The column of clusters that a name, or an R expression, stands for."""
-    return as_factor(table.column(text) if text in table else Scope(table, env).column(text), "cluster of cwc=")
+    """The column of clusters that a name, an R expression or a product such as ``school:class`` stands for."""
+    if text in table:
+        return as_factor(table.column(text), "cluster of cwc=")
+    scope = Scope(table, env)
+    return functools.reduce(_product, [as_factor(scope.column(atom), "cluster of cwc=") for atom in group_atoms(text)])
+
+
+def _product(a: Factor, b: Factor) -> Factor:
+    """Clusters of two factors: a level for each pair that occurs."""
+    pair = np.where(a.missing() | b.missing(), -1, a.codes.astype(np.int64) * len(b.levels) + b.codes)
+    occurring = np.unique(pair[pair >= 0])
+    labels = [f"{a.levels[code // len(b.levels)]}:{b.levels[code % len(b.levels)]}" for code in occurring.tolist()]
+    codes = np.where(pair < 0, -1, np.searchsorted(occurring, pair)).astype(np.int32)
+    return Factor(codes, np.array(labels, dtype=object))
 
 
 def _numbers(table: Table, name: str) -> FloatArray:
@@ -230,6 +246,12 @@ def _means(values: FloatArray, codes: NDArray[Any], k: int) -> FloatArray:
     first[codes[::-1]] = values[::-1]
     total = np.bincount(codes, weights=values - first[codes], minlength=k)
     return first + np.divide(total, count, out=np.zeros(k), where=count > 0)
+
+
+def _with_missing(clusters: Factor) -> Factor:
+    """The clusters, with one more for the rows that have none."""
+    codes = np.where(clusters.missing(), len(clusters.levels), clusters.codes)
+    return Factor(codes, np.append(clusters.levels, "(missing)"))
 
 
 def varies_within(values: FloatArray, codes: NDArray[Any]) -> bool:
@@ -257,8 +279,8 @@ def read_centring(
         "all": every numeric predictor of the formulas.
     cwc : mapping, pair or None
         ``{"cluster": ..., "pars": ..., "replace": ...}`` or ``(cluster, pars)``. The cluster is a column, an R
-        expression or one value per row; "all" (also where there are no pars) is every numeric predictor that varies
-        within some cluster.
+        expression, a product ``a:b`` of them or one value per row; "all" (also where there are no pars) is every
+        numeric predictor that varies within some cluster.
     formulas : sequence of Formula
         Of all parts; the first one has the response.
     table : Table

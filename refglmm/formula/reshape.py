@@ -177,7 +177,9 @@ def to_long(
             raise DataError(f"the long table would have two columns {name!r}; choose another name", column=name)
     if id in others and frame[id].duplicated().any():
         twice = frame.loc[frame[id].duplicated(), id].iloc[0]
-        raise DataError(f"column {id!r} must differ from row to row; {twice!r} occurs twice", column=id, value=twice)
+        raise DataError(
+            f"column {id!r} must differ from row to row; {shown(twice)} occurs twice", column=id, value=twice
+        )
     n, k = len(frame), len(columns)
     long = frame[others].iloc[np.repeat(np.arange(n), k)].reset_index(drop=True)
     if id not in others:
@@ -236,7 +238,7 @@ def to_wide(
     cell = np.ravel_multi_index(codes, [len(levels) for levels in labels.values()])
     person, ids = pd.factorize(frame[id], use_na_sentinel=True)
     if np.any(person < 0):
-        raise DataError(f"column {id!r} is missing at row {frame.index[int(np.argmin(person))]!r}", column=id)
+        raise DataError(f"column {id!r} is missing at row {shown(frame.index[int(np.argmin(person))])}", column=id)
     _refuse_two(frame, person, cell, cells, id)
     others = [name for name in frame.columns if name not in (*names, response, id)]
     _refuse_varying(frame, others, person, id)
@@ -258,7 +260,7 @@ def _pandas(data: Any) -> pd.DataFrame:
         return data.rename(columns=str)
     try:
         return data.to_pandas() if hasattr(data, "to_pandas") else pd.DataFrame(data)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise DataError(f"cannot read data of type {type(data).__name__}: {error}", type=type(data)) from None
 
 
@@ -290,7 +292,7 @@ def _cell_codes(values: pd.Series, levels: tuple[str, ...], name: str) -> NDArra
     if np.any(codes < 0):
         row = int(np.argmin(codes))
         raise DataError(
-            f"{name!r} is {values.iloc[row]!r} at row {values.index[row]!r}, which is none of {', '.join(levels)}",
+            f"{name!r} is {values.iloc[row]!r} at row {shown(values.index[row])}, which is none of {', '.join(levels)}",
             column=name,
             row=values.index[row],
         )
@@ -305,13 +307,18 @@ def _products(labels: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
     return out
 
 
+def shown(value: Any) -> str:
+    """A value as people write it: a NumPy number as a number."""
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
 def _refuse_two(frame: pd.DataFrame, person: NDArray[Any], cell: NDArray[Any], cells: Cells, id: str) -> None:
     twice = pd.Series(person.astype(np.int64) * len(cells.columns) + cell).duplicated().to_numpy()
     if twice.any():
         row = int(np.argmax(twice))
         raise DataError(
-            f"{id} {frame[id].iloc[row]!r} has two rows in the cell {cells.columns[cell[row]]!r} (the second is row "
-            f"{frame.index[row]!r})",
+            f"{id} {shown(frame[id].iloc[row])} has two rows in the cell {cells.columns[cell[row]]!r} (the second is "
+            f"row {shown(frame.index[row])})",
             id=frame[id].iloc[row],
             row=frame.index[row],
         )
@@ -327,8 +334,8 @@ def _refuse_varying(frame: pd.DataFrame, others: Sequence[str], person: NDArray[
         if differs.any():
             row = int(np.argmax(differs))
             raise DataError(
-                f"column {name!r} is not constant within {id} {frame[id].iloc[row]!r} (row {frame.index[row]!r} "
-                "differs from its first); drop it, or make it a within factor",
+                f"column {name!r} is not constant within {id} {shown(frame[id].iloc[row])} (row "
+                f"{shown(frame.index[row])} differs from its first); drop it, or make it a within factor",
                 column=name,
                 row=frame.index[row],
             )
