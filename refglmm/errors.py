@@ -149,6 +149,10 @@ class SimulationWarning(RefglmmWarning):
     """Prior weights that have no part in drawing a response."""
 
 
+class PriorWarning(RefglmmWarning):
+    """A prior was replaced by another one, or disagrees with the data so clearly that it may not be meant."""
+
+
 class EngineWarning(RefglmmWarning):
     """CHOLMOD is not installed; the built-in sparse Cholesky stands in."""
 
