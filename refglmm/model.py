@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Mapping
 from copy import copy, deepcopy
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -62,6 +63,8 @@ from refglmm.optimize.separation import certain_zeros, runaway_deviations, separ
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 if TYPE_CHECKING:
+    from refglmm.bayes.map_fit import MAPFit
+    from refglmm.bayes.posterior import Posterior
     from refglmm.families.ordinal import OrdinalFamily
     from refglmm.inference.coefficients import ClassicFit
 
@@ -104,6 +107,11 @@ class GLMM:
     tie : bool
         Make the random effects of the predictors on one grouping factor one correlated term; by default those of
         different predictors are independent.
+    prior : Prior, optional
+        What :meth:`optimize`, :meth:`sample` and :meth:`variational` multiply the likelihood with, such as
+        ``rg.prior_normal()`` or ``rg.prior_weak()``; flat by default. :meth:`fit` knows no priors.
+    y_range : pair of float, optional
+        Theoretical range of the response, which some priors need.
 
     Attributes
     ----------
@@ -134,6 +142,8 @@ class GLMM:
         zi: str | Formula | None = None,
         dispersion: str | Formula | None = None,
         tie: bool = False,
+        prior: Any = None,
+        y_range: tuple[float, float] | None = None,
     ) -> None:
         if mode not in MODES:
             raise ArgumentError(f"mode must be 'exact' or 'lme4', not {mode!r}")
@@ -166,6 +176,8 @@ class GLMM:
             "zi": zi,
             "dispersion": dispersion,
             "tie": tie,
+            "prior": prior,
+            "y_range": y_range,
         }
         table = to_table(data)
         self.frame = build_frame(
@@ -261,6 +273,7 @@ class GLMM:
             before = self.frame.weights
             trials = np.divide(trials * chosen, before, out=chosen.copy(), where=before > 0)
         other = copy(self)
+        other.__dict__.pop("posterior", None)
         raw = raw_with_response(self.frame, values, trials)
         other.frame = replace(self.frame, y=values, weights=chosen, trials=trials, raw=raw)
         other.problem = self.problem.with_response(values, chosen)
@@ -327,6 +340,68 @@ class GLMM:
                 "other rows; update the original fit and refit that"
             )
         return made.with_response(ours.y, ours.weights)
+
+    # -- the posterior -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def posterior(self) -> Posterior:
+        """The posterior of this model under its priors."""
+        from refglmm.bayes.posterior import Posterior
+        from refglmm.bayes.priors import resolve
+
+        return Posterior(self.problem, resolve(self.arguments["prior"], self, y_range=self.arguments["y_range"]))
+
+    def prior_summary(self) -> pd.DataFrame:
+        """Return the exact prior of every parameter."""
+        from refglmm.bayes.priors import prior_summary
+
+        return prior_summary(self.posterior.priors)
+
+    def optimize(
+        self,
+        *,
+        laplace: bool = True,
+        num_estimate: int = 1,
+        se_method: str = "wald",
+        num_samples: int = 1000,
+        prob: float = 0.95,
+        seed: int = 1,
+    ) -> MAPFit:
+        """Posterior mode.
+
+        Parameters
+        ----------
+        laplace : bool
+            Integrate the random effects out by Laplace's method; else maximise over them too.
+        num_estimate : int
+            Starts, the first from the data, the others dispersed around it; the best mode is kept.
+        se_method : {"wald", "sampling", "none"}
+            Intervals by the delta method, each on the scale on which its quantity is unbounded; or from draws of the
+            normal approximation.
+        num_samples : int
+            Draws for ``se_method="sampling"``.
+        prob : float
+            Probability of the intervals.
+        seed : int
+            For the starts and the draws.
+
+        Warns
+        -----
+        ConvergenceWarning
+        """
+        from refglmm.bayes.map_fit import optimize
+
+        with blas_threads(1):
+            return optimize(
+                self,
+                self.posterior,
+                laplace=laplace,
+                num_estimate=num_estimate,
+                se_method=se_method,
+                num_samples=num_samples,
+                prob=prob,
+                seed=seed,
+            )
 
     def fit(
         self,

@@ -86,6 +86,14 @@ class Prior:
     coefficients: Coefficients = field(default_factory=dict)
     y_range: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        """Nobody changes the mappings."""
+        for name in ("settings", "coefficients"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __reduce__(self) -> Any:  # a mapping proxy cannot be pickled
+        return Prior, (self.kind, dict(self.settings), dict(self.coefficients), self.y_range)
+
     def __repr__(self) -> str:
         parts = [f"{name}={value if value is None else format(value, '.6g')}" for name, value in self.settings.items()]
         if self.y_range is not None:
@@ -166,7 +174,7 @@ def _check_coefficients(coefficients: Any, b: Any) -> Coefficients:
                 "e.g. {'corr[group]': LKJ(2)}, and they take no other",
                 name=name,
             )
-    return MappingProxyType(out)
+    return out
 
 
 def _make(kind: str, settings: dict[str, Any], extra: dict[str, Any], y_range: Any = None) -> Prior:
@@ -177,7 +185,7 @@ def _make(kind: str, settings: dict[str, Any], extra: dict[str, Any], y_range: A
             known = [*settings, *EXTRA, "coefficients", "b"]
             raise ArgumentError(f"prior_{kind} has no {name!r}{did_you_mean(name, known)}", name=name)
     checked = {name: _check_setting(kind, name, value) for name, value in (settings | extra).items()}
-    return Prior(kind, MappingProxyType(checked), coefficients, check_range(y_range))
+    return Prior(kind, checked, coefficients, check_range(y_range))
 
 
 def prior_flat(*, coefficients: Coefficients | None = None, b: Any = None) -> Prior:

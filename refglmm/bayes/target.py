@@ -52,7 +52,7 @@ class Target(NamedTuple):
     offset : float array, shape (n,)
     Xt : float array, shape (p, n)
         Model matrix by columns, centred.
-    index, z : shape (n, r)
+    z_at, z : shape (n, r)
         Column of Z and value of each nonzero of each row (see ``likelihood.layout``).
     k, levels, T_start : int arrays, one element a term
     centred : int array, one element a term
@@ -85,7 +85,7 @@ class Target(NamedTuple):
     rows: Rows
     offset: FloatArray
     Xt: FloatArray
-    index: NDArray[np.int32]
+    z_at: NDArray[np.int32]
     z: FloatArray
     k: IntArray
     levels: IntArray
@@ -121,7 +121,7 @@ def blank(d: int) -> Target:
         rows=plain_rows(np.zeros(d), one, one),
         offset=one,
         Xt=two,
-        index=np.empty((0, 0), dtype=np.int32),
+        z_at=np.empty((0, 0), dtype=np.int32),
         z=two,
         k=whole,
         levels=whole,
@@ -154,10 +154,9 @@ LIKELIHOOD = types.FunctionType(LOG_LIKELIHOOD)
 LOG_DENSITY = types.float64(_VECTOR, _VECTOR, TARGET, LIKELIHOOD)
 
 
-def posterior_kernel(signature: Any, fused: bool = True) -> Any:
+def posterior_kernel(signature: Any) -> Any:
     """Compile for one signature, so that functions may be arguments and are still found in the disk cache."""
-    options = {"cache": True, "error_model": "numpy", "nogil": True}
-    return numba.njit(signature, fastmath={"contract", "reassoc"} if fused else False, **options)
+    return numba.njit(signature, cache=True, error_model="numpy", nogil=True, fastmath={"contract", "reassoc"})
 
 
 # -- natural values ------------------------------------------------------------
@@ -165,22 +164,22 @@ def posterior_kernel(signature: Any, fused: bool = True) -> Any:
 
 @inline
 def natural_values(position, target, x, dx, d_x, gradient):
-    """Fill x, dx/dt, d_x (slope of the log prior in x) and the slope of log dx/dt; return log prior + log dx/dt."""
-    total = 0.0
+    """Fill x, dx/dt, d_x (slope of the log prior in x) and the slope of log dx/dt; return log prior, log dx/dt."""
+    prior, jacobian = 0.0, 0.0
     for j in range(x.size):
         at = target.slot[j]
         x[j], dx[j] = target.value[j], 0.0
         if at >= 0:
             low, high = target.bounds[j, 0], target.bounds[j, 1]
             x[j], dx[j], log_slope, gradient[at] = to_natural(target.scale[j], position[at], low, high)
-            total += log_slope
+            jacobian += log_slope
     sum_gaps(x, target)
     for j in range(x.size):
         d_x[j] = 0.0
         if target.slot[j] >= 0:
             density, d_x[j] = log_prior(target.prior[j], x[j], target.hyper[j])
-            total += density
-    return total
+            prior += density
+    return prior, jacobian
 
 
 @inline
@@ -323,7 +322,7 @@ def _random_part(r, target, b, eta):
     for i in range(eta.size):
         value = eta[i]
         for j in range(r):
-            value += target.z[i, j] * b[target.index[i, j]]
+            value += target.z[i, j] * b[target.z_at[i, j]]
         eta[i] = value
 
 
@@ -348,7 +347,7 @@ def linear_predictor(target, beta, b, eta):
 def _gather(r, target, s, zts):
     for i in range(s.size):
         for j in range(r):
-            zts[target.index[i, j]] += target.z[i, j] * s[i]
+            zts[target.z_at[i, j]] += target.z[i, j] * s[i]
 
 
 @inline
@@ -392,7 +391,27 @@ def shapes_back(x, target, phi, d_phi, d_x):
         d_x[first + j] += d_phi[j] if power == 1.0 else d_phi[j] * power * phi[j] / x[first + j]
 
 
-# -- all together ------------------------------------------------------------
+# -- all together ---------------------------------------------------------------------------------
+
+
+@inline
+def sizes(target):
+    """Numbers of free scalars and of entries of all T."""
+    n_hyper, n_factor = 0, 0
+    for j in range(target.slot.size):
+        if target.slot[j] >= 0:
+            n_hyper += 1
+    for t in range(target.k.size):
+        n_factor += target.k[t] * target.k[t]
+    return n_hyper, n_factor
+
+
+@inline
+def scalars_back(target, d_x, dx, gradient):
+    """Add the slopes in natural values to the gradient in the position."""
+    for j in range(d_x.size):
+        if target.slot[j] >= 0:
+            gradient[target.slot[j]] += d_x[j] * dx[j]
 
 
 @posterior_kernel(LOG_DENSITY)
@@ -401,46 +420,95 @@ def log_posterior(position, gradient, target, log_likelihood):
 
     Returns ``-inf`` (and a gradient of no use) where the density is zero or not finite.
     """
-    n_scalar, q = target.slot.size, position.size
-    p, n_shape = target.counts[0], target.counts[3]
-    for j in range(n_scalar):
-        if target.slot[j] >= 0:
-            q -= 1
+    n_scalar, p, n_shape = target.slot.size, target.counts[0], target.counts[3]
+    n_hyper, n_factor = sizes(target)
+    q, n = position.size - n_hyper, target.offset.size
     x, dx, d_x = np.empty(n_scalar), np.empty(n_scalar), np.empty(n_scalar)
-    value = natural_values(position, target, x, dx, d_x, gradient)
-
+    prior, jacobian = natural_values(position, target, x, dx, d_x, gradient)
     beta, d_beta = np.empty(p), np.zeros(p)
     slopes(x, target, beta)
-    value += joint_prior(x, target, beta, d_beta, d_x)
-    size = 0
-    for t in range(target.k.size):
-        size += target.k[t] * target.k[t]
-    T, d_T = np.empty(size), np.zeros(size)
+    value = prior + jacobian + joint_prior(x, target, beta, d_beta, d_x)
+    T, d_T = np.empty(n_factor), np.zeros(n_factor)
     term_factors(x, target, T)
     phi, d_phi = np.empty(n_shape + target.shape_known.size), np.empty(n_shape)
     shapes_of(x, target, phi)
 
-    u = position[position.size - q :]
-    b, eta, s = np.empty(q), np.empty(target.offset.size), np.empty(target.offset.size)
+    u = position[n_hyper:]
+    b, eta, s = np.empty(q), np.empty(n), np.empty(n)
     effects_of(u, target, T, b)
     linear_predictor(target, beta, b, eta)
     value += log_likelihood(target.rows, eta, phi, s, d_phi)
 
     predictor_back(target, s, d_beta, b)  # b now holds Z's
-    value += effects_back(u, target, T, b, d_T, gradient[position.size - q :])
+    value += effects_back(u, target, T, b, d_T, gradient[n_hyper:])
     term_factors_back(x, target, T, d_T, d_x)
     shapes_back(x, target, phi, d_phi, d_x)
     slopes_back(x, target, d_beta, d_x)
     sum_gaps_back(target, d_x)
-    for j in range(n_scalar):
-        if target.slot[j] >= 0:
-            gradient[target.slot[j]] += d_x[j] * dx[j]
+    scalars_back(target, d_x, dx, gradient)
     return value if np.isfinite(value) else -np.inf
 
 
-@posterior_kernel(types.void(types.float64[:, ::1], _VECTOR, types.FunctionType(LOG_DENSITY), TARGET, LIKELIHOOD))
+_MATRIX = types.float64[:, ::1]
+
+
+@posterior_kernel(types.void(_MATRIX, _VECTOR, types.FunctionType(LOG_DENSITY), TARGET, LIKELIHOOD))
 def log_densities(positions, values, log_density, target, log_likelihood):
     """Log density of each row of ``positions``, filled in place."""
     gradient = np.empty(positions.shape[1])
     for m in range(values.size):
         values[m] = log_density(positions[m], gradient, target, log_likelihood)
+
+
+@posterior_kernel(types.void(_MATRIX, TARGET, _MATRIX, _MATRIX, _MATRIX, _MATRIX))
+def unpack(positions, target, X, B, TT, PHI):
+    """Natural values, fixed effects, T of all terms and kernel's shape parameters of each row, filled in place.
+
+    Of ``positions`` only the hyperparameters are read.
+    """
+    n_scalar = target.slot.size
+    dx, d_x, gradient = np.empty(n_scalar), np.empty(n_scalar), np.empty(n_scalar)
+    for m in range(positions.shape[0]):
+        natural_values(positions[m], target, X[m], dx, d_x, gradient)
+        slopes(X[m], target, B[m])
+        term_factors(X[m], target, TT[m])
+        shapes_of(X[m], target, PHI[m])
+
+
+@posterior_kernel(types.void(_MATRIX, TARGET, _MATRIX, _MATRIX))
+def unpack_effects(U, target, TT, B):
+    """b = Lambda u of each row, filled in place."""
+    for m in range(U.shape[0]):
+        effects_of(U[m], target, TT[m], B[m])
+
+
+@posterior_kernel(types.void(_MATRIX, _MATRIX, TARGET, _MATRIX))
+def linear_predictors(B, effects, target, eta):
+    """Linear predictor of each row, filled in place."""
+    for m in range(B.shape[0]):
+        linear_predictor(target, B[m], effects[m], eta[m])
+
+
+@posterior_kernel(types.UniTuple(types.float64, 2)(_VECTOR, _VECTOR, TARGET, _VECTOR, _VECTOR, _VECTOR, types.boolean))
+def prior_and_chain(hyper, gradient, target, d_beta, d_T, d_phi, with_jacobian):
+    """Return log prior and log Jacobian; turn slopes in (beta, T, phi), and those of the priors, into ``gradient``.
+
+    Without the Jacobian: on the scale of the natural values. ``d_beta``, ``d_T`` and ``d_phi`` are overwritten.
+    """
+    n_scalar, p = target.slot.size, target.counts[0]
+    x, dx, d_x = np.empty(n_scalar), np.empty(n_scalar), np.empty(n_scalar)
+    prior, jacobian = natural_values(hyper, target, x, dx, d_x, gradient)
+    if not with_jacobian:
+        gradient[:] = 0.0
+    beta, T = np.empty(p), np.empty(d_T.size)
+    phi = np.empty(d_phi.size + target.shape_known.size)
+    slopes(x, target, beta)
+    term_factors(x, target, T)
+    shapes_of(x, target, phi)
+    prior += joint_prior(x, target, beta, d_beta, d_x)
+    term_factors_back(x, target, T, d_T, d_x)
+    shapes_back(x, target, phi, d_phi, d_x)
+    slopes_back(x, target, d_beta, d_x)
+    sum_gaps_back(target, d_x)
+    scalars_back(target, d_x, dx, gradient)
+    return prior, jacobian

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from numba import types
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from refglmm._jit import inline, summing_kernel
 from refglmm.families.jet import F1, F2, F, first_variable
@@ -44,10 +44,11 @@ class Rows(NamedTuple):
     cell: NDArray[np.int64]
 
 
-def plain_rows(y: FloatArray, weights: FloatArray, base: FloatArray) -> Rows:
+def plain_rows(y: ArrayLike, weights: ArrayLike, base: ArrayLike) -> Rows:
     """Rows that are independent and alike; copies, C-contiguous."""
     none, nowhere = np.empty(0), np.empty(0, dtype=np.int64)
-    return Rows(*(np.array(v, dtype=np.float64, order="C") for v in (y, weights, base)), none, nowhere, nowhere)
+    y, weights, base = (np.array(v, dtype=np.float64, order="C") for v in (y, weights, base))
+    return Rows(y, weights, base, none, nowhere, nowhere)
 
 
 _VECTOR = types.float64[::1]
