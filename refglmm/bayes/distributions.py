@@ -164,7 +164,7 @@ class Distribution(ABC):
     @property
     def text(self) -> str:
         """The distribution in words, e.g. "normal(0, 10)", "gamma(2, 0.1) on (1, inf)"."""
-        return self._named(", ".join(f"{value:.4g}" for value in self._arguments().values()))
+        return self._named(", ".join(f"{value:.5g}" for value in self._arguments().values()))
 
     def _named(self, inside: str) -> str:
         """With the word, and the interval where that is narrower than the range."""

@@ -348,7 +348,9 @@ def sample(
     values = posterior.reported(run.positions.reshape(-1, posterior.dimension))
     about = {"method": "nuts", "seed": entropy, "warmup": warmup, "thin": thin, "model": model.frame.formula.text}
     about |= {"max_treedepth": options.get("max_treedepth", 10)}
-    draws = Draws(run.positions, values.reshape(*run.positions.shape[:2], -1), posterior.names, run.stats, about)
+    draws = Draws(
+        run.positions, values.reshape(*run.positions.shape[:2], -1), posterior.names, run.stats, about
+    )
     fit = MCMCFit(model, posterior, draws, run)
     if problems := fit.problems:
         warn(SamplingWarning("; ".join(problems)))

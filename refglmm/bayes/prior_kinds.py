@@ -339,7 +339,8 @@ def prior_jzs(r: float = 0.707, y_range: Any = None, **extra: Any) -> Prior:
     y_range : (low, high), optional
         Gives the unit s of the random effects' SDs, exponential(1 / s); without it s is the SD of the response.
     **extra
-        As for :func:`prior_normal`; ``Intercept_sd`` and ``sigma_rate`` make everything proper. Slopes with a prior of
+        As for :func:`prior_normal`; ``Intercept_sd`` (about the middle of the range, or zero) and ``sigma_rate`` make
+        everything proper. Slopes with a prior of
         their own stay outside.
 
     Returns

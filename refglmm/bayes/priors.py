@@ -136,7 +136,8 @@ def resolve(prior: Prior | None, model: GLMM, *, y_range: Any = None) -> Resolve
     ArgumentError
         A prior of a parameter that the model does not have; a missing range.
     NotAvailableError
-        Models with several linear predictors, other covariance structures, ``prior_jzs`` for other families.
+        Models with several linear predictors, other covariance structures, ``prior_jzs`` for other families or
+        without an intercept.
     """
     if prior is not None and not isinstance(prior, Prior):
         raise ArgumentError(f"prior must be made by prior_flat, prior_normal, prior_weak, ..., not {prior!r}")
@@ -366,20 +367,18 @@ class _Resolver:
     def _usual_intercept(self) -> tuple[Distribution, str]:
         if self.kind in ("flat", "jzs") and self.setting("Intercept_sd") is None:
             return Flat(), f"prior_{self.kind}"
-        if self.kind in ("normal", "jzs"):
+        if self.kind == "normal" or (self.kind == "jzs" and self.y_range is None):
             return self._normal("Intercept_sd")
         if "Intercept_sd" in self.prior.settings:
-            sd = self.setting("Intercept_sd")
-            prior = Flat() if sd is None else Normal(self.units.middle, sd)
-            return prior, f"Intercept_sd = {sd}"
+            return self._normal("Intercept_sd", self.units.middle)
         if self.setting("max_beta", 1.0) is None and self.units.middle == 0.0:
             return Flat(), "max_beta = None"
         return Normal(self.units.middle, self.units.half), self.units.source
 
-    def _normal(self, name: str) -> tuple[Distribution, str]:
-        """Normal about zero, with the SD of that name."""
+    def _normal(self, name: str, mean: float = 0.0) -> tuple[Distribution, str]:
+        """Normal with the SD of that name."""
         sd = self.setting(name)
-        return (Flat() if sd is None else Normal(0.0, sd)), f"{name} = {sd if sd is None else format(sd, 'g')}"
+        return (Flat() if sd is None else Normal(mean, sd)), f"{name} = {sd if sd is None else format(sd, 'g')}"
 
     def _usual_slope(self, j: int) -> tuple[Distribution, str]:
         if self.kind == "normal":
@@ -388,7 +387,7 @@ class _Resolver:
         if self.kind != "weak" or size is None:
             return Flat(), f"prior_{self.kind}" if self.kind != "weak" else "max_beta = None"
         sd = self.column_sd[j]
-        return Normal(0.0, size * self.units.s / sd), f"{size:g} s / {sd:.4g}; {self.units.source}"
+        return Normal(0.0, size * self.units.s / sd), f"{size:g} s / {sd:.4g}, s = {self.units.s:.4g}"
 
     def _shrunk_slope(self, j: int) -> Entry:
         column = self.fixed[j][2:-1]
@@ -415,9 +414,8 @@ class _Resolver:
             return (Flat() if rate is None else Exponential(rate)), f"{name} = {rate if rate is None else f'{rate:g}'}"
         if self.kind == "flat":
             return Flat(), "prior_flat"
-        return Exponential(
-            1.0 / getattr(self.units, unit)
-        ), f"mean {'s' if unit == 's' else 'unit of y'}; {self.units.source}"
+        value = getattr(self.units, unit)
+        return Exponential(1.0 / value), f"mean {'s' if unit == 's' else 'unit of y'} = {value:.4g}"
 
     def _correlations(self) -> Iterator[Entry]:
         for label, term in zip(self.labels, self.model.design.terms, strict=True):
@@ -484,7 +482,11 @@ class _Resolver:
 
     # -- shrinkage and joint priors of slopes --------------------------------------------------------------------
     def _refuse_jzs(self) -> None:
-        """Sigma must be on the scale of the linear predictor."""
+        """Sigma must be on the scale of the linear predictor, and an intercept take up what centring takes away."""
+        if "Intercept_c" not in self.fixed:
+            raise NotAvailableError(
+                "prior_jzs is for models with an intercept: its slopes are those of centred columns"
+            )
         if not self._sigma_on_eta:
             raise NotAvailableError(
                 "prior_jzs measures slopes in units of the residual SD: it is for gaussian, student_t, censored_normal "
@@ -542,7 +544,7 @@ class _Resolver:
         for column, j in zip(columns, self.shrunk, strict=True):
             sd = self.column_sd[j]
             prior = Exponential(sd / self.units.s)
-            yield make_scalar(f"t[{column}]", "other", prior), f"mean s / {sd:.4g}; {self.units.source}"
+            yield make_scalar(f"t[{column}]", "other", prior), f"mean s / {sd:.4g}, s = {self.units.s:.4g}"
 
     def _slope_matrix(self) -> FloatArray:
         """X'X / n of the columns concerned, centred."""
@@ -560,19 +562,19 @@ class _Resolver:
 
     # -- a last look -------------------------------------------------------------------------------------------
     def _check_intercept(self, entries: list[Entry]) -> None:
-        """Warn where the usual normal prior puts the mean response far out."""
+        """Warn where the usual prior puts the mean response far out."""
         first = next((scalar.prior for scalar, _ in entries if scalar.name == "Intercept_c"), None)
-        if self.kind != "normal" or not isinstance(first, Normal) or "Intercept_c" in self.choose.given:
+        if not isinstance(first, Normal) or "Intercept_c" in self.choose.given:
             return
         with np.errstate(all="ignore"):
             level = float(self.family.link.link(np.array([mean_response(self.model)]))[0])
         level -= float(np.mean(self.model.problem.offset))
-        if np.isfinite(level) and abs(level) > 3.0 * first.sd:
+        if np.isfinite(level) and abs(level - first.mean) > 3.0 * first.sd:
             warn(
                 PriorWarning(
-                    f"the mean response is {level:.4g} on the scale of the linear predictor, more than three times "
-                    f"Intercept_sd={first.sd:g}, so that the prior pulls the intercept; give a larger Intercept_sd, "
-                    "prior_weak(y_range=...), or centre the response",
+                    f"the mean response is {level:.4g} on the scale of the linear predictor, more than three SDs away "
+                    f"from the middle of the intercept's prior, {first.text}, which will pull it; give a larger "
+                    "Intercept_sd, or prior_weak with the range that the response can take",
                     level=level,
                 )
             )
@@ -581,12 +583,13 @@ class _Resolver:
 # -- tables and draws --------------------------------------------------------------------------------------------
 
 
-def prior_summary(resolved: ResolvedPriors) -> pd.DataFrame:
+def prior_summary(model: GLMM | ResolvedPriors) -> pd.DataFrame:
     """What the prior of every parameter is.
 
     Parameters
     ----------
-    resolved : ResolvedPriors
+    model : GLMM or ResolvedPriors
+        A model, or what :func:`resolve` made of a prior.
 
     Returns
     -------
@@ -594,6 +597,7 @@ def prior_summary(resolved: ResolvedPriors) -> pd.DataFrame:
         A row for each parameter; columns ``prior`` (exact distribution; rates of exponentials), ``support``,
         ``proper`` and ``source``.
     """
+    resolved = model if isinstance(model, ResolvedPriors) else model.posterior.priors
     rows = {
         scalar.name: {
             "prior": scalar.prior.text if scalar.fixed is None else f"fixed at {scalar.fixed:g}",
