@@ -153,6 +153,10 @@ class SimulationWarning(RefglmmWarning):
     """Prior weights that have no part in drawing a response."""
 
 
+class PriorWarning(RefglmmWarning):
+    """A prior was replaced by another one, or disagrees with the data so clearly that it may not be meant."""
+
+
 class ParetoWarning(RefglmmWarning):
     """Importance weights have so heavy a tail that their averages cannot be trusted (``facts`` name the points)."""
 

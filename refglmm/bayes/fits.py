@@ -76,7 +76,7 @@ class PosteriorFit:
         return self._table.iloc[chosen(tuple(self._table.index), pars)].copy()
 
     def estimate(self, pars: Any = None, type: str = "mean") -> pd.Series:
-        """Point estimates: "mean" (= "EAP"), "median", "marginal_map" (each by itself) or "joint_map" (highest draw)."""
+        """Point estimates: "mean" or "EAP", "median", "marginal_map" (each by itself), "joint_map" (highest draw)."""
         if type in ("mean", "EAP"):
             return self.draws.mean(pars)
         chosen_draws = self.draws.select(pars)
