@@ -154,7 +154,7 @@ class PosteriorFit:
         return [
             "Call:",
             f"{self.method}: {self.model.frame.formula.text}, family {self.model.family.display}, "
-            f"prior {self.posterior.priors.text}",
+            f"prior {self.posterior.priors.prior!r}",
         ]
 
     def _cells(self) -> tuple[list[str], list[list[str]], str]:
@@ -319,6 +319,7 @@ def sample(
     init: Any = None,
     parallel: bool | int = True,
     parametrisation: Any = "auto",
+    laplace: bool = False,
     **options: Any,
 ) -> MCMCFit:
     """Draw by NUTS; arguments as :meth:`refglmm.model.GLMM.sample` describes them."""
@@ -364,7 +365,8 @@ def parametrised(model: GLMM, posterior: Posterior, parametrisation: Any) -> Pos
         return posterior.with_exponent(posterior.good_exponent)
     if isinstance(parametrisation, str):
         parametrisation = {term.label: parametrisation for term in model.design.terms}
-    exponent, labels = [], {name for term in model.design.terms for name in (term.label, term.group)}
+    exponent: list[float] = []
+    labels = {name for term in model.design.terms for name in (term.label, term.group)}
     if unknown := [key for key in parametrisation if key not in labels]:
         raise ArgumentError(f"parametrisation names {unknown[0]!r}; the terms are {', '.join(sorted(labels))}")
     good = posterior.good_exponent

@@ -257,8 +257,8 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray |
     if not converged:
         warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
     H = H if values.size == 0 or values.min() > 0.0 else _positive(H, sizes)
-    covariance = np.linalg.inv(H)
-    covariance = np.asarray(0.5 * (covariance + covariance.T), dtype=np.float64)
+    inverse = np.linalg.inv(H)
+    covariance = np.array(0.5 * (inverse + inverse.T), dtype=np.float64)
     root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     value, _ = marginal.value_and_gradient(minimum.x)
     log_jacobian = 0.0 if jacobian else marginal.log_jacobian(minimum.x)
