@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from refglmm.bayes.diagnostics import checked_draws, ess_mean
-from refglmm.bayes.psis import khat_threshold, psis, weights_ess
+from refglmm.bayes.psis import BLOCK, checked_efficiency, khat_threshold, psis, weights_ess
 from refglmm.errors import ArgumentError, ParetoWarning, WaicWarning, warn
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.rformat import table
@@ -288,23 +288,30 @@ def loo(
     :math:`\sum_s w_s^2 (e^{\ell_s} - E)^2 / (E^2 r_\mathrm{eff})` with :math:`E = \sum_s w_s e^{\ell_s}`.
     Source: Vehtari, Gelman and Gabry (2017), section 2.2; Vehtari et al. (2024). Checked against ArviZ and R's loo.
     """
-    flat, index = _checked_log_lik(log_lik, labels, unit)
-    efficiency = relative_efficiency(log_lik) if r_eff is None else np.asarray(r_eff, dtype=float)
+    ll, index = _checked_log_lik(log_lik, labels, unit)
+    efficiency = None if r_eff is None else checked_efficiency(r_eff, ll.shape[2])
+    parts = [_loo_columns(ll[:, :, part], None if efficiency is None else efficiency[part]) for part in _blocks(ll)]
+    result = LooResult(pd.concat(parts).set_index(index), ll.shape[0] * ll.shape[1], unit)
+    _warn_khat(result)
+    return result
+
+
+def _loo_columns(ll: np.ndarray, r_eff: np.ndarray | None) -> pd.DataFrame:
+    """Pointwise table of :func:`loo`."""
+    efficiency = relative_efficiency(ll) if r_eff is None else r_eff
+    flat = ll.reshape(-1, ll.shape[2])
     log_weights, khat = psis(-flat, efficiency)
-    elpd = logsumexp(log_weights + flat, axis=0)
-    lppd = _lppd(flat)
-    squared = np.exp(2.0 * log_weights) * np.expm1(flat - elpd) ** 2
+    elpd, lppd = logsumexp(log_weights + flat, axis=0), _lppd(flat)
+    relative_error = np.exp(log_weights) * np.expm1(flat - elpd)
     columns = {
         "elpd": elpd,
         "lppd": lppd,
         "p": lppd - elpd,
         "khat": khat,
-        "mcse": np.sqrt(squared.sum(axis=0) / efficiency),
+        "mcse": np.sqrt((relative_error**2).sum(axis=0) / efficiency),
         "ess": weights_ess(log_weights) * efficiency,
     }
-    result = LooResult(pd.DataFrame(columns, index=index), len(flat), unit)
-    _warn_khat(result)
-    return result
+    return pd.DataFrame(columns)
 
 
 def waic(log_lik: ArrayLike, *, labels: Sequence[object] | None = None, unit: str = "observation") -> WaicResult:
@@ -335,13 +342,21 @@ def waic(log_lik: ArrayLike, *, labels: Sequence[object] | None = None, unit: st
     -----
     Source: Vehtari, Gelman and Gabry (2017), section 2.3. Checked against ArviZ and R's loo.
     """
-    flat, index = _checked_log_lik(log_lik, labels, unit)
-    if len(flat) < 2:
+    ll, index = _checked_log_lik(log_lik, labels, unit)
+    draws = ll.shape[0] * ll.shape[1]
+    if draws < 2:
         raise ArgumentError("waic() needs at least two draws: there is no variance of one")
-    lppd, p = _lppd(flat), flat.var(axis=0, ddof=1)
-    result = WaicResult(pd.DataFrame({"elpd": lppd - p, "lppd": lppd, "p": p}, index=index), len(flat), unit)
+    pointwise = pd.concat([_waic_columns(ll[:, :, part]) for part in _blocks(ll)]).set_index(index)
+    result = WaicResult(pointwise, draws, unit)
     _warn_waic(result)
     return result
+
+
+def _waic_columns(ll: np.ndarray) -> pd.DataFrame:
+    """Pointwise table of :func:`waic`."""
+    flat = ll.reshape(-1, ll.shape[2])
+    lppd, p = _lppd(flat), flat.var(axis=0, ddof=1)
+    return pd.DataFrame({"elpd": lppd - p, "lppd": lppd, "p": p})
 
 
 def relative_efficiency(log_lik: ArrayLike) -> np.ndarray:
@@ -360,12 +375,18 @@ def relative_efficiency(log_lik: ArrayLike) -> np.ndarray:
     return np.where(np.isfinite(ess), ess / (ll.shape[0] * ll.shape[1]), 1.0)
 
 
+def _blocks(ll: np.ndarray) -> list[slice]:
+    """Columns to work on at a time, which bounds the memory."""
+    step = max(1, BLOCK // (ll.shape[0] * ll.shape[1]))
+    return [slice(start, start + step) for start in range(0, ll.shape[2], step)]
+
+
 def _lppd(flat: np.ndarray) -> np.ndarray:
     return logsumexp(flat, axis=0) - np.log(len(flat))
 
 
 def _checked_log_lik(log_lik: ArrayLike, labels: Sequence[object] | None, unit: str) -> tuple[np.ndarray, pd.Index]:
-    """Draws of all chains below each other, shape (S, n), and the names of the points."""
+    """Log-likelihoods (chains, draws, n) and the names of the points."""
     ll = checked_draws(log_lik, "log_lik")
     if ll.ndim != 3:
         raise ArgumentError(f"log_lik must have shape (chains, draws, n), not {ll.shape}", shape=ll.shape)
@@ -382,7 +403,7 @@ def _checked_log_lik(log_lik: ArrayLike, labels: Sequence[object] | None, unit: 
             draw=draw,
             label=index[point],
         )
-    return ll.reshape(-1, n), index
+    return ll, index
 
 
 def _named(index: pd.Index, worst_first: np.ndarray) -> str:

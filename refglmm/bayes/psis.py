@@ -137,7 +137,7 @@ def psis(log_ratios: ArrayLike, r_eff: float | ArrayLike = 1.0) -> tuple[np.ndar
     x = _checked_ratios(log_ratios)
     columns = x.reshape(len(x), -1)
     S, n = columns.shape
-    M = _checked_tail(S, n, r_eff)
+    M = np.minimum(tail_length(S, checked_efficiency(r_eff, n)), S - 1)
     weights, khat = np.empty((S, n)), np.empty(n)
     step = max(1, BLOCK // S)
     for start in range(0, n, step):
@@ -165,13 +165,14 @@ def _checked_ratios(log_ratios: ArrayLike) -> np.ndarray:
     return x
 
 
-def _checked_tail(S: int, n: int, r_eff: float | ArrayLike) -> np.ndarray:
+def checked_efficiency(r_eff: float | ArrayLike, n: int) -> np.ndarray:
+    """Relative efficiency of each of n columns."""
     efficiency = np.asarray(r_eff, dtype=float)
     if efficiency.shape not in ((), (1,), (n,)):
         raise ArgumentError(f"r_eff must be one number or one for each of {n} columns, not {efficiency.shape}")
     if not np.all((efficiency > 0.0) & np.isfinite(efficiency)):
         raise ArgumentError("r_eff must be positive and finite; 1 stands for independent draws", r_eff=r_eff)
-    return np.minimum(np.broadcast_to(tail_length(S, efficiency), (n,)), S - 1)
+    return np.broadcast_to(efficiency, (n,))
 
 
 def weights_ess(log_weights: ArrayLike) -> float | np.ndarray:

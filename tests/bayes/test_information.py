@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from refglmm.bayes import information
 from refglmm.bayes.information import (
     compare_information,
     loo,
@@ -264,6 +265,14 @@ def test_print_waic(log_lik):
     assert "p_waic above 0.4" in result._repr_html_()
 
 
+def test_columns_are_worked_through_in_blocks(monkeypatch, log_lik):
+    together = loo(log_lik["b"], labels=list("uvwxyz"))
+    monkeypatch.setattr(information, "BLOCK", 500)
+    pd.testing.assert_frame_equal(loo(log_lik["b"], labels=list("uvwxyz")).pointwise, together.pointwise, rtol=1e-12)
+    with pytest.warns(WaicWarning):
+        assert list(waic(log_lik["b"]).pointwise.index) == [1, 2, 3, 4, 5, 6]
+
+
 def test_results_are_copies(both):
     pointwise = both["a"].pointwise
     pointwise["elpd"] = 0.0
@@ -294,6 +303,8 @@ def test_log_likelihoods_that_cannot_be(function):
         function(good[:, :, 0])
     with pytest.raises(ArgumentError, match="2 labels for 3 columns of log_lik"):
         function(good, labels=["a", "b"])
+    with pytest.raises(ArgumentError, match=r"r_eff must be one number or one for each of 3 columns"):
+        loo(good, r_eff=[0.5, 0.5])
     bad = good.copy()
     bad[1, 7, 2] = -np.inf
     with pytest.raises(ArgumentError, match="log_lik of observation 'c' is -inf in draw 7 of chain 1") as caught:
