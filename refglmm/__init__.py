@@ -53,6 +53,7 @@ _HOME = {
     "marginal_coefs": "effects.marginal_coefs",
     "effect_data": "effects.effect_data",
     "interval_table": "inference.confint",
+    "compare_information": "bayes.information",
 }
 _MODULES = ("datasets", "families", "errors", "plots", "teaching")
 

@@ -34,8 +34,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.fft import irfft, next_fast_len, rfft
-from scipy.special import betaincinv, ndtr, ndtri
 
 from refglmm.errors import ArgumentError
 
@@ -120,6 +118,7 @@ def _split(x: np.ndarray) -> np.ndarray:
 
 def _rank_normal(x: np.ndarray) -> np.ndarray:
     r"""Normal scores :math:`\Phi^{-1}\{(r - 3/8)/(S + 1/4)\}` of the ranks over all chains; ties share their mean."""
+    from scipy.special import ndtri
     from scipy.stats import rankdata
 
     ranks = rankdata(x.reshape(len(x), -1), axis=1)
@@ -147,6 +146,8 @@ def _autocovariance(x: np.ndarray) -> np.ndarray:
 
     Padding to twice the length keeps the ends of a chain apart.
     """
+    from scipy.fft import irfft, next_fast_len, rfft
+
     n = x.shape[-1]
     size = next_fast_len(2 * n, real=True)
     spectrum = rfft(x - x.mean(axis=-1, keepdims=True), n=size, axis=-1)
@@ -228,6 +229,8 @@ def _mcse_sd(x: np.ndarray) -> np.ndarray:
 
 def _mcse_quantile(x: np.ndarray, prob: float) -> np.ndarray:
     """Half the distance between the order statistics at the beta distribution's plus and minus one standard error."""
+    from scipy.special import betaincinv, ndtr
+
     ess = _ess_quantile(x, prob)
     ordered = np.sort(x.reshape(len(x), -1), axis=1)
     size, rows = ordered.shape[1], np.arange(len(x))
@@ -467,6 +470,8 @@ def _mode(x: np.ndarray) -> np.ndarray:
     :math:`\exp(-h^2\omega^2/2)`; a parabola through the logarithms at the top and its neighbours places the mode
     between them.
     """
+    from scipy.fft import irfft, rfft
+
     x = x.reshape(len(x), -1)
     h = _bandwidth(x)
     low, high = np.quantile(x, GRID_SPAN, axis=1)

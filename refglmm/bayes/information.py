@@ -27,10 +27,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
 
 from refglmm.bayes.diagnostics import checked_draws, ess_mean
-from refglmm.bayes.psis import BLOCK, checked_efficiency, khat_threshold, psis, weights_ess
+from refglmm.bayes.psis import BLOCK, checked_efficiency, khat_threshold, log_sum, psis
 from refglmm.errors import ArgumentError, ParetoWarning, WaicWarning, warn
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.rformat import table
@@ -301,15 +300,17 @@ def _loo_columns(ll: np.ndarray, r_eff: np.ndarray | None) -> pd.DataFrame:
     efficiency = relative_efficiency(ll) if r_eff is None else r_eff
     flat = ll.reshape(-1, ll.shape[2])
     log_weights, khat = psis(-flat, efficiency)
-    elpd, lppd = logsumexp(log_weights + flat, axis=0), _lppd(flat)
-    relative_error = np.exp(log_weights) * np.expm1(flat - elpd)
+    elpd, lppd = log_sum(log_weights + flat), _lppd(flat)
+    weights = np.exp(log_weights)
+    # w (e^l - E) / E, without the overflow of its factors.
+    relative_error = np.exp(log_weights + flat - elpd) - weights
     columns = {
         "elpd": elpd,
         "lppd": lppd,
         "p": lppd - elpd,
         "khat": khat,
         "mcse": np.sqrt((relative_error**2).sum(axis=0) / efficiency),
-        "ess": weights_ess(log_weights) * efficiency,
+        "ess": efficiency / (weights**2).sum(axis=0),
     }
     return pd.DataFrame(columns)
 
@@ -382,7 +383,7 @@ def _blocks(ll: np.ndarray) -> list[slice]:
 
 
 def _lppd(flat: np.ndarray) -> np.ndarray:
-    return logsumexp(flat, axis=0) - np.log(len(flat))
+    return log_sum(flat) - np.log(len(flat))
 
 
 def _checked_log_lik(log_lik: ArrayLike, labels: Sequence[object] | None, unit: str) -> tuple[np.ndarray, pd.Index]:
@@ -491,7 +492,7 @@ def compare_information(results: Mapping[str, PredictiveAccuracy]) -> pd.DataFra
         "elpd_diff": difference.sum(axis=0),
         "se_diff": np.sqrt(n * difference.var(axis=0, ddof=1)) if n > 1 else np.full(len(order), np.nan),
         "weight": stacking_weights(pointwise),
-        "pseudo_bma": np.exp(elpd - logsumexp(elpd)),
+        "pseudo_bma": np.exp(elpd - log_sum(elpd)),
         "unreliable": [_unreliable(results[name]) for name in order],
     }
     return pd.DataFrame(columns, index=pd.Index(order, name="model"))

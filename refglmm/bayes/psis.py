@@ -31,7 +31,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
 
 from refglmm.errors import ArgumentError
 
@@ -93,6 +92,15 @@ def smooth_tail(log_ratio: np.ndarray, M: int) -> float:
     return k
 
 
+def log_sum(x: np.ndarray) -> np.ndarray:
+    r"""Logarithm of :math:`\sum_s e^{x_s}` over the first axis, whose largest must be finite.
+
+    ``scipy.special.logsumexp`` takes more than twice as long, and LOO would mostly do that.
+    """
+    top = x.max(axis=0)
+    return top + np.log(np.exp(x - top).sum(axis=0))
+
+
 # -- what users call -------------------------------------------------------------------------------------------------
 
 
@@ -144,7 +152,7 @@ def psis(log_ratios: ArrayLike, r_eff: float | ArrayLike = 1.0) -> tuple[np.ndar
         part = slice(start, start + step)
         block = np.ascontiguousarray((columns[:, part] - columns[:, part].max(axis=0)).T)
         khat[part] = [smooth_tail(*column) for column in zip(block, M[part])]
-        weights[:, part] = (block - logsumexp(block, axis=1, keepdims=True)).T
+        weights[:, part] = block.T - log_sum(block.T)
     return weights.reshape(x.shape), float(khat[0]) if x.ndim == 1 else khat
 
 
@@ -188,13 +196,13 @@ def weights_ess(log_weights: ArrayLike) -> float | np.ndarray:
     float, or float array of shape (n,)
         Between 1 and S.
     """
-    ess = np.exp(-logsumexp(2.0 * _normalised(log_weights), axis=0))
+    ess = 1.0 / (np.exp(_normalised(log_weights)) ** 2).sum(axis=0)
     return float(ess) if ess.ndim == 0 else ess
 
 
 def _normalised(log_weights: ArrayLike) -> np.ndarray:
     lw = _checked_ratios(log_weights)
-    return lw - logsumexp(lw, axis=0)
+    return lw - log_sum(lw)
 
 
 def resample(

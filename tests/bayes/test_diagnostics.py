@@ -1,8 +1,6 @@
 """Diagnostics of chains against closed forms, a literal version, ArviZ's numbers and ArviZ itself."""
 
 import json
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -391,8 +389,3 @@ def test_summary_of_values_that_are_not_finite():
     assert table.loc["inf", "mean"] == np.inf
     assert table.loc["inf", ["sd", "map", "rhat"]].isna().all()
     assert table.loc["good"].notna().all()
-
-
-def test_scipy_stats_waits_until_it_is_needed():
-    code = "import sys, refglmm.bayes.information; sys.exit(bool({'scipy.stats', 'scipy.optimize'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=HERE.parents[1], check=False).returncode == 0

@@ -1,5 +1,6 @@
 """LOO and WAIC of a normal model in closed form, and the numbers of ArviZ and R's loo."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -98,6 +99,12 @@ def test_agrees_with_arviz_numbers(model, log_lik, both):
 
 
 @pytest.mark.golden
+@pytest.mark.parametrize("name", ["golden_arviz.json", "golden_loo.json"])
+def test_numbers_of_other_software_are_about_these_draws(name):
+    assert golden(name)["data"]["md5"] == hashlib.md5((HERE / "golden_draws.csv").read_bytes()).hexdigest()
+
+
+@pytest.mark.golden
 def test_comparison_agrees_with_loo_numbers(both):
     theirs = golden("golden_loo.json")
     table = compare_information(both)
@@ -186,6 +193,16 @@ def test_points_that_say_nothing_about_the_parameters():
     np.testing.assert_allclose(last[["elpd", "lppd", "p", "mcse"]], 0.0, atol=1e-12)
     assert last["ess"] == pytest.approx(4000)
     assert result.khat_counts.loc["good", "count"] == 21
+
+
+def test_a_point_beyond_all_numbers():
+    """Likelihoods that span more than floating point does: no overflow, and a k that says what it is worth."""
+    values = np.linspace(-3000.0, -10.0, 400).reshape(2, 200, 1)
+    with pytest.warns(ParetoWarning):
+        result = loo(values, r_eff=1.0)
+    assert result.khat[0] > 10.0
+    assert -3000.0 < result.elpd < -2500.0
+    assert np.isfinite(result.pointwise["mcse"]).all()
 
 
 # -- warnings --------------------------------------------------------------------------------------------------------
