@@ -21,9 +21,10 @@ Draws of which nothing can be said give NaN: one that is not finite, all equal, 
 chain. (ArviZ calls the effective size of constant draws their number.) Half-chains that each stand still at different
 values have an R-hat of infinity. One chain is enough for R-hat, whose halves are compared.
 
-Sources: Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), "Rank-normalization, folding, and localization",
-sections 3 and 4 and appendix A; Geyer (1992), section 3.3; Betancourt (2016), "Diagnosing suboptimal cotangent
-disintegrations", for E-BFMI; Silverman (1986), section 3.4, for the bandwidth of the kernel density.
+Sources: Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), "Rank-normalization, folding, and localization", for
+all but: Geyer (1992), "Practical Markov chain Monte Carlo", on initial sequence estimators; Betancourt (2016),
+"Diagnosing suboptimal cotangent disintegrations", on E-BFMI; Silverman (1986), "Density estimation", on the choice of
+the bandwidth.
 """
 
 from __future__ import annotations
@@ -267,7 +268,7 @@ def rhat(draws: ArrayLike) -> Estimate:
 
     Notes
     -----
-    Source: Vehtari et al. (2021), section 4.1.
+    Source: Vehtari et al. (2021), on rank normalisation and folding.
     """
     return _by_column(lambda x: np.fmax(_rhat(_rank_normal(_split(x))), _rhat_folded(x)), draws)
 
@@ -286,7 +287,7 @@ def ess_bulk(draws: ArrayLike) -> Estimate:
     """Effective sample size of the normal scores: how well the centre of the distribution is known.
 
     Unchanged by strictly increasing transformations, and defined for distributions without a mean. At least 100 a chain
-    are advised. Arguments, result and errors as in :func:`rhat`. Source: Vehtari et al. (2021), section 4.2.
+    are advised. Arguments, result and errors as in :func:`rhat`. Source: Vehtari et al. (2021).
     """
     return _by_column(lambda x: _ess(_rank_normal(_split(x))), draws)
 
@@ -365,7 +366,7 @@ def mcse_quantile(draws: ArrayLike, prob: float) -> Estimate:
     """Monte Carlo standard error of the quantile at ``prob``; otherwise as :func:`ess_quantile`.
 
     The rank of the quantile has a beta distribution with the effective sample size; half the distance between the order
-    statistics at its 16% and 84% points. Source: Vehtari et al. (2021), section 4.4.
+    statistics at its 16% and 84% points. Source: Vehtari et al. (2021), on quantiles.
     """
     prob = _checked_probability(prob)
     return _by_column(lambda x: _mcse_quantile(x, prob), draws)
@@ -428,7 +429,7 @@ def e_bfmi(energy: ArrayLike) -> np.ndarray:
 
     Notes
     -----
-    Source: Betancourt (2016), section 3.
+    Source: Betancourt (2016), on the energy diagnostic.
     """
     E = checked_draws(energy, "energy")
     if E.ndim != 2:

@@ -14,9 +14,9 @@ over i with standard error :math:`\sqrt{n\,\mathrm{var}_i}`; the effective numbe
 :math:`\sum_i(\mathrm{lppd}_i - \mathrm{elpd}_i)`, and the criterion is :math:`-2\,\mathrm{elpd}`. All variances divide
 by one less than the number (as the papers and R's loo do; ArviZ divides by the number).
 
-Sources: Vehtari, Gelman and Gabry (2017), "Practical Bayesian model evaluation", sections 2 and 3; Vehtari et al.
-(2024) for the threshold of k; Watanabe (2010); Yao, Vehtari, Simpson and Gelman (2018), sections 3.1 and 3.4, for the
-weights.
+Sources: Vehtari, Gelman and Gabry (2017), "Practical Bayesian model evaluation"; Vehtari et al. (2024) for
+the threshold of k; Watanabe (2010); Yao, Vehtari, Simpson and Gelman (2018), "Using stacking to average Bayesian
+predictive distributions", for the weights.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from refglmm.errors import ArgumentError, ParetoWarning, WaicWarning, warn
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.rformat import table
 
-#: Variance of a point's log-likelihood above which WAIC's expansion is unreliable (Vehtari, Gelman and Gabry, 2.3).
+#: Variance of a point's log-likelihood above which WAIC's expansion is unreliable (Vehtari, Gelman and Gabry).
 WAIC_LIMIT = 0.4
 #: How many offending points a warning names.
 NAMED = 5
@@ -285,7 +285,7 @@ def loo(
     -----
     The Monte Carlo variance of a point's elpd is, by the delta method,
     :math:`\sum_s w_s^2 (e^{\ell_s} - E)^2 / (E^2 r_\mathrm{eff})` with :math:`E = \sum_s w_s e^{\ell_s}`.
-    Source: Vehtari, Gelman and Gabry (2017), section 2.2; Vehtari et al. (2024). Checked against ArviZ and R's loo.
+    Source: Vehtari, Gelman and Gabry (2017); Vehtari et al. (2024). Checked against ArviZ and R's loo.
     """
     ll, index = _checked_log_lik(log_lik, labels, unit)
     efficiency = None if r_eff is None else checked_efficiency(r_eff, ll.shape[2])
@@ -341,7 +341,7 @@ def waic(log_lik: ArrayLike, *, labels: Sequence[object] | None = None, unit: st
 
     Notes
     -----
-    Source: Vehtari, Gelman and Gabry (2017), section 2.3. Checked against ArviZ and R's loo.
+    Source: Vehtari, Gelman and Gabry (2017), on WAIC. Checked against ArviZ and R's loo.
     """
     ll, index = _checked_log_lik(log_lik, labels, unit)
     draws = ll.shape[0] * ll.shape[1]
@@ -477,7 +477,7 @@ def compare_information(results: Mapping[str, PredictiveAccuracy]) -> pd.DataFra
     Notes
     -----
     Differences below 4 say little, and se_diff is too small for few points or very similar models. Source: Vehtari,
-    Gelman and Gabry (2017), section 5; Yao et al. (2018), section 3.4.
+    Gelman and Gabry (2017), on comparing models; Yao et al. (2018), on pseudo-BMA.
     """
     _check_comparable(results)
     order = sorted(results, key=lambda name: -results[name].elpd)
@@ -549,7 +549,7 @@ def stacking_weights(elpd: ArrayLike) -> np.ndarray:
     Notes
     -----
     The objective is concave; sequential quadratic programming with the exact gradient finds its maximum. Source: Yao
-    et al. (2018), section 3.1.
+    et al. (2018), on stacking.
     """
     from scipy.optimize import minimize
 

@@ -20,9 +20,9 @@ The fit of Zhang and Stephens with :math:`\theta = -k/\sigma`: a profile likelih
 weights them by :math:`e^{\ell}`; their mean is :math:`\hat\theta`, and :math:`\hat k = k(\hat\theta)` is drawn towards
 1/2 as if by ten more observations. (Zhang and Stephens write -k for this k.)
 
-Sources: Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed importance sampling", sections 2 and 3 and
-appendix G (the prior of k); Zhang and Stephens (2009), sections 2 and 3; Efraimidis and Spirakis (2006) for weighted
-sampling without replacement.
+Sources: Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed importance sampling", the algorithm and its
+appendix on the prior of k; Zhang and Stephens (2009), "A new and efficient estimation method for the generalized Pareto
+distribution"; Efraimidis and Spirakis (2006) for weighted sampling without replacement.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def psis(log_ratios: ArrayLike, r_eff: float | ArrayLike = 1.0) -> tuple[np.ndar
 
     Notes
     -----
-    Source: Vehtari et al. (2024), section 3. Checked against ArviZ and R's loo.
+    Source: Vehtari et al. (2024). Checked against ArviZ and R's loo.
     """
     x = _checked_ratios(log_ratios)
     columns = x.reshape(len(x), -1)
