@@ -13,6 +13,6 @@ Place in the reading order: after ``plots``, before ``fitted``. In itself:
 ``advi``               variational approximations
 ``bridge``             marginal likelihood by bridge sampling
 ``diagnostics``        R-hat, effective sample sizes, Pareto smoothing; ``information``: LOO and WAIC
-``draws``, ``fits``    what comes back
+``draws``, ``fits``    what comes back; ``draw_files``: saving; ``arviz_export``
 =====================  ===============================================================================================
 """
