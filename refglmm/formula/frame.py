@@ -593,7 +593,8 @@ def _response(
 def _numeric(parts: list[Column], text: str, index: pd.Index) -> _Response:
     if len(parts) == 2:
         raise ResponseError(
-            f"the response {text} has two columns; only binomial families and censored_normal take cbind()",
+            f"the response {text} has two columns; only binomial families and censored_normal take cbind() "
+            "without within=",
             response=text,
         )
     if not isinstance(parts[0], np.ndarray):
