@@ -53,6 +53,8 @@ _HOME = {
     "marginal_coefs": "effects.marginal_coefs",
     "effect_data": "effects.effect_data",
     "interval_table": "inference.confint",
+    "to_long": "formula.reshape",
+    "to_wide": "formula.reshape",
     "prior_flat": "bayes.prior_kinds",
     "prior_normal": "bayes.prior_kinds",
     "prior_weak": "bayes.prior_kinds",

@@ -165,6 +165,10 @@ class WaicWarning(RefglmmWarning):
     """The log-likelihood of some points varies too much over the posterior for WAIC."""
 
 
+class EvidenceWarning(RefglmmWarning):
+    """A marginal likelihood or Bayes factor whose error is large, or whose iteration did not reach its fixed point."""
+
+
 class EngineWarning(RefglmmWarning):
     """CHOLMOD is not installed; the built-in sparse Cholesky stands in."""
 

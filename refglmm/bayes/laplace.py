@@ -257,8 +257,8 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray |
     if not converged:
         warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
     H = H if values.size == 0 or values.min() > 0.0 else _positive(H, sizes)
-    covariance = np.linalg.inv(H)
-    covariance = np.asarray(0.5 * (covariance + covariance.T), dtype=np.float64)
+    inverse = np.linalg.inv(H)
+    covariance = np.array(0.5 * (inverse + inverse.T), dtype=np.float64)
     root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     value, _ = marginal.value_and_gradient(minimum.x)
     log_jacobian = 0.0 if jacobian else marginal.log_jacobian(minimum.x)
@@ -291,11 +291,10 @@ def _random_part(
     d_psi = difference_columns(marginal.psi, hyper, sd)
     slope = objective.mode_slope(psi) @ d_psi
     H = _symmetric(objective.pirls.H, layout)
-    if np.any(posterior.centred):
-        S = root_of_effects(posterior, hyper, posterior.centred)
-        inverse = root_of_effects(posterior, hyper, posterior.centred, inverse=True)
-        moved = difference_columns(lambda t: root_of_effects(posterior, t, posterior.centred) @ u, hyper, sd)
-        slope, u, H = S @ slope + moved, S @ u, inverse.T @ H @ inverse
+    if np.any(posterior.exponent):
+        f = posterior.centring(hyper)
+        moved = difference_columns(lambda t: posterior.centring(t) * u, hyper, sd)
+        slope, u, H = f[:, None] * slope + moved, f * u, H / f[:, None] / f
     return u, slope, _factor(H)
 
 
@@ -319,15 +318,14 @@ def _symmetric(values: FloatArray, layout: Any) -> Any:
     return csc_array(lower + tril(lower, -1).T)
 
 
-def root_of_effects(posterior: Posterior, hyper: FloatArray, terms: NDArray[np.int64], inverse: bool = False) -> Any:
-    """T at each level of the marked terms, the identity at others: makes b of u there; or the inverse of that."""
+def root_of_effects(posterior: Posterior, hyper: FloatArray) -> Any:
+    """Lambda at unconstrained hyperparameters, sparse: b = Lambda u."""
     from scipy.sparse import block_diag, csc_array, eye_array, kron
 
     TT, layout = posterior.natural(hyper[None])[2][0], posterior.problem.layout
     blocks = []
-    for t, (k, levels, start) in enumerate(zip(layout.k, layout.levels, layout.T_start, strict=True)):
-        T = TT[start : start + k * k].reshape(k, k) if terms[t] else np.eye(k)
-        blocks.append(kron(eye_array(int(levels)), np.linalg.inv(T) if inverse else T))
+    for k, levels, start in zip(layout.k, layout.levels, layout.T_start, strict=True):
+        blocks.append(kron(eye_array(int(levels)), TT[start : start + k * k].reshape(k, k)))
     return csc_array(block_diag(blocks))
 
 

@@ -95,6 +95,8 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
     """
     if n_starts < 1:
         raise ArgumentError(f"there must be at least one start, not {n_starts}")
+    if np.any(posterior.exponent):
+        posterior = posterior.with_exponent(None)
     return _marginal_mode(posterior, n_starts, seed) if laplace else _joint_mode(posterior, n_starts, seed)
 
 
@@ -147,19 +149,16 @@ def at_zero(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
 
 def effects_sd(posterior: Posterior, fit: LaplaceFit) -> FloatArray:
     r"""Posterior SDs of b: roots of :math:`diag(S H^{-1} S' + J_b \Sigma J_b')`, S as in ``laplace``."""
-    S = root_of_effects(posterior, fit.hyper, np.ones_like(posterior.centred))
+    S = root_of_effects(posterior, fit.hyper)
     sd = np.sqrt(np.diag(fit.covariance))
-    moved = difference_columns(
-        lambda t: root_of_effects(posterior, t, np.ones_like(posterior.centred)) @ fit.u, fit.hyper, sd
-    )
+    moved = difference_columns(lambda t: root_of_effects(posterior, t) @ fit.u, fit.hyper, sd)
     J = S @ fit.slope + moved
     rows = fit.factor.solve_L_rows(np.ascontiguousarray(S.toarray())) if posterior.q else np.empty((0, 0))
     return np.sqrt(np.sum(rows * rows, axis=1) + np.sum((J @ fit.covariance) * J, axis=1))
 
 
 def _joint_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
-    """Maximise over hyperparameters and spherical random effects together (b itself has no joint mode: sd = 0)."""
-    posterior = posterior.with_centred(None)
+    """Maximise over hyperparameters and spherical random effects together (b itself has no joint mode but sd = 0)."""
     marginal = Marginal(posterior, jacobian=False)
     starts, sizes = _starts(marginal, n_starts, seed)
     d, n_hyper = posterior.dimension, posterior.n_hyper
@@ -188,7 +187,7 @@ def _joint_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
     boundary = at_zero(posterior, minimum.x[:n_hyper])
     return Mode(
         position=minimum.x,
-        covariance=covariance[:n_hyper, :n_hyper],
+        covariance=np.array(covariance[:n_hyper, :n_hyper], dtype=np.float64),
         log_posterior=-minimum.value,
         log_marginal=np.nan,
         effects_sd=np.full(posterior.q, np.nan),

@@ -130,7 +130,7 @@ class MAPFit:
 
         z = float(ndtri(0.5 + 0.5 * self.prob))
         posterior, sd = self.posterior, self.mode.effects_sd
-        estimate = posterior.with_centred(None).random_effects(self.mode.position[None])[0]
+        estimate = posterior.with_exponent(None).random_effects(self.mode.position[None])[0]
         percent = f"{100.0 * self.prob:g}%"
         columns = {
             "Estimate": estimate,
@@ -152,7 +152,7 @@ class MAPFit:
         lines = [
             "Call:",
             f"MAP estimation: {self.model.frame.formula.text}, family {self.model.family.display}, "
-            f"prior {self.posterior.priors.text}",
+            f"prior {self.posterior.priors.prior!r}",
             f"Kind: {kind}",
             "",
             f"Negative Log-Posterior: {self.negative_log_posterior:.2f}",
