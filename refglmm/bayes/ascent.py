@@ -25,9 +25,10 @@ products as there are pairs, so :math:`S\Lambda` costs a suffix sum each. For B,
 :math:`r = h + \Sigma^{-1}z`: :math:`\Delta B = \overline{\Sigma r \epsilon''}`,
 :math:`\Delta\log D_i = \tfrac12 \overline{D_i r_i\epsilon_i}`; Woodbury's identity gives :math:`\Sigma^{-1}`.
 
-With K pairs the mean of :math:`\epsilon\epsilon'` over n coordinates has the second moment
-:math:`1 + (n + 1)/K`: steps contract fastest, in mean square, at :math:`\rho = K/(K + n + 1)`. We take a third of that, since a
-posterior that is not Gaussian adds noise of its own. Steps decay like :math:`(1 + \rho t/10)^{-0.6}`, and the iterates are averaged (Polyak and Juditsky 1992).
+With K pairs the mean of :math:`\epsilon\epsilon'` over n coordinates has the second moment :math:`1 + (n + 1)/K`:
+steps contract fastest, in mean square, at :math:`\rho = K/(K + n + 1)`. We take a third of that, since a posterior that
+is not Gaussian adds noise of its own. Steps decay like :math:`(1 + \rho t/10)^{-0.6}`, and the iterates are averaged
+(Polyak and Juditsky 1992).
 
 Sources: Kucukelbir et al. (2017) for variational inference by reparameterised draws; Roeder, Wu and Duvenaud (2017)
 for the score; Ong, Nott and Smith (2018) for B; Amari (1998) for natural gradients.
@@ -140,16 +141,16 @@ def log_scale(q):
 def inverted(q, log_det_V):
     """Inverse of C = I + B'D^-2 B (empty without B), and half the log determinant of the covariance of x."""
     d, r = q.factor.shape
-    C, log_det = np.eye(r), log_det_V + log_scale(q)
+    inverse, log_det = np.eye(r), log_det_V + log_scale(q)
     for i in range(d):
         precision = np.exp(-2.0 * q.log_sd[i])
         for b in range(r):
             for c in range(r):
-                C[b, c] += precision * q.factor[i, b] * q.factor[i, c]
+                inverse[b, c] += precision * q.factor[i, b] * q.factor[i, c]
     if r > 0:
-        log_det += 0.5 * np.log(np.linalg.det(C))
-        C = np.linalg.inv(C)
-    return C, log_det
+        log_det += 0.5 * np.log(np.linalg.det(inverse))
+        inverse[:] = np.linalg.inv(inverse)
+    return inverse, log_det
 
 
 @inline
@@ -185,7 +186,7 @@ def move_mean(q, pull, rate):
 
 @inline
 def move_spread(q, A, E, rate):
-    """S (I + rate Lambda), Lambda the lower half of the mean of the products a noise'; rows of A and E are the pairs."""
+    """S (I + rate Lambda), Lambda the lower half of the mean of the products a noise'; a row of A and E is a pair."""
     n, pairs = q.root.shape[0], A.shape[0]
     rate = rate / pairs
     for i in range(n):
@@ -250,7 +251,7 @@ def blend(average, q, share):
 @inline
 def all_finite(values):
     """Whether none is inf or nan."""
-    for value in values:
+    for value in values:  # noqa: SIM110 (kernels are written as loops)
         if not np.isfinite(value):
             return False
     return True
