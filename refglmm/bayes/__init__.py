@@ -8,7 +8,7 @@ Place in the reading order: after ``plots``, before ``fitted``. In itself:
 ``priors``             what a user says about priors; ``posterior`` puts model and priors together
 ``laplace``            the mode with the random effects integrated out, and the curvature around it
 ``whiten``             the metric as a change of coordinates
-``trees``, ``chain``   the NUTS transition, adaptation, chains
+``trees``, ``chain``   the NUTS transition, ``adaptation``, chains; ``stepping``: one transition point by point
 ``advi``               variational approximations
 ``bridge``             marginal likelihood by bridge sampling
 ``diagnostics``        R-hat, effective sample sizes, Pareto smoothing; ``information``: LOO and WAIC

@@ -6,7 +6,8 @@ group by group), ``qq`` (random effects against normal quantiles), ``shrinkage``
 ``prediction`` (curves with ribbons), ``surface`` (the optimiser's path on contours of the objective), ``profile``
 (zeta, densities, pairs), ``bootstrap`` (replicates), ``intervals`` (methods side by side), ``effects`` (means,
 comparisons, conditional effects), ``residuals``, ``simulated`` (quantile residuals), ``influence``, ``check`` (all of
-them in one panel). No function shows or saves anything: ``axes[0].figure.savefig`` does.
+them in one panel), ``transition`` (one step of the no-U-turn sampler). No function shows or saves anything:
+``axes[0].figure.savefig`` does.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from refglmm.plots.residuals import (
 from refglmm.plots.shrinkage import plot_shrinkage
 from refglmm.plots.simulated import plot_simulated_against, plot_simulated_qq, plot_simulated_residuals
 from refglmm.plots.surface import objective_surface, plot_path
+from refglmm.plots.transition import plot_transition
 
 __all__ = [
     "IntegrandProfile",
@@ -69,6 +71,7 @@ __all__ = [
     "plot_simulated_against",
     "plot_simulated_qq",
     "plot_simulated_residuals",
+    "plot_transition",
     "plot_zeta",
     "prediction_grid",
 ]
