@@ -65,7 +65,7 @@ from refglmm.optimize.separation import certain_zeros, runaway_deviations, separ
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 if TYPE_CHECKING:
-    from refglmm.bayes.fits import MCMCFit
+    from refglmm.bayes.fits import IndependentFit, MCMCFit, VBFit
     from refglmm.bayes.map_fit import MAPFit
     from refglmm.bayes.posterior import Posterior
     from refglmm.families.ordinal import OrdinalFamily
@@ -548,6 +548,47 @@ class GLMM:
                 progress=progress,
                 checkpoint=checkpoint,
             )
+
+    def variational(self, method: str = "meanfield", iter: int | None = None, **settings: Any) -> VBFit:
+        """Approximate the posterior by a Gaussian that maximises the evidence lower bound.
+
+        Parameters
+        ----------
+        method : {"meanfield", "fullrank", "hybrid", "lowrank"}
+        iter : int, optional
+            Most steps of a run; it ends earlier where nothing changes any more.
+        **settings
+            See :func:`refglmm.bayes.advi.variational`: ``n_runs``, ``draws``, ``draws_per_step``, ``rank``,
+            ``resample``, ``seed``, ``threads``, ``progress``.
+
+        Warns
+        -----
+        ParetoWarning
+            The importance weights say that the approximation misses part of the posterior.
+        """
+        from refglmm.bayes.fits import variational_fit
+
+        with blas_threads(1):
+            return variational_fit(self, self.posterior, method=method, iter=iter, **settings)
+
+    def laplace_draws(self, draws: int = 1000, **settings: Any) -> IndependentFit:
+        """Draw without a chain: from the joint Laplace approximation, weighted against the posterior and resampled.
+
+        Parameters
+        ----------
+        draws : int
+        **settings
+            See :func:`refglmm.bayes.independent.independent_draws`: ``conditional``, ``df``, ``proposals``, ``seed``.
+
+        Warns
+        -----
+        ParetoWarning
+            k-hat is too large for these draws to be relied on.
+        """
+        from refglmm.bayes.fits import independent_fit
+
+        with blas_threads(1):
+            return independent_fit(self, self.posterior, draws=draws, **settings)
 
     def fit(
         self,
