@@ -85,6 +85,10 @@ class NotAvailableError(RefglmmError):
     """The quantity does not exist for this kind of fit; the message says what to use instead."""
 
 
+class SamplingError(RefglmmError):
+    """A chain cannot start, finds no step size, or does nothing but diverge."""
+
+
 class RefglmmWarning(_WithFacts, UserWarning):
     """Base class of every warning that refglmm gives."""
 
@@ -149,6 +153,10 @@ class SimulationWarning(RefglmmWarning):
     """Prior weights that have no part in drawing a response."""
 
 
+class PriorWarning(RefglmmWarning):
+    """A prior was replaced by another one, or disagrees with the data so clearly that it may not be meant."""
+
+
 class ParetoWarning(RefglmmWarning):
     """Importance weights have so heavy a tail that their averages cannot be trusted (``facts`` name the points)."""
 
@@ -157,8 +165,20 @@ class WaicWarning(RefglmmWarning):
     """The log-likelihood of some points varies too much over the posterior for WAIC."""
 
 
+class EvidenceWarning(RefglmmWarning):
+    """A marginal likelihood or Bayes factor whose error is large, or whose iteration did not reach its fixed point."""
+
+
 class EngineWarning(RefglmmWarning):
     """CHOLMOD is not installed; the built-in sparse Cholesky stands in."""
+
+
+class SamplingWarning(RefglmmWarning):
+    """A chain that does not move, or a metric that the warmup is too short for."""
+
+
+class InterruptedWarning(RefglmmWarning):
+    """Sampling was interrupted; the draws so far are kept, the message says how many."""
 
 
 def warn(warning: RefglmmWarning) -> None:

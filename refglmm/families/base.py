@@ -244,6 +244,17 @@ class Family:
             return self.built(shape_node_kernel, self.shape_points[name])
         return self.built(density_shape_node_kernel, self.densities[name])
 
+    @property
+    def log_likelihood(self) -> Any:
+        """Kernel ``log_likelihood(rows, eta, phi, s, d_phi)``, see :mod:`.fused`."""
+        from refglmm.families.fused import fused_density, fused_points, no_shape
+
+        name = self.link.name
+        if name not in self.points or (self.shape_names and name not in self.shape_points):
+            return self.built(fused_density, self.densities[name])
+        shape_point = self.shape_points[name] if self.shape_names else no_shape
+        return self.built(fused_points, self.points[name], shape_point, *self.rare_points.get(name, ()))
+
     def with_link(self, link: str | Link) -> Family:
         """Return the same family with another link."""
         return type(self)(link)

@@ -351,6 +351,13 @@ class OrdinalFamily(Family):
         """Kernel ``observe_shape_nodes(y, eta, a, phi, j, out)``, see :func:`.kernel.threshold_shape_node_kernel`."""
         return self.built(threshold_shape_node_kernel, self.densities[self.link.name])
 
+    @property
+    def log_likelihood(self) -> Any:
+        """Kernel ``log_likelihood(rows, eta, phi, s, d_phi)``, see :func:`.fused.fused_thresholds`."""
+        from refglmm.families.fused import fused_thresholds
+
+        return self.built(fused_thresholds, self.densities[self.link.name], type(self).admits)
+
     # -- probabilities -------------------------------------------------------------------------------------------
 
     def log_density(
@@ -541,6 +548,13 @@ class Sequential(OrdinalFamily):
     def observe_shape_nodes(self) -> Any:
         """Kernel ``observe_shape_nodes(y, eta, a, phi, j, out)``, see :func:`.kernel.threshold_shape_node_kernel`."""
         return self.built(threshold_shape_node_kernel, self._density())
+
+    @property
+    def log_likelihood(self) -> Any:
+        """Kernel ``log_likelihood(rows, eta, phi, s, d_phi)``, see :func:`.fused.fused_thresholds`."""
+        from refglmm.families.fused import fused_thresholds
+
+        return self.built(fused_thresholds, self._density(), any_order)
 
     def decides(self, y: FloatArray, j: int) -> NDArray[np.bool_]:
         """Rows that came as far as threshold j."""

@@ -1,0 +1,358 @@
+r"""The posterior with the random effects integrated out by Laplace's method: value, gradient, mode, curvature.
+
+Place in the reading order: after ``posterior``; ``map`` maximises it, ``whiten`` takes its curvature for a metric.
+
+With D(psi) of ``likelihood.laplace``, psi = (par, beta, working phi) a function of the hyperparameters t,
+
+.. math:: \log p(t \mid y) \approx -\tfrac12 D(\psi(t)) + \log p(x(t)) + \log|dx/dt| .
+
+Exact for a Gaussian response with identity link. At its mode t*, with covariance C C' (inverse of minus the Hessian),
+mode u~(t) of the random effects, :math:`J = du~/dt` and precision :math:`H = LL'`, the joint Laplace approximation is
+
+.. math:: t = t^* + C\xi_t,\qquad u = \tilde u + J(t - t^*) + L^{-\prime}\xi_u,\qquad \xi \sim N(0, I)
+
+(Rue, Martino and Chopin 2009, without the corrections; Margossian et al. 2020 for the gradient.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refglmm.bayes.scalars import ABOVE
+from refglmm.bayes.target import prior_and_chain
+from refglmm.errors import ConvergenceWarning, warn
+from refglmm.likelihood.cholesky import BuiltinCholesky, Pattern
+from refglmm.likelihood.laplace import LaplaceObjective
+from refglmm.likelihood.pirls import Pirls
+from refglmm.optimize.newton import difference_hessian, minimize_newton
+from refglmm.optimize.starts import start_fixed, start_par, start_shape
+
+if TYPE_CHECKING:
+    from refglmm.bayes.posterior import Posterior
+
+FloatArray = NDArray[np.float64]
+
+#: Steps of differences, in natural sizes of the hyperparameters.
+STEP = 1e-3
+#: Half-widths, in natural sizes, beyond which no step goes.
+LARGEST_STEP = 2.0
+#: Predicted decrease at which the search stops.
+TOLERANCE = 1e-10
+MAX_EVALUATIONS = 400
+#: Smallest eigenvalue of a scaled Hessian that counts as curvature.
+FLAT = 1e-6
+
+
+class Marginal:
+    """Log posterior density of the hyperparameters, random effects integrated out by Laplace's method.
+
+    Parameters
+    ----------
+    posterior : Posterior
+    jacobian : bool
+        Whether the density is that of the unconstrained t (else of the natural values, at t).
+    """
+
+    def __init__(self, posterior: Posterior, jacobian: bool = True) -> None:
+        self.posterior, self.jacobian = posterior, jacobian
+        self.problem = posterior.problem
+        self.objective = LaplaceObjective(Pirls(self.problem))
+        self.rows, self.columns, self.elements = _factor_elements(self.problem)
+
+    def psi(self, hyper: FloatArray) -> FloatArray:
+        """(par, beta, working phi) at t."""
+        _, B, TT, PHI = self.posterior.natural(hyper[None])
+        par = TT[0][self.elements]
+        return self.problem.join(par, B[0], PHI[0, : self.problem.n_phi])
+
+    def value_and_gradient(self, hyper: FloatArray) -> tuple[float, FloatArray]:
+        """Log density and its gradient; (-inf, nan) where no mode of the random effects is found."""
+        with np.errstate(all="ignore"):
+            return self._value_and_gradient(np.ascontiguousarray(hyper, dtype=np.float64))
+
+    def _value_and_gradient(self, hyper: FloatArray) -> tuple[float, FloatArray]:
+        psi, problem = self.psi(hyper), self.problem
+        nowhere = -np.inf, np.full(hyper.size, np.nan)
+        if not np.all(np.isfinite(psi)):
+            return nowhere
+        deviance, slope = self.objective.value_and_gradient(psi)
+        if not np.isfinite(deviance):
+            return nowhere
+        d_par, d_beta, d_work = np.split(-0.5 * slope, [problem.n_par, problem.n_par + problem.p])
+        d_T = np.zeros(problem.layout.T_size)
+        np.add.at(d_T, self.elements, d_par)
+        d_phi = d_work / problem.shape_slope(problem.split(psi)[2])
+        gradient = np.empty(hyper.size)
+        prior, jacobian = prior_and_chain(
+            hyper, gradient, self.posterior.target, d_beta.copy(), d_T, d_phi, self.jacobian
+        )
+        value = prior - 0.5 * deviance + (jacobian if self.jacobian else 0.0)
+        return (value, gradient) if np.isfinite(value) else nowhere
+
+    def value(self, hyper: FloatArray) -> float:
+        """Log density alone; -inf where no mode of the random effects is found."""
+        with np.errstate(all="ignore"):
+            psi = self.psi(np.ascontiguousarray(hyper, dtype=np.float64))
+            deviance = self.objective.value(psi) if np.all(np.isfinite(psi)) else np.inf
+            if not np.isfinite(deviance):
+                return -np.inf
+            prior, jacobian = self._prior(hyper)
+            value = prior - 0.5 * deviance + (jacobian if self.jacobian else 0.0)
+        return value if np.isfinite(value) else -np.inf
+
+    def _prior(self, hyper: FloatArray) -> tuple[float, float]:
+        """Log prior of the natural values and log|dx/dt|."""
+        problem, gradient = self.problem, np.empty(hyper.size)
+        zeros = np.zeros(problem.p), np.zeros(problem.layout.T_size), np.zeros(problem.n_phi)
+        at = np.ascontiguousarray(hyper, dtype=np.float64)
+        prior, jacobian = prior_and_chain(at, gradient, self.posterior.target, *zeros, True)
+        return float(prior), float(jacobian)
+
+    def log_jacobian(self, hyper: FloatArray) -> float:
+        """log|dx/dt| at t."""
+        return self._prior(hyper)[1]
+
+    def negative(self, hyper: FloatArray) -> tuple[float, FloatArray]:
+        """What a minimiser takes."""
+        value, gradient = self.value_and_gradient(hyper)
+        return -value, -gradient
+
+    def start(self) -> tuple[FloatArray, FloatArray]:
+        """Hyperparameters to start from, and natural sizes of their changes.
+
+        Fixed effects from the link of the data, standard deviations and shapes by moments; everything else at t = 0.
+        """
+        posterior, problem = self.posterior, self.problem
+        beta, eta = start_fixed(problem)
+        values = np.array([scalar.low + 1.0 if scalar.scale == ABOVE else 0.0 for scalar in posterior.scalars])
+        sizes = np.full(values.size, 0.3)
+        fixed = posterior.block("fixed")
+        if not problem.n or posterior.target.slope_kind[0] == 0:
+            values[fixed] = beta
+        spread = problem.X.std(axis=0)
+        sizes[fixed] = (
+            1.0 / (np.sqrt(problem.n) * np.where(spread > 0, spread, 1.0))
+            if (posterior.target.slope_kind[0] == 0)
+            else 0.3
+        )
+        values[posterior.block("sd")] = np.abs(_sds(problem, start_par(problem, eta)))
+        phi = start_shape(problem, eta)[: problem.n_phi]
+        values[posterior.block("shape")] = phi ** (1.0 / posterior.target.shape_power)
+        hyper = posterior.hyper(_inside(values, posterior))
+        free = np.array([scalar.fixed is None for scalar in posterior.scalars])
+        return hyper, sizes[free]
+
+
+def _factor_elements(problem: Any) -> tuple[Any, Any, NDArray[np.int64]]:
+    """Where each covariance parameter stands among the entries of all T: par is made of such entries."""
+    rows, columns, elements = [], [], []
+    for start, structure in zip(problem.layout.T_start, problem.structures, strict=True):
+        r, c = structure.theta_entries
+        rows.append(r)
+        columns.append(c)
+        elements.append(start + r * structure.k + c)
+    none = np.empty(0, dtype=np.int64)
+    return np.concatenate([none, *rows]), np.concatenate([none, *columns]), np.concatenate([none, *elements])
+
+
+def _sds(problem: Any, par: FloatArray) -> FloatArray:
+    """Standard deviations of all columns of all terms at par."""
+    pieces = []
+    for structure, part in zip(problem.structures, problem.par_slices, strict=True):
+        T = structure.factor(par[part])
+        pieces.append(np.sqrt(np.sum(T * T, axis=1)))
+    return np.concatenate([*pieces, np.empty(0)])
+
+
+def _inside(values: FloatArray, posterior: Posterior) -> FloatArray:
+    """Natural values pulled off the bounds of their scales."""
+    values = values.copy()
+    for j, scalar in enumerate(posterior.scalars):
+        if np.isfinite(scalar.low) and not values[j] > scalar.low:
+            values[j] = scalar.low + 0.1
+        if np.isfinite(scalar.high) and np.isfinite(scalar.low):
+            edge = 0.02 * (scalar.high - scalar.low)
+            values[j] = min(max(values[j], scalar.low + edge), scalar.high - edge)
+    return values
+
+
+@dataclass(frozen=True)
+class LaplaceFit:
+    """Mode of the marginal density of the hyperparameters, and the joint Gaussian approximation around it.
+
+    Attributes
+    ----------
+    hyper : float array, shape (n_hyper,)
+        Mode, unconstrained.
+    covariance, root : float array, shape (n_hyper, n_hyper)
+        Inverse of minus the Hessian of the log density, and its lower Cholesky factor C.
+    u, slope : float array, shape (q,) and (q, n_hyper)
+        Mode of the random effects (as they stand in a position) there, and how it moves with the hyperparameters.
+    factor : BuiltinCholesky
+        Of the precision of the random effects at the mode; ``factor.L()`` and ``factor.perm``.
+    log_density : float
+        Log marginal density at the mode.
+    log_marginal : float
+        Laplace's log marginal likelihood.
+    converged : bool
+    message : str
+    n_evaluations : int
+    """
+
+    hyper: FloatArray
+    covariance: FloatArray
+    root: FloatArray
+    u: FloatArray
+    slope: FloatArray
+    factor: BuiltinCholesky
+    log_density: float
+    log_marginal: float
+    converged: bool
+    message: str
+    n_evaluations: int
+
+    @property
+    def position(self) -> FloatArray:
+        """The mode as a position."""
+        return np.concatenate([self.hyper, self.u])
+
+
+def find_mode(marginal: Marginal, start: FloatArray, sizes: FloatArray) -> tuple[Any, FloatArray]:
+    """Maximise the density from a start; return the minimum of its negative and minus the Hessian there."""
+    unbounded = np.full(start.size, np.inf)
+
+    def gradient(hyper: FloatArray) -> FloatArray:
+        return marginal.negative(hyper)[1]
+
+    def curvature(at: FloatArray, size: FloatArray) -> FloatArray:
+        return difference_hessian(gradient, at, np.diag(STEP * size), -unbounded, unbounded)
+
+    first = _positive(curvature(start, sizes), sizes)
+    minimum, _ = minimize_newton(
+        marginal.negative,
+        start,
+        -unbounded,
+        unbounded,
+        hessian=first,
+        tolerance=TOLERANCE,
+        max_evaluations=MAX_EVALUATIONS,
+        largest_step=LARGEST_STEP * np.maximum(sizes, 0.5 / np.sqrt(np.diag(first))),
+    )
+    H = _positive(curvature(minimum.x, sizes), sizes)
+    return minimum, curvature(minimum.x, 1.0 / np.sqrt(np.diag(H)))
+
+
+def _positive(H: FloatArray, sizes: FloatArray) -> FloatArray:
+    """A positive-definite matrix near a Hessian: eigenvalues, in natural sizes, by their absolute values."""
+    if not np.all(np.isfinite(H)):
+        return np.diag(1.0 / sizes**2)
+    scaled = H * np.outer(sizes, sizes)
+    values, vectors = np.linalg.eigh(scaled)
+    values = np.maximum(np.abs(values), FLAT * max(1.0, np.abs(values).max()))
+    return (vectors * values) @ vectors.T / np.outer(sizes, sizes)
+
+
+def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray | None = None) -> LaplaceFit:
+    """Mode and curvature of the marginal density of the hyperparameters.
+
+    Warns
+    -----
+    ConvergenceWarning
+        The search ended before the predicted increase was negligible, or the density has no curvature in a direction.
+    """
+    marginal = Marginal(posterior, jacobian)
+    first, sizes = marginal.start()
+    minimum, H = find_mode(marginal, first if start is None else start, sizes)
+    converged, message = minimum.success, minimum.message
+    values = np.linalg.eigvalsh(H * np.outer(sizes, sizes)) if np.all(np.isfinite(H)) else np.array([-1.0])
+    if values.size and values.min() <= 0.0:
+        converged, message = False, "the curvature at the mode is not positive definite"
+    if not converged:
+        warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
+    H = H if values.size == 0 or values.min() > 0.0 else _positive(H, sizes)
+    inverse = np.linalg.inv(H)
+    covariance = np.array(0.5 * (inverse + inverse.T), dtype=np.float64)
+    root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+    value, _ = marginal.value_and_gradient(minimum.x)
+    log_jacobian = 0.0 if jacobian else marginal.log_jacobian(minimum.x)
+    d = minimum.x.size
+    log_marginal = value + log_jacobian + 0.5 * d * np.log(2.0 * np.pi) + float(np.log(np.diag(root)).sum())
+    u, slope, factor = _random_part(posterior, marginal, minimum.x, np.sqrt(np.diag(covariance)))
+    return LaplaceFit(
+        hyper=minimum.x,
+        covariance=covariance,
+        root=root,
+        u=u,
+        slope=slope,
+        factor=factor,
+        log_density=float(value),
+        log_marginal=log_marginal,
+        converged=converged,
+        message=message,
+        n_evaluations=minimum.n_evaluations,
+    )
+
+
+def _random_part(
+    posterior: Posterior, marginal: Marginal, hyper: FloatArray, sd: FloatArray
+) -> tuple[FloatArray, FloatArray, BuiltinCholesky]:
+    """Mode of the random effects at ``hyper`` as positions hold them, its slope, and the factor of their precision."""
+    objective, layout = marginal.objective, marginal.problem.layout
+    psi = marginal.psi(hyper)
+    objective.value(psi)
+    u = objective.pirls.u.copy()
+    d_psi = difference_columns(marginal.psi, hyper, sd)
+    slope = objective.mode_slope(psi) @ d_psi
+    H = _symmetric(objective.pirls.H, layout)
+    if np.any(posterior.exponent):
+        f = posterior.centring(hyper)
+        moved = difference_columns(lambda t: posterior.centring(t) * u, hyper, sd)
+        slope, u, H = f[:, None] * slope + moved, f * u, H / f[:, None] / f
+    return u, slope, _factor(H)
+
+
+def difference_columns(function: Any, at: FloatArray, sizes: FloatArray) -> FloatArray:
+    """Jacobian of a smooth function by fourth-order central differences, shape (m, d)."""
+    columns = []
+    for j, size in enumerate(sizes):
+        step = np.zeros(at.size)
+        step[j] = 1e-2 * size
+        near = function(at + step) - function(at - step)
+        far = function(at + 2.0 * step) - function(at - 2.0 * step)
+        columns.append((8.0 * near - far) / (12.0 * step[j]))
+    return np.column_stack(columns)
+
+
+def _symmetric(values: FloatArray, layout: Any) -> Any:
+    """The whole of a symmetric matrix from the values of its lower triangle on the layout's pattern."""
+    from scipy.sparse import csc_array, tril
+
+    lower = csc_array((values.copy(), layout.indices, layout.indptr), shape=(layout.q, layout.q))
+    return csc_array(lower + tril(lower, -1).T)
+
+
+def root_of_effects(posterior: Posterior, hyper: FloatArray) -> Any:
+    """Lambda at unconstrained hyperparameters, sparse: b = Lambda u."""
+    from scipy.sparse import block_diag, csc_array, eye_array, kron
+
+    TT, layout = posterior.natural(hyper[None])[2][0], posterior.problem.layout
+    blocks = []
+    for k, levels, start in zip(layout.k, layout.levels, layout.T_start, strict=True):
+        blocks.append(kron(eye_array(int(levels)), TT[start : start + k * k].reshape(k, k)))
+    return csc_array(block_diag(blocks))
+
+
+def _factor(H: Any) -> BuiltinCholesky:
+    """Sparse Cholesky factor of a symmetric positive-definite matrix, fill-reducing order."""
+    from scipy.sparse import csc_array, tril
+
+    lower = csc_array(tril(H, format="csc"))
+    lower.sort_indices()
+    pattern = Pattern(lower.indptr.astype(np.int32), lower.indices.astype(np.int32), lower.shape[0])
+    factor = BuiltinCholesky(pattern, pattern.ordered)
+    factor.refactor(lower.data)
+    return factor
