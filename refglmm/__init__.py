@@ -53,6 +53,7 @@ _HOME = {
     "marginal_coefs": "effects.marginal_coefs",
     "effect_data": "effects.effect_data",
     "interval_table": "inference.confint",
+    "compare_information": "bayes.information",
     "to_long": "formula.reshape",
     "to_wide": "formula.reshape",
     "prior_flat": "bayes.prior_kinds",
