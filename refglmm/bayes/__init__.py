@@ -9,10 +9,13 @@ Place in the reading order: after ``plots``, before ``fitted``. In itself:
 ``priors``             the prior of every parameter of a model; ``posterior`` puts model and priors together
 ``laplace``            the mode with the random effects integrated out, and the curvature around it
 ``whiten``             the metric as a change of coordinates
-``trees``, ``chain``   the NUTS transition, adaptation, chains
+``trees``, ``chain``   the NUTS transition, ``adaptation``, chains; ``stepping``: one transition point by point
 ``advi``               variational approximations
+``proposal``           a normal density fitted to draws, in any number of dimensions
 ``bridge``             marginal likelihood by bridge sampling
+``savage_dickey``      Bayes factor against a point null from the draws of one model
+``bayes_factor``       models compared by their marginal likelihoods
 ``diagnostics``        R-hat, effective sample sizes, Pareto smoothing; ``information``: LOO and WAIC
-``draws``, ``fits``    what comes back
+``draws``, ``fits``    what comes back; ``draw_files``: saving; ``arviz_export``
 =====================  ===============================================================================================
 """

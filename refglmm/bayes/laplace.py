@@ -93,11 +93,28 @@ class Marginal:
         value = prior - 0.5 * deviance + (jacobian if self.jacobian else 0.0)
         return (value, gradient) if np.isfinite(value) else nowhere
 
-    def log_jacobian(self, hyper: FloatArray) -> float:
-        """log|dx/dt| at t."""
+    def value(self, hyper: FloatArray) -> float:
+        """Log density alone; -inf where no mode of the random effects is found."""
+        with np.errstate(all="ignore"):
+            psi = self.psi(np.ascontiguousarray(hyper, dtype=np.float64))
+            deviance = self.objective.value(psi) if np.all(np.isfinite(psi)) else np.inf
+            if not np.isfinite(deviance):
+                return -np.inf
+            prior, jacobian = self._prior(hyper)
+            value = prior - 0.5 * deviance + (jacobian if self.jacobian else 0.0)
+        return value if np.isfinite(value) else -np.inf
+
+    def _prior(self, hyper: FloatArray) -> tuple[float, float]:
+        """Log prior of the natural values and log|dx/dt|."""
         problem, gradient = self.problem, np.empty(hyper.size)
         zeros = np.zeros(problem.p), np.zeros(problem.layout.T_size), np.zeros(problem.n_phi)
-        return float(prior_and_chain(hyper, gradient, self.posterior.target, *zeros, True)[1])
+        at = np.ascontiguousarray(hyper, dtype=np.float64)
+        prior, jacobian = prior_and_chain(at, gradient, self.posterior.target, *zeros, True)
+        return float(prior), float(jacobian)
+
+    def log_jacobian(self, hyper: FloatArray) -> float:
+        """log|dx/dt| at t."""
+        return self._prior(hyper)[1]
 
     def negative(self, hyper: FloatArray) -> tuple[float, FloatArray]:
         """What a minimiser takes."""
