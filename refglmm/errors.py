@@ -85,6 +85,10 @@ class NotAvailableError(RefglmmError):
     """The quantity does not exist for this kind of fit; the message says what to use instead."""
 
 
+class SamplingError(RefglmmError):
+    """A chain cannot start, finds no step size, or does nothing but diverge."""
+
+
 class RefglmmWarning(_WithFacts, UserWarning):
     """Base class of every warning that refglmm gives."""
 
@@ -149,8 +153,24 @@ class SimulationWarning(RefglmmWarning):
     """Prior weights that have no part in drawing a response."""
 
 
+class ParetoWarning(RefglmmWarning):
+    """Importance weights have so heavy a tail that their averages cannot be trusted (``facts`` name the points)."""
+
+
+class WaicWarning(RefglmmWarning):
+    """The log-likelihood of some points varies too much over the posterior for WAIC."""
+
+
 class EngineWarning(RefglmmWarning):
     """CHOLMOD is not installed; the built-in sparse Cholesky stands in."""
+
+
+class SamplingWarning(RefglmmWarning):
+    """A chain that does not move, or a metric that the warmup is too short for."""
+
+
+class InterruptedWarning(RefglmmWarning):
+    """Sampling was interrupted; the draws so far are kept, the message says how many."""
 
 
 def warn(warning: RefglmmWarning) -> None:

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Mapping
 from copy import copy, deepcopy
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -62,6 +63,9 @@ from refglmm.optimize.separation import certain_zeros, runaway_deviations, separ
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 if TYPE_CHECKING:
+    from refglmm.bayes.fits import MCMCFit
+    from refglmm.bayes.map_fit import MAPFit
+    from refglmm.bayes.posterior import Posterior
     from refglmm.families.ordinal import OrdinalFamily
     from refglmm.inference.coefficients import ClassicFit
 
@@ -104,6 +108,11 @@ class GLMM:
     tie : bool
         Make the random effects of the predictors on one grouping factor one correlated term; by default those of
         different predictors are independent.
+    prior : Prior, optional
+        What :meth:`optimize`, :meth:`sample` and :meth:`variational` multiply the likelihood with, such as
+        ``rg.prior_normal()`` or ``rg.prior_weak()``; flat by default. :meth:`fit` knows no priors.
+    y_range : pair of float, optional
+        Theoretical range of the response, which some priors need.
 
     Attributes
     ----------
@@ -134,6 +143,8 @@ class GLMM:
         zi: str | Formula | None = None,
         dispersion: str | Formula | None = None,
         tie: bool = False,
+        prior: Any = None,
+        y_range: tuple[float, float] | None = None,
     ) -> None:
         if mode not in MODES:
             raise ArgumentError(f"mode must be 'exact' or 'lme4', not {mode!r}")
@@ -166,6 +177,8 @@ class GLMM:
             "zi": zi,
             "dispersion": dispersion,
             "tie": tie,
+            "prior": prior,
+            "y_range": y_range,
         }
         table = to_table(data)
         self.frame = build_frame(
@@ -261,6 +274,7 @@ class GLMM:
             before = self.frame.weights
             trials = np.divide(trials * chosen, before, out=chosen.copy(), where=before > 0)
         other = copy(self)
+        other.__dict__.pop("posterior", None)
         raw = raw_with_response(self.frame, values, trials)
         other.frame = replace(self.frame, y=values, weights=chosen, trials=trials, raw=raw)
         other.problem = self.problem.with_response(values, chosen)
@@ -327,6 +341,147 @@ class GLMM:
                 "other rows; update the original fit and refit that"
             )
         return made.with_response(ours.y, ours.weights)
+
+    # -- the posterior -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def posterior(self) -> Posterior:
+        """The posterior of this model under its priors."""
+        from refglmm.bayes.posterior import Posterior
+        from refglmm.bayes.priors import resolve
+
+        return Posterior(self.problem, resolve(self.arguments["prior"], self, y_range=self.arguments["y_range"]))
+
+    def prior_summary(self) -> pd.DataFrame:
+        """Return the exact prior of every parameter."""
+        from refglmm.bayes.priors import prior_summary
+
+        return prior_summary(self.posterior.priors)
+
+    def optimize(
+        self,
+        *,
+        laplace: bool = True,
+        num_estimate: int = 1,
+        se_method: str = "wald",
+        num_samples: int = 1000,
+        prob: float = 0.95,
+        seed: int = 1,
+    ) -> MAPFit:
+        """Posterior mode.
+
+        Parameters
+        ----------
+        laplace : bool
+            Integrate the random effects out by Laplace's method; else maximise over them too.
+        num_estimate : int
+            Starts, the first from the data, the others dispersed around it; the best mode is kept.
+        se_method : {"wald", "sampling", "none"}
+            Intervals by the delta method, each on the scale on which its quantity is unbounded; or from draws of the
+            normal approximation.
+        num_samples : int
+            Draws for ``se_method="sampling"``.
+        prob : float
+            Probability of the intervals.
+        seed : int
+            For the starts and the draws.
+
+        Warns
+        -----
+        ConvergenceWarning
+        """
+        from refglmm.bayes.map_fit import optimize
+
+        with blas_threads(1):
+            return optimize(
+                self,
+                self.posterior,
+                laplace=laplace,
+                num_estimate=num_estimate,
+                se_method=se_method,
+                num_samples=num_samples,
+                prob=prob,
+                seed=seed,
+            )
+
+    def sample(
+        self,
+        *,
+        sampling: int = 1000,
+        warmup: int = 1000,
+        chains: int = 4,
+        thin: int = 1,
+        seed: int | None = None,
+        delta: float = 0.8,
+        max_treedepth: int = 10,
+        variant: str = "multinomial",
+        metric: str = "laplace",
+        parametrisation: str = "auto",
+        laplace: bool = False,
+        init: Any = None,
+        parallel: bool | int = True,
+        progress: bool | None = None,
+        checkpoint: Any = None,
+    ) -> MCMCFit:
+        """Draw from the posterior by the no-U-turn sampler.
+
+        Parameters
+        ----------
+        sampling, warmup, chains : int
+            Draws of each chain that are kept, transitions before them, chains.
+        thin : int
+            Transitions a draw.
+        seed : int, optional
+            The same seed gives the same draws, whatever the number of threads.
+        delta : float
+            Acceptance that the step size aims at.
+        max_treedepth : int
+            Most doublings of a trajectory.
+        variant : {"multinomial", "slice"}
+        metric : {"laplace", "diag", "dense", "hybrid"}
+            The default is the sparse curvature of the joint Laplace approximation, its scales adapted in windows.
+        parametrisation : {"auto", "noncentred", "centred"} or mapping
+            How random effects stand in the position; "auto" centres the terms whose levels the data tell much about. A
+            mapping gives it for each grouping factor or term.
+        laplace : bool
+            Sample the other parameters with the random effects integrated out by Laplace's method (exact for a Gaussian
+            response with identity link), then draw those from their conditional approximation, with importance weights.
+        init : array of shape (d,) or (chains, d), optional
+            Unconstrained positions to start from; by default dispersed around the Laplace fit.
+        parallel : bool or int
+            Threads: True one a chain up to the number of cores, False one.
+        progress : bool, optional
+            Show a bar; by default on a terminal or notebook for what takes more than two seconds.
+        checkpoint : path, optional
+            Folder where the state of the chains is kept; an interrupted run goes on from there.
+
+        Warns
+        -----
+        SamplingWarning
+            R-hat above 1.01, divergent transitions, saturated trees, slow energies.
+        """
+        from refglmm.bayes.fits import sample
+
+        with blas_threads(1):
+            return sample(
+                self,
+                self.posterior,
+                sampling=sampling,
+                warmup=warmup,
+                chains=chains,
+                thin=thin,
+                seed=seed,
+                delta=delta,
+                max_treedepth=max_treedepth,
+                variant=variant,
+                metric=metric,
+                parametrisation=parametrisation,
+                laplace=laplace,
+                init=init,
+                parallel=parallel,
+                progress=progress,
+                checkpoint=checkpoint,
+            )
 
     def fit(
         self,

@@ -175,9 +175,8 @@ class LaplaceFit:
         Inverse of minus the Hessian of the log density, and its lower Cholesky factor C.
     u, slope : float array, shape (q,) and (q, n_hyper)
         Mode of the random effects (as they stand in a position) there, and how it moves with the hyperparameters.
-    indptr, indices, data, order
-        Cholesky factor L (CSC, rows sorted, diagonal first) of the precision of the random effects, rows and columns
-        in ``order``.
+    factor : BuiltinCholesky
+        Of the precision of the random effects at the mode; ``factor.L()`` and ``factor.perm``.
     log_density : float
         Log marginal density at the mode.
     log_marginal : float
@@ -192,10 +191,7 @@ class LaplaceFit:
     root: FloatArray
     u: FloatArray
     slope: FloatArray
-    indptr: NDArray[np.int64]
-    indices: NDArray[np.int64]
-    data: FloatArray
-    order: NDArray[np.int64]
+    factor: BuiltinCholesky
     log_density: float
     log_marginal: float
     converged: bool
@@ -262,24 +258,20 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray |
         warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
     H = H if values.size == 0 or values.min() > 0.0 else _positive(H, sizes)
     covariance = np.linalg.inv(H)
-    covariance = 0.5 * (covariance + covariance.T)
-    root: FloatArray = np.linalg.cholesky(covariance)
+    covariance = np.asarray(0.5 * (covariance + covariance.T), dtype=np.float64)
+    root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     value, _ = marginal.value_and_gradient(minimum.x)
     log_jacobian = 0.0 if jacobian else marginal.log_jacobian(minimum.x)
     d = minimum.x.size
     log_marginal = value + log_jacobian + 0.5 * d * np.log(2.0 * np.pi) + float(np.log(np.diag(root)).sum())
     u, slope, factor = _random_part(posterior, marginal, minimum.x, np.sqrt(np.diag(covariance)))
-    L = factor.L()
     return LaplaceFit(
         hyper=minimum.x,
         covariance=covariance,
         root=root,
         u=u,
         slope=slope,
-        indptr=L.indptr.astype(np.int64),
-        indices=L.indices.astype(np.int64),
-        data=L.data.copy(),
-        order=factor.perm.astype(np.int64),
+        factor=factor,
         log_density=float(value),
         log_marginal=log_marginal,
         converged=converged,
@@ -296,18 +288,17 @@ def _random_part(
     psi = marginal.psi(hyper)
     objective.value(psi)
     u = objective.pirls.u.copy()
-    d_psi = _differences(marginal.psi, hyper, sd)
+    d_psi = difference_columns(marginal.psi, hyper, sd)
     slope = objective.mode_slope(psi) @ d_psi
     H = _symmetric(objective.pirls.H, layout)
-    if np.any(posterior.centred):
-        S = _root(posterior, hyper)
-        inverse = _root(posterior, hyper, inverse=True)
-        moved = _differences(lambda t: _root(posterior, t) @ u, hyper, sd)
-        slope, u, H = S @ slope + moved, S @ u, inverse.T @ H @ inverse
+    if np.any(posterior.exponent):
+        f = posterior.centring(hyper)
+        moved = difference_columns(lambda t: posterior.centring(t) * u, hyper, sd)
+        slope, u, H = f[:, None] * slope + moved, f * u, H / f[:, None] / f
     return u, slope, _factor(H)
 
 
-def _differences(function: Any, at: FloatArray, sizes: FloatArray) -> FloatArray:
+def difference_columns(function: Any, at: FloatArray, sizes: FloatArray) -> FloatArray:
     """Jacobian of a smooth function by fourth-order central differences, shape (m, d)."""
     columns = []
     for j, size in enumerate(sizes):
@@ -327,15 +318,14 @@ def _symmetric(values: FloatArray, layout: Any) -> Any:
     return csc_array(lower + tril(lower, -1).T)
 
 
-def _root(posterior: Posterior, hyper: FloatArray, inverse: bool = False) -> Any:
-    """What makes u of standard random effects: T at each level of a centred term, else the identity; or its inverse."""
+def root_of_effects(posterior: Posterior, hyper: FloatArray) -> Any:
+    """Lambda at unconstrained hyperparameters, sparse: b = Lambda u."""
     from scipy.sparse import block_diag, csc_array, eye_array, kron
 
     TT, layout = posterior.natural(hyper[None])[2][0], posterior.problem.layout
     blocks = []
-    for t, (k, levels, start) in enumerate(zip(layout.k, layout.levels, layout.T_start, strict=True)):
-        T = TT[start : start + k * k].reshape(k, k) if posterior.centred[t] else np.eye(k)
-        blocks.append(kron(eye_array(int(levels)), np.linalg.inv(T) if inverse else T))
+    for k, levels, start in zip(layout.k, layout.levels, layout.T_start, strict=True):
+        blocks.append(kron(eye_array(int(levels)), TT[start : start + k * k].reshape(k, k)))
     return csc_array(block_diag(blocks))
 
 

@@ -50,8 +50,8 @@ class Posterior:
         Arrays of the model.
     priors : ResolvedPriors
         What :func:`.priors.resolve` made of the user's priors.
-    centred : sequence of bool, optional
-        Terms whose random effects stand in the position as b; by default none.
+    exponent : sequence of float, optional
+        How far each column of each random-effects term is centred, see :mod:`.target`; by default nowhere.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Posterior:
         Names of what is reported (natural values and what follows from them).
     """
 
-    def __init__(self, problem: Problem, priors: Any, centred: Any = None) -> None:
+    def __init__(self, problem: Problem, priors: Any, exponent: ArrayLike | None = None) -> None:
         if problem.n_parts > 1:
             raise NotAvailableError("the Bayesian engines are for models with one linear predictor")
         self.means = problem.X.mean(axis=0) if priors.centre else np.zeros(problem.p)
@@ -72,9 +72,9 @@ class Posterior:
             self.means[self.constant] = 0.0
         self.original, self.priors = problem, priors
         self.problem = replace(problem, X=np.ascontiguousarray(problem.X - self.means))
-        self.centred = np.zeros(problem.layout.k.size, dtype=np.int64)
-        if centred is not None:
-            self.centred[:] = np.asarray(centred, dtype=np.int64)
+        self.exponent = np.zeros(int(problem.layout.k.sum()))
+        if exponent is not None:
+            self.exponent[:] = exponent
         self.scalars: tuple[Scalar, ...] = tuple(priors.scalars)
         self.full_target = self._target()
         self.target = _collapsed(self.full_target, problem.family)
@@ -87,9 +87,9 @@ class Posterior:
     def __repr__(self) -> str:
         return f"Posterior({self.n_hyper} parameters, {self.q} random effects, {self.target.offset.size} distinct rows)"
 
-    def with_centred(self, centred: Any) -> Posterior:
-        """Return the same posterior with other terms centred."""
-        return Posterior(self.original, self.priors, centred)
+    def with_exponent(self, exponent: ArrayLike | None) -> Posterior:
+        """Return the same posterior with random effects centred to another extent."""
+        return Posterior(self.original, self.priors, exponent)
 
     # -- construction ------------------------------------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class Posterior:
             k=np.array(layout.k, dtype=np.int64),
             levels=np.array(layout.levels, dtype=np.int64),
             T_start=np.array(layout.T_start, dtype=np.int64),
-            centred=self.centred.copy(),
+            exponent=self.exponent.copy(),
             sd_at=np.arange(int(layout.k.sum()), dtype=np.int64),
             corr_at=np.array(corr_at, dtype=np.int64),
             counts=np.array(counts, dtype=np.int64),
@@ -206,7 +206,8 @@ class Posterior:
         """b = Lambda u on the scale of the linear predictor, shape (m, q)."""
         at = self._positions(positions, 2)
         b = np.empty((len(at), self.q))
-        unpack_effects(np.ascontiguousarray(at[:, self.n_hyper :]), self.target, self.natural(at)[2], b)
+        X, _, TT, _ = self.natural(at)
+        unpack_effects(np.ascontiguousarray(at[:, self.n_hyper :]), X, self.target, TT, b)
         return b
 
     def beta(self, positions: FloatArray) -> FloatArray:
@@ -288,6 +289,16 @@ class Posterior:
                 pieces += [R[:, r, c][:, None] for r in range(k) for c in range(r)]
         return np.hstack(pieces)
 
+    def centring(self, hyper: FloatArray) -> FloatArray:
+        """Factors f = sd^c of all random effects at unconstrained hyperparameters: v = f u, shape (q,)."""
+        sd = self.natural(hyper[None])[0][0, self.block("sd")][self.target.sd_at]
+        factor, layout, column = sd**self.exponent, self.problem.layout, 0
+        pieces = [np.empty(0)]
+        for k, levels in zip(layout.k, layout.levels, strict=True):
+            pieces.append(np.tile(factor[column : column + k], levels))
+            column += k
+        return np.concatenate(pieces)
+
     # -- properties of the priors ----------------------------------------------------------------------------------
 
     @property
@@ -304,6 +315,23 @@ class Posterior:
     def laplace(self) -> LaplaceFit:
         """Return the mode of the density of the hyperparameters and the curvature there, found once."""
         return self._laplace
+
+    @cached_property
+    def good_exponent(self) -> FloatArray:
+        r"""How far to centre each column so that the spread of v depends least on its standard deviation.
+
+        Given the other parameters, u has posterior variance :math:`1/(1 + W sd^2)` with W the information of the data
+        on b. The log of the spread of :math:`v = sd^c u` has slope :math:`c - W sd^2/(1 + W sd^2)` in log sd, so
+        :math:`c = 1 - Var(u \mid y)`, averaged over levels, at the Laplace mode of the uncentred posterior.
+        """
+        plain = self if not np.any(self.exponent) else self.with_exponent(None)
+        factor, layout = plain.laplace().factor, self.problem.layout
+        variance = np.minimum(factor.selected_inverse()[factor.indptr[:-1]], 1.0)
+        out, at = [], 0
+        for k, levels in zip(layout.k, layout.levels, strict=True):
+            out.append(1.0 - variance[at : at + k * levels].reshape(levels, k).mean(axis=0))
+            at += int(k * levels)
+        return np.concatenate([*out, np.empty(0)])
 
 
 def _constant_column(problem: Problem) -> int:

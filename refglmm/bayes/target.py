@@ -15,8 +15,10 @@ others                scales of a shrinkage prior
 .. math:: \log p = \sum_i l_i(\eta_i, \phi) + \log N(u; 0, I) + \sum_j \{\log p(x_j) + \log dx_j/dt_j\},\qquad
     \eta = o + X\beta + Z\Lambda u
 
-X is centred at its column means where the model has an intercept (or thresholds). A term may be centred too: then its
-part of u is b itself, with density :math:`N(b; 0, TT')`.
+X is centred at its column means where the model has an intercept (or thresholds). The random effects may be partly
+centred: what stands in the position for column r of a term is :math:`v = sd_r^{c_r} u`, 0 <= c <= 1, with density
+:math:`N(v; 0, sd_r^{2c})`. c = 0 leaves u; c = 1 makes v, in a term of one column, b itself (Papaspiliopoulos, Roberts
+and Skoeld 2003, 2007; ``posterior`` says which c is good).
 
 Every derivative runs backwards through the same steps: s = dl/deta gives :math:`X's` and :math:`Z's`; with
 :math:`g = Z's`, :math:`d/du = T'g - u`, :math:`d/dT = \sum g u'`.
@@ -55,8 +57,8 @@ class Target(NamedTuple):
     z_at, z : shape (n, r)
         Column of Z and value of each nonzero of each row (see ``likelihood.layout``).
     k, levels, T_start : int arrays, one element a term
-    centred : int array, one element a term
-        1 where the position holds b instead of u.
+    exponent : float array, one element a column of each term
+        How far it is centred, c.
     sd_at : int array, one element a column of each term
         Which of the standard deviations it has.
     corr_at : int array, one element a term
@@ -90,7 +92,7 @@ class Target(NamedTuple):
     k: IntArray
     levels: IntArray
     T_start: IntArray
-    centred: IntArray
+    exponent: FloatArray
     sd_at: IntArray
     corr_at: IntArray
     counts: IntArray
@@ -126,7 +128,7 @@ def blank(d: int) -> Target:
         k=whole,
         levels=whole,
         T_start=whole,
-        centred=whole,
+        exponent=one,
         sd_at=whole,
         corr_at=whole,
         counts=np.zeros(5, dtype=np.int64),
@@ -253,64 +255,56 @@ def term_factors_back(x, target, T, d_T, d_x):
 
 
 @inline
-def effects_of(u, target, T, b):
-    """Fill b = Lambda u; b is u where a term is centred."""
-    at = 0
+def centring_factors(x, target, f):
+    """Fill :math:`f = sd^c` of each column of each term: v = f u."""
+    for column in range(f.size):
+        c = target.exponent[column]
+        f[column] = x[target.counts[0] + target.sd_at[column]] ** c if c != 0.0 else 1.0
+
+
+@inline
+def effects_of(v, target, T, f, u, b):
+    """Fill u = v / f and b = Lambda u."""
+    at, column = 0, 0
     for t in range(target.k.size):
         k, start = target.k[t], target.T_start[t]
         for _ in range(target.levels[t]):
             for r in range(k):
-                if target.centred[t] == 1:
-                    b[at + r] = u[at + r]
-                else:
-                    value = 0.0
-                    for c in range(r + 1):
-                        value += T[start + r * k + c] * u[at + c]
-                    b[at + r] = value
+                u[at + r] = v[at + r] / f[column + r]
+                value = 0.0
+                for c in range(r + 1):
+                    value += T[start + r * k + c] * u[at + c]
+                b[at + r] = value
             at += k
+        column += k
 
 
 @inline
-def effects_back(u, target, T, zts, d_T, d_u):
-    r"""Return the log density of the random effects; fill d_u and add to d_T, given :math:`g = Z's`.
+def effects_back(x, u, target, T, f, zts, d_T, d_x, d_v):
+    r"""Return the log density of the random effects; fill d_v and add to d_T and d_x, given :math:`g = Z's`.
 
-    Not centred: :math:`-|u|^2/2`, :math:`d_u = T'g - u`, :math:`d_T = g u'`. Centred, with :math:`w = T^{-1}b`:
-    :math:`-|w|^2/2 - \log|T|`, :math:`d_b = g - v`, :math:`v = T^{-\prime}w`, :math:`d_T = v w' - diag(1/T)`.
+    .. math:: \log p(v) = -|u|^2/2 - \sum \log f,\quad d_u = T'g - u,\quad d_v = d_u / f,\quad d_T = g u',\quad
+        d_{sd} = -(c/sd) \sum (1 + u\,d_u)
     """
-    total, at = 0.0, 0
-    k_max = 1
-    for t in range(target.k.size):
-        k_max = max(k_max, target.k[t])
-    w, v = np.empty(k_max), np.empty(k_max)
+    total, at, column = 0.0, 0, 0
     for t in range(target.k.size):
         k, start = target.k[t], target.T_start[t]
+        for c in range(k):
+            total -= target.levels[t] * (np.log(f[column + c]) + HALF_LOG_2PI)
         for _ in range(target.levels[t]):
-            if target.centred[t] == 0:
-                for c in range(k):
-                    value = 0.0
-                    for r in range(c, k):
-                        value += T[start + r * k + c] * zts[at + r]
-                        d_T[start + r * k + c] += zts[at + r] * u[at + c]
-                    d_u[at + c] = value - u[at + c]
-                    total -= 0.5 * u[at + c] * u[at + c] + HALF_LOG_2PI
-            else:
-                for r in range(k):
-                    value = u[at + r]
-                    for c in range(r):
-                        value -= T[start + r * k + c] * w[c]
-                    w[r] = value / T[start + r * k + r]
-                    total -= 0.5 * w[r] * w[r] + HALF_LOG_2PI + np.log(T[start + r * k + r])
-                for c in range(k - 1, -1, -1):
-                    value = w[c]
-                    for r in range(c + 1, k):
-                        value -= T[start + r * k + c] * v[r]
-                    v[c] = value / T[start + c * k + c]
-                for r in range(k):
-                    d_u[at + r] = zts[at + r] - v[r]
-                    for c in range(r + 1):
-                        d_T[start + r * k + c] += v[r] * w[c]
-                    d_T[start + r * k + r] -= 1.0 / T[start + r * k + r]
+            for c in range(k):
+                value = 0.0
+                for r in range(c, k):
+                    value += T[start + r * k + c] * zts[at + r]
+                    d_T[start + r * k + c] += zts[at + r] * u[at + c]
+                d_u = value - u[at + c]
+                d_v[at + c] = d_u / f[column + c]
+                total -= 0.5 * u[at + c] * u[at + c]
+                if target.exponent[column + c] != 0.0:
+                    sd = target.counts[0] + target.sd_at[column + c]
+                    d_x[sd] -= target.exponent[column + c] / x[sd] * (1.0 + u[at + c] * d_u)
             at += k
+        column += k
     return total
 
 
@@ -433,14 +427,15 @@ def log_posterior(position, gradient, target, log_likelihood):
     phi, d_phi = np.empty(n_shape + target.shape_known.size), np.empty(n_shape)
     shapes_of(x, target, phi)
 
-    u = position[n_hyper:]
-    b, eta, s = np.empty(q), np.empty(n), np.empty(n)
-    effects_of(u, target, T, b)
+    f, u, b = np.empty(target.exponent.size), np.empty(q), np.empty(q)
+    centring_factors(x, target, f)
+    effects_of(position[n_hyper:], target, T, f, u, b)
+    eta, s = np.empty(n), np.empty(n)
     linear_predictor(target, beta, b, eta)
     value += log_likelihood(target.rows, eta, phi, s, d_phi)
 
     predictor_back(target, s, d_beta, b)  # b now holds Z's
-    value += effects_back(u, target, T, b, d_T, gradient[n_hyper:])
+    value += effects_back(x, u, target, T, f, b, d_T, d_x, gradient[n_hyper:])
     term_factors_back(x, target, T, d_T, d_x)
     shapes_back(x, target, phi, d_phi, d_x)
     slopes_back(x, target, d_beta, d_x)
@@ -475,11 +470,13 @@ def unpack(positions, target, X, B, TT, PHI):
         shapes_of(X[m], target, PHI[m])
 
 
-@posterior_kernel(types.void(_MATRIX, TARGET, _MATRIX, _MATRIX))
-def unpack_effects(U, target, TT, B):
+@posterior_kernel(types.void(_MATRIX, _MATRIX, TARGET, _MATRIX, _MATRIX))
+def unpack_effects(V, X, target, TT, B):
     """b = Lambda u of each row, filled in place."""
-    for m in range(U.shape[0]):
-        effects_of(U[m], target, TT[m], B[m])
+    f, u = np.empty(target.exponent.size), np.empty(V.shape[1])
+    for m in range(V.shape[0]):
+        centring_factors(X[m], target, f)
+        effects_of(V[m], target, TT[m], f, u, B[m])
 
 
 @posterior_kernel(types.void(_MATRIX, _MATRIX, TARGET, _MATRIX))

@@ -102,7 +102,7 @@ def run_tasks(
         )
     if not tasks:
         return []
-    with _progress_bar(len(tasks), label, progress) as bar, recorded_warnings():
+    with progress_bar(len(tasks), label, progress) as bar, recorded_warnings():
         if executor is not None:
             return _Spread(function, tasks, executor, bar).run()
         outcomes = []
@@ -326,7 +326,7 @@ def _unsendable(error: BaseException) -> ArgumentError:
 
 
 @contextmanager
-def _progress_bar(total: int, label: str, progress: bool | None) -> Iterator[Any]:
+def progress_bar(total: int, label: str, progress: bool | None) -> Iterator[Any]:
     """A tqdm bar, silent where nobody would see it."""
     from tqdm.auto import tqdm
 

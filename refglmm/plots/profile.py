@@ -30,9 +30,9 @@ from refglmm.plots.style import (
     MEDIUM,
     SMALL,
     VERMILION,
-    given_axes,
     label_axes,
     panel_grid,
+    square_grid,
     tidy,
     title_figure,
 )
@@ -180,7 +180,7 @@ def plot_pairs(profile: Profile, *, levels: tuple[float, ...] = LEVELS, ax: Any 
     """
     curves = _drawable(profile)
     k = len(curves)
-    panels, figure = _square(k, ax)
+    panels, figure = square_grid(k, ax, SIDE)
     reach = float(np.sqrt(-2.0 * np.log(1.0 - max(levels)))) * 1.08
     for i, row in enumerate(curves):
         for j, column in enumerate(curves):
@@ -195,21 +195,6 @@ def plot_pairs(profile: Profile, *, levels: tuple[float, ...] = LEVELS, ax: Any 
         title = f"Profile pairs ({shown} % regions): ζ above the diagonal, parameters below"
         figure.suptitle(fill(title, int(9 * figure.get_figwidth())), fontsize=LARGE, x=0.01, ha="left")
     return panels
-
-
-def _square(k: int, ax: Any) -> tuple[np.ndarray, Any]:
-    if ax is not None:
-        given = given_axes(ax)
-        if given.shape != (k, k):
-            raise ArgumentError(f"ax must be an array of {k} x {k} Axes, not of shape {given.shape}", panels=k)
-        return given, None
-    from matplotlib import pyplot
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    size = SIDE * k + 0.6
-    close = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
-    figure, grid = pyplot.subplots(k, k, figsize=(size, size), squeeze=False, layout=close)
-    return grid, figure
 
 
 def _name_panel(panel: Axes, profile: Profile, curve: Curve) -> None:

@@ -110,6 +110,25 @@ def panel_grid(
     return grid.ravel()[:n], figure
 
 
+def square_grid(k: int, ax: Any, side: float) -> tuple[np.ndarray, Figure | None]:
+    """Axes for all pairs of k things, shape (k, k), close together: those given, or a new figure.
+
+    ``side`` is the side of one panel in inches.
+    """
+    if ax is not None:
+        given = given_axes(ax)
+        if given.shape != (k, k):
+            raise ArgumentError(f"ax must be an array of {k} x {k} Axes, not of shape {given.shape}", panels=k)
+        return given, None
+    from matplotlib import pyplot
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    size = side * k + 0.6
+    close = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    figure, grid = pyplot.subplots(k, k, figsize=(size, size), squeeze=False, layout=close)
+    return grid, figure
+
+
 def bottom_panels(panels: np.ndarray, columns: int) -> list[Axes]:
     """The last panel of each column."""
     return [panels[column::columns][-1] for column in range(columns)]

@@ -1,0 +1,368 @@
+r"""Posterior fits: draws of a model's posterior with what is read off them.
+
+Place in the reading order: after ``draws`` and ``chain``; ``predictive`` and ``comparison`` take these fits further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from refglmm.bayes.diagnostics import e_bfmi, summary_table
+from refglmm.bayes.draws import Draws, chosen
+from refglmm.bayes.map_fit import effect_frames, level_names
+from refglmm.errors import ArgumentError, SamplingWarning, warn
+from refglmm.fit.html import html_block, html_lines, html_table
+from refglmm.fit.ranef import GroupFrames
+from refglmm.fit.rformat import table
+
+if TYPE_CHECKING:
+    from refglmm.bayes.posterior import Posterior
+    from refglmm.model import GLMM
+
+FloatArray = NDArray[np.float64]
+
+#: Above this R-hat chains disagree; below this E-BFMI energies are explored too slowly.
+LARGEST_RHAT, SMALLEST_BFMI = 1.01, 0.3
+#: Rows of the printed table, as in the article; random effects are never among them.
+MOST_ROWS = 40
+
+
+class PosteriorFit:
+    """Draws from the posterior of a model, exact or approximate; immutable.
+
+    Attributes
+    ----------
+    model, posterior
+        What was fitted.
+    draws : Draws
+        Positions and reported quantities, shape (chains, draws, ...).
+    """
+
+    #: What the printed head calls the method.
+    method = "posterior draws"
+
+    def __init__(self, model: GLMM, posterior: Posterior, draws: Draws) -> None:
+        self.model, self.posterior, self.draws = model, posterior, draws
+
+    # -- numbers -----------------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the reported quantities."""
+        return self.draws.names
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        values, names = self.draws.values, self.draws.names
+        if "lp" in self.draws.stats:
+            values = np.concatenate([np.asarray(self.draws.stats["lp"])[..., None], values], axis=2)
+            names = ("lp", *names)
+        return summary_table(values, names)
+
+    def summary(self, pars: Any = None) -> pd.DataFrame:
+        """Return mean, sd, mode, quantiles (and, of chains, effective sizes and R-hat) of each quantity.
+
+        Parameters
+        ----------
+        pars : str, int or sequence, optional
+            Labels, base names ("b"), "-name" to leave out, positions. All of them by default, with ``lp`` first.
+        """
+        return self._table.iloc[chosen(tuple(self._table.index), pars)].copy()
+
+    def estimate(self, pars: Any = None, type: str = "mean") -> pd.Series:
+        """Point estimates: "mean" (= "EAP"), "median", "marginal_map" (each by itself) or "joint_map" (highest draw)."""
+        if type in ("mean", "EAP"):
+            return self.draws.mean(pars)
+        chosen_draws = self.draws.select(pars)
+        if type == "median":
+            return chosen_draws.quantile(0.5).squeeze().rename(None)
+        if type == "marginal_map":
+            return self.summary(list(chosen_draws.names))["map"].rename(None)
+        if type == "joint_map":
+            best = np.unravel_index(int(np.argmax(self._lp)), self._lp.shape)
+            return pd.Series(chosen_draws.values[best], index=list(chosen_draws.names))
+        raise ArgumentError(f"type must be mean, EAP, median, marginal_map or joint_map, not {type!r}")
+
+    def EAP(self, pars: Any = None) -> pd.Series:  # noqa: N802  the article's name
+        """Posterior means."""
+        return self.estimate(pars, "mean")
+
+    def MAP(self, pars: Any = None) -> pd.Series:  # noqa: N802  the article's name
+        """The values of the draw with the highest log density."""
+        return self.estimate(pars, "joint_map")
+
+    @property
+    def _lp(self) -> FloatArray:
+        if "lp" in self.draws.stats:
+            return np.asarray(self.draws.stats["lp"])
+        shape = self.draws.values.shape[:2]
+        return self.posterior.log_densities(self._flat_positions()).reshape(shape)
+
+    def _flat_positions(self) -> FloatArray:
+        return np.asarray(self.draws.positions).reshape(-1, self.posterior.dimension)
+
+    # -- random effects ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def random_effects(self) -> FloatArray:
+        """Draws of b = Lambda u on the scale of the linear predictor, shape (chains, draws, q)."""
+        b = self.posterior.random_effects(self._flat_positions())
+        return b.reshape(*self.draws.values.shape[:2], self.posterior.q)
+
+    def ranef(self, prob: float = 0.95) -> GroupFrames:
+        """Random effects by grouping factor: mean, sd and interval of each level."""
+        flat = self.random_effects.reshape(-1, self.posterior.q)
+        tail = 50.0 * (1.0 - _probability(prob))
+        lower, upper = np.percentile(flat, [tail, 100.0 - tail], axis=0)
+        columns = {"mean": flat.mean(axis=0), "sd": flat.std(axis=0, ddof=1), "lower": lower, "upper": upper}
+        return effect_frames(self.model, columns, "Random effects, posterior")
+
+    @property
+    def effect_names(self) -> list[tuple[str, str, str]]:
+        """(Grouping factor, level, column) of each random effect."""
+        return level_names(self.model)
+
+    # -- likelihood ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def log_lik(self) -> FloatArray:
+        """Log likelihood of each row given its random effects, shape (chains, draws, n); computed when asked for."""
+        values = self.posterior.log_lik(self._flat_positions())
+        return values.reshape(*self.draws.values.shape[:2], -1)
+
+    # -- exchange ------------------------------------------------------------------------------------------------
+
+    def to_arviz(self, **groups: Any) -> Any:
+        """Give the draws to ArviZ: a DataTree (arviz-base, arviz 1.x) or InferenceData (0.x).
+
+        ``log_lik=True`` adds the pointwise log likelihood; other groups as :meth:`.Draws.to_arviz` takes them.
+        """
+        if groups.pop("log_lik", False):
+            groups["log_lik"] = self.log_lik
+        groups.setdefault("observed", {"y": self.model.frame.y})
+        return self.draws.to_arviz(**groups)
+
+    # -- printing --------------------------------------------------------------------------------------------------
+
+    def _head(self) -> list[str]:
+        return [
+            "Call:",
+            f"{self.method}: {self.model.frame.formula.text}, family {self.model.family.display}, "
+            f"prior {self.posterior.priors.text}",
+        ]
+
+    def _cells(self) -> tuple[list[str], list[list[str]], str]:
+        frame = self._table
+        shown = frame.iloc[:MOST_ROWS]
+        rows = [[str(name), *_formatted(row)] for name, row in shown.iterrows()]
+        left = len(frame) - len(shown)
+        return ["variable", *map(str, frame.columns)], rows, f"... and {left} more rows in .summary()" if left else ""
+
+    def __str__(self) -> str:
+        header, rows, more = self._cells()
+        text = table(header, rows, [True] + [False] * (len(header) - 1))
+        return "\n".join([*self._head(), "", text, *([more] if more else [])])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        header, rows, more = self._cells()
+        return html_block([html_lines(self._head()), html_table(header, rows), html_lines([more] if more else [])])
+
+
+def _probability(prob: float) -> float:
+    if not 0.0 < prob < 1.0:
+        raise ArgumentError(f"prob must lie between 0 and 1, not {prob!r}")
+    return prob
+
+
+def _formatted(row: pd.Series) -> list[str]:
+    """Cells of one line: effective sizes as whole numbers, R-hat with three decimals, the rest with two or more."""
+    cells = []
+    for name, value in row.items():
+        if name in ("ess_bulk", "ess_tail"):
+            cells.append("" if np.isnan(value) else f"{value:.0f}")
+        elif name == "rhat":
+            cells.append("" if np.isnan(value) else f"{value:.3f}")
+        else:
+            cells.append(f"{value:.2f}" if abs(value) >= 1.0 else f"{value:.3g}")
+    return cells
+
+
+class MCMCFit(PosteriorFit):
+    """Draws of Markov chains, with what tells whether they can be trusted.
+
+    Attributes
+    ----------
+    chains : Chains or None
+        What the sampler gave: warmup statistics, final metrics; None in a fit that was loaded.
+    """
+
+    method = "MCMC (NUTS)"
+
+    def __init__(self, model: GLMM, posterior: Posterior, draws: Draws, chains: Any = None) -> None:
+        super().__init__(model, posterior, draws)
+        self.chains = chains
+
+    @cached_property
+    def diagnostics(self) -> Mapping[str, Any]:
+        """Numbers of the printed head: divergences, saturated trees, E-BFMI of each chain, worst R-hat and sizes."""
+        stats, frame = self.draws.stats, self._table
+        limit = self.draws.metadata.get("max_treedepth", np.inf)
+        return {
+            "divergent": int(np.sum(stats["divergent"])),
+            "saturated": int(np.sum(np.asarray(stats["treedepth"]) >= limit)),
+            "e_bfmi": np.asarray(e_bfmi(stats["energy"])),
+            "accept": float(np.mean(stats["accept"])),
+            "rhat": float(np.nanmax(frame["rhat"])) if frame["rhat"].notna().any() else np.nan,
+            "ess_bulk": float(np.nanmin(frame["ess_bulk"])) if frame["ess_bulk"].notna().any() else np.nan,
+            "ess_tail": float(np.nanmin(frame["ess_tail"])) if frame["ess_tail"].notna().any() else np.nan,
+        }
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the chains, in words; empty if nothing is."""
+        seen, found = self.diagnostics, []
+        n = len(self.draws)
+        if seen["rhat"] > LARGEST_RHAT:
+            worst = self._table["rhat"].idxmax()
+            found.append(f"R-hat of {worst} is {seen['rhat']:.3f} (> {LARGEST_RHAT}): the chains have not mixed")
+        if seen["divergent"]:
+            found.append(f"{seen['divergent']} of {n} transitions diverged: raise delta, or use a tighter prior")
+        if seen["saturated"]:
+            limit = self.draws.metadata["max_treedepth"]
+            found.append(f"{seen['saturated']} of {n} trees reached the depth limit {limit}: raise max_treedepth")
+        if np.any(seen["e_bfmi"] < SMALLEST_BFMI):
+            found.append(f"E-BFMI is {seen['e_bfmi'].min():.2f} (< {SMALLEST_BFMI}): the tails are explored slowly")
+        return found
+
+    def _head(self) -> list[str]:
+        about, seen = self.draws.metadata, self.diagnostics
+        low = f"{seen['e_bfmi'].min():.2f}"
+        lines = [
+            *super()._head(),
+            f"{self.draws.n_chains} chains of {about.get('warmup', '?')} + {self.draws.n_draws} iterations; "
+            f"divergences {seen['divergent']}, trees at the limit {seen['saturated']}, lowest E-BFMI {low}, "
+            f"mean acceptance {seen['accept']:.2f}",
+        ]
+        return lines + [f"WARNING: {problem}" for problem in self.problems]
+
+
+class VBFit(PosteriorFit):
+    """Draws of a variational approximation.
+
+    Attributes
+    ----------
+    result : Variational
+        ELBO traces, Pareto k-hat, convergence.
+    """
+
+    method = "Variational approximation"
+
+    def __init__(self, model: GLMM, posterior: Posterior, draws: Draws, result: Any) -> None:
+        super().__init__(model, posterior, draws)
+        self.result = result
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        return super()._table.drop(columns=["ess_bulk", "ess_tail", "rhat"])  # independent draws
+
+
+# -- sampling ------------------------------------------------------------------------------------------------------
+
+#: Starts are drawn this many posterior standard deviations (of the Laplace approximation) wide.
+DISPERSION = 2.0
+MAX_TRIES = 50
+
+
+def dispersed_starts(posterior: Posterior, chains: int, seed: Any, density: Callable[..., FloatArray]) -> FloatArray:
+    """Starts around the Laplace fit, wider than the posterior in the hyperparameters; shape (chains, d)."""
+    from refglmm.bayes.whiten import place_rows
+
+    whitening, starts = laplace_whitening(posterior), np.empty((chains, posterior.dimension))
+    for c, source in enumerate(np.random.SeedSequence(seed).spawn(chains)):
+        rng = np.random.Generator(np.random.Philox(source))
+        for attempt in range(MAX_TRIES):
+            xi = rng.standard_normal((1, posterior.dimension))
+            xi[:, : posterior.n_hyper] *= DISPERSION * 0.8**attempt
+            place_rows(whitening, xi, starts[c : c + 1])
+            if np.isfinite(density(starts[c : c + 1])[0]):
+                break
+    return starts
+
+
+def laplace_whitening(posterior: Posterior) -> Any:
+    """The metric of the joint Laplace approximation."""
+    from refglmm.bayes.whiten import laplace
+
+    fit = posterior.laplace()
+    L = fit.factor.L()
+    return laplace(fit.position, fit.root, fit.slope, L.indptr, L.indices, L.data, fit.factor.perm)
+
+
+def sample(
+    model: GLMM,
+    posterior: Posterior,
+    *,
+    sampling: int = 1000,
+    warmup: int = 1000,
+    chains: int = 4,
+    thin: int = 1,
+    seed: int | None = None,
+    init: Any = None,
+    parallel: bool | int = True,
+    **options: Any,
+) -> MCMCFit:
+    """Draw by NUTS; arguments as :meth:`refglmm.model.GLMM.sample` describes them."""
+    from refglmm.bayes.chain import sample_chains
+    from refglmm.bayes.target import log_posterior
+
+    if chains < 1:
+        raise ArgumentError(f"there must be at least one chain, not {chains}")
+    entropy = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
+    starts = (
+        dispersed_starts(posterior, chains, [entropy, 1], posterior.log_densities)
+        if init is None
+        else _given_starts(posterior, init, chains)
+    )
+    run = sample_chains(
+        log_posterior,
+        posterior.target,
+        posterior.log_likelihood,
+        starts,
+        laplace_whitening(posterior),
+        warmup=warmup,
+        draws=sampling,
+        thin=thin,
+        seed=entropy,
+        threads=None if parallel is True else max(1, int(parallel)),
+        **options,
+    )
+    values = posterior.reported(run.positions.reshape(-1, posterior.dimension))
+    about = {"method": "nuts", "seed": entropy, "warmup": warmup, "thin": thin, "model": model.frame.formula.text}
+    about |= {"max_treedepth": options.get("max_treedepth", 10)}
+    draws = Draws(
+        run.positions, values.reshape(*run.positions.shape[:2], -1), posterior.names, run.stats, about
+    )
+    fit = MCMCFit(model, posterior, draws, run)
+    if problems := fit.problems:
+        warn(SamplingWarning("; ".join(problems)))
+    return fit
+
+
+def _given_starts(posterior: Posterior, init: Any, chains: int) -> FloatArray:
+    starts = np.array(init, dtype=np.float64, ndmin=2)
+    starts = np.repeat(starts, chains, axis=0) if len(starts) == 1 else starts
+    if starts.shape != (chains, posterior.dimension):
+        raise ArgumentError(
+            f"init must hold a position of {posterior.dimension} numbers for each of {chains} chains, not an array of "
+            f"{starts.shape}"
+        )
+    return starts
