@@ -13,13 +13,13 @@ with m rows in the block, and
     \quad\text{(multivariate t)} .
 
 The multivariate t is a normal whose whole block has one random scale: an outlying row makes the other rows of its block
-count less, and R = I does not make the rows independent. Lognormal rows come as log y, with -log y in ``rows.base``, where
-the logarithm of sqrt(a) stands too.
+count less, and R = I does not make the rows independent. Lognormal rows come as log y, with -log y in ``rows.base``,
+where the logarithm of sqrt(a) stands too.
 
-The shape parameters are (s of each cell; nu of a t; parameters of R), and R is one of
+The shape parameters are (s of each cell; nu of a t; parameters of R). ``rows.structure`` says which R it is:
 
 ===============  ======================================  ===============================================================
-kind             correlation of rows i and j             parameters
+code             correlation of rows i and j             parameters
 ===============  ======================================  ===============================================================
 INDEPENDENT      0 (every row is a block)                none
 AUTOREGRESSIVE   :math:`\rho^{|t_i - t_j|}`              rho; negative only if all gaps are whole numbers
@@ -37,20 +37,18 @@ the same times should follow one another: each such pattern of m times is factor
 costs O(m^2).
 
 Sources: Pinheiro and Bates (2000), *Mixed-effects models in S and S-PLUS*, chapter 5; Lange, Little and Taylor (1989)
-for the t; Barndorff-Nielsen and Schou (1973) for partial autocorrelations, by the Durbin-Levinson recursion; Lewandowski,
-Kurowicka and Joe (2009) for partial correlations.
+for the t; Barndorff-Nielsen and Schou (1973) for partial autocorrelations, by the Durbin-Levinson recursion;
+Lewandowski, Kurowicka and Joe (2009) for partial correlations.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
+import numba
 import numpy as np
 
 from refglmm._jit import inline, summing_kernel
+from refglmm.families.fused import LOG_LIKELIHOOD
 from refglmm.families.special import HALF_LOG_2PI, log1p_minus, polygammas, stirling_rest
-
 
 # -- one block ------------------------------------------------------------------------------------
 
@@ -64,7 +62,7 @@ def end_of_block(block, first):
     return last
 
 
-@inline
+@summing_kernel
 def radial(Q, m, nu):
     r"""f_m(Q), kappa, and df/dnu; nu = inf is the normal.
 
@@ -228,7 +226,7 @@ def positions(time):
 
 @summing_kernel
 def dense(rows, z, nu, R, G, g, values):
-    """As a structure, for blocks whose R is part of a whole one; G (lower triangle) takes the slopes in its elements."""
+    """For blocks whose R is part of a whole one; G (lower triangle) takes the slopes in its elements."""
     T, n = R.shape[0], z.size
     at = np.zeros(T, dtype=np.int64)
     C, S = np.zeros((T, T)), np.zeros((T, T))
@@ -262,10 +260,10 @@ def same_times(time, first, last, at, m):
     """Whether the block has the m times ``at``."""
     if last - first != m:
         return False
+    same = True
     for i in range(m):
-        if int(time[first + i]) != at[i]:
-            return False
-    return True
+        same &= int(time[first + i]) == at[i]
+    return same
 
 
 @inline
@@ -406,9 +404,9 @@ def n_parameters(kind, rows):
 
 
 @summing_kernel
-def block_densities(kind, rows, eta, phi, s, d_phi, values):
+def block_densities(rows, eta, phi, s, d_phi, values):
     """Fill the log density of each block, s = dl/deta of each row, and d_phi; ``values`` has an element a block."""
-    n_sd = int(rows.cell.max()) + 1
+    kind, n_sd = rows.structure[0], int(rows.cell.max()) + 1
     first = phi.size - n_parameters(kind, rows)
     nu = phi[n_sd] if first > n_sd else np.inf
     z = np.empty(eta.size)
@@ -435,13 +433,9 @@ def block_densities(kind, rows, eta, phi, s, d_phi, values):
         s[i] *= np.sqrt(rows.weights[i]) / phi[c]
 
 
-@functools.cache
-def log_likelihood_of(kind: int) -> Any:
-    """Kernel of a structure, with the signature :data:`.fused.LOG_LIKELIHOOD`; the same object for the same kind."""
-
-    def log_likelihood(rows, eta, phi, s, d_phi):
-        values = np.empty(rows.block[-1] + 1)
-        block_densities(kind, rows, eta, phi, s, d_phi, values)
-        return values.sum()
-
-    return summing_kernel(log_likelihood)
+@numba.njit(LOG_LIKELIHOOD, cache=True, error_model="numpy", nogil=True, fastmath={"contract", "reassoc"})
+def log_likelihood(rows, eta, phi, s, d_phi):
+    """Log likelihood of all rows; s and d_phi are filled in place."""
+    values = np.empty(rows.block[-1] + 1)
+    block_densities(rows, eta, phi, s, d_phi, values)
+    return values.sum()
