@@ -53,8 +53,19 @@ _HOME = {
     "marginal_coefs": "effects.marginal_coefs",
     "effect_data": "effects.effect_data",
     "interval_table": "inference.confint",
+    "to_long": "formula.reshape",
+    "to_wide": "formula.reshape",
+    "prior_flat": "bayes.prior_kinds",
+    "prior_normal": "bayes.prior_kinds",
+    "prior_weak": "bayes.prior_kinds",
+    "prior_rhs": "bayes.prior_kinds",
+    "prior_ssp": "bayes.prior_kinds",
+    "prior_jzs": "bayes.prior_kinds",
+    "prior_summary": "bayes.priors",
 }
-_MODULES = ("datasets", "families", "errors", "plots", "teaching")
+#: Modules by the name they go by here; ``priors`` holds the distributions that a prior is made of.
+_MODULES = {name: name for name in ("datasets", "families", "errors", "plots", "teaching")}
+_MODULES |= {"priors": "bayes.distributions"}
 
 __all__ = [*_HOME, *_MODULES, "__version__"]
 
@@ -64,7 +75,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(import_module(f"refglmm.{_HOME[name]}"), name)
     elif name in _MODULES:
-        value = import_module(f"refglmm.{name}")
+        value = import_module(f"refglmm.{_MODULES[name]}")
     else:
         raise AttributeError(f"module 'refglmm' has no attribute {name!r}")
     globals()[name] = value

@@ -153,12 +153,20 @@ class SimulationWarning(RefglmmWarning):
     """Prior weights that have no part in drawing a response."""
 
 
+class PriorWarning(RefglmmWarning):
+    """A prior was replaced by another one, or disagrees with the data so clearly that it may not be meant."""
+
+
 class ParetoWarning(RefglmmWarning):
     """Importance weights have so heavy a tail that their averages cannot be trusted (``facts`` name the points)."""
 
 
 class WaicWarning(RefglmmWarning):
     """The log-likelihood of some points varies too much over the posterior for WAIC."""
+
+
+class EvidenceWarning(RefglmmWarning):
+    """A marginal likelihood or Bayes factor whose error is large, or whose iteration did not reach its fixed point."""
 
 
 class EngineWarning(RefglmmWarning):

@@ -9,7 +9,7 @@ formula -> terms (:mod:`refglmm.formula.grammar`) -> frame -> design -> problem 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import replace
 from functools import cached_property
@@ -39,7 +39,8 @@ from refglmm.fit.parameters import par_from_theta
 from refglmm.fit.parts import part_formulas, with_parts
 from refglmm.fit.response import raw_with_response
 from refglmm.fitted import FittedModel
-from refglmm.formula.convert import to_table
+from refglmm.formula.centring import DEVIATION, MEAN
+from refglmm.formula.convert import Table, to_table
 from refglmm.formula.design import Checks, Design, build_design
 from refglmm.formula.expressions import names_in, parse_expression
 from refglmm.formula.frame import build_frame
@@ -47,6 +48,7 @@ from refglmm.formula.grammar import Formula, parse, update_formula
 from refglmm.formula.group_weights import use_column, weights_of_groups
 from refglmm.formula.grouped import grouped_formula, read_random, zero_part_formula
 from refglmm.formula.parts import build_coupled_design
+from refglmm.formula.prepare import prepare
 from refglmm.likelihood.penalty import Penalty, make_penalty
 from refglmm.likelihood.problem import Problem, build_problem
 from refglmm.likelihood.quadrature import MAX_ORDER
@@ -113,12 +115,36 @@ class GLMM:
         ``rg.prior_normal()`` or ``rg.prior_weak()``; flat by default. :meth:`fit` knows no priors.
     y_range : pair of float, optional
         Theoretical range of the response, which some priors need.
+    factors : sequence of str, optional
+        Columns that become categorical, levels sorted (those of a Categorical stay as they are), in new data too.
+    within : mapping, optional
+        Within factors of a wide response ``cbind(y1, ..., yk)`` or ``cbind(y1:yk)``: name to labels in order, or to
+        their number; the last one varies fastest across the columns, see :func:`refglmm.to_long`. Each row becomes k
+        rows, one a measurement; a missing measurement leaves out its row alone. Arguments with an entry for each row
+        (``weights``, ``offset``, ``subset``) are repeated. A grouping variable that the data lacks, as in ``(1 | id)``,
+        numbers the wide rows. Not needed when just one variable of the right-hand side is absent from the data: that is
+        then the factor, with levels "1", ..., "k". New data have long form.
+    cwc : mapping or pair, optional
+        ``{"cluster": "g", "pars": ["x"]}`` or ``("g", ["x"])`` makes ``x_cwc``, the deviation of x from the mean of its
+        cluster, and ``x_cm``, that mean, for use in the formula; x stays as it is. In ``y ~ x_cm + x_cwc`` the
+        coefficients are the effect between clusters and the one within; in ``y ~ x + x_cwc`` the effect between, and
+        the effect within minus the one between. ``"replace": True`` puts the deviation in place of x everywhere among
+        the predictors (its coefficient is called ``x_cwc``). The cluster is a column, a product ``a:b``, an R
+        expression or a value per row; ``"pars": "all"`` is every numeric predictor that varies within clusters. New
+        data give ``x_cwc`` and ``x_cm``, or x and a cluster of the fit, whose mean in the fit is then taken.
+    gmc : sequence of str or "all", optional
+        Predictors that stand for their deviation from the mean, before ``cwc``. New data (and effects) are in the unit
+        of x itself: the mean of the fit is subtracted from them. "all" is every numeric predictor.
+        Means are those of the rows that the model uses.
+    missing : {"listwise"}
+        Rows in which a variable of the model is missing are left out (see ``na_action``).
 
     Attributes
     ----------
     frame, design, problem : the rows used, the matrices, and the arrays the likelihood works on
     table : the columns of the data that were used, all rows, a copy
     arguments : the other arguments, as they were given
+    cells : which column of a wide response holds which cell (None without one)
     """
 
     def __init__(
@@ -145,20 +171,26 @@ class GLMM:
         tie: bool = False,
         prior: Any = None,
         y_range: tuple[float, float] | None = None,
+        factors: Sequence[str] | None = None,
+        within: Mapping[str, Any] | None = None,
+        cwc: Any = None,
+        gmc: Any = None,
+        missing: str = "listwise",
     ) -> None:
         if mode not in MODES:
             raise ArgumentError(f"mode must be 'exact' or 'lme4', not {mode!r}")
+        _refuse_missing_rule(missing)
         self.mode_name = mode
         family, zi = read_zero_part(family, zi)
         self.base_family = get_family(family, link)
         parsed = parse(formula, double_bar=double_bar)
-        self.part_formulas = part_formulas(parsed, zi, dispersion, double_bar)
-        if self.part_formulas:
+        written_parts = part_formulas(parsed, zi, dispersion, double_bar)
+        if written_parts:
             _refuse_for_parts(mode, autoscale)
-        self.family = with_parts(self.base_family, self.part_formulas)
+        self.family = with_parts(self.base_family, written_parts)
         if mode == "lme4" and self.family.is_ordinal:
             raise NotAvailableError("lme4 has no ordinal models to reproduce; use mode='exact'")
-        self.is_lmm = not self.part_formulas and self.family.name == "gaussian" and self.family.link.name == "identity"
+        self.is_lmm = not written_parts and self.family.name == "gaussian" and self.family.link.name == "identity"
         self.data_name = data_name or _name_of(data)
         self.arguments = {
             "weights": deepcopy(weights),
@@ -179,25 +211,47 @@ class GLMM:
             "tie": tie,
             "prior": prior,
             "y_range": y_range,
+            "factors": deepcopy(factors),
+            "within": deepcopy(within),
+            "cwc": deepcopy(cwc),
+            "gmc": deepcopy(gmc),
+            "missing": missing,
         }
-        table = to_table(data)
-        self.frame = build_frame(
+        source = to_table(data)
+        prepared = prepare(
             parsed,
-            table,
+            written_parts,
+            source,
+            factors=factors,
+            within=within,
+            cwc=cwc,
+            gmc=gmc,
+            pairs=self.family.is_binomial or self.family.takes_codes,
+            env=env or {},
+            rowwise={"weights": weights, "offset": offset, "group_weights": group_weights, "subset": subset},
+        )
+        self.part_formulas, self.wide = dict(prepared.parts), prepared.wide
+        rowwise = prepared.rowwise
+        self.frame = build_frame(
+            prepared.formula,
+            prepared.table,
             binomial=self.family.is_binomial,
             coded=self.family.takes_codes,
             ordinal=self.family.is_ordinal,
-            weights=weights,
-            offset=offset,
-            subset=subset,
+            weights=rowwise["weights"],
+            offset=rowwise["offset"],
+            subset=rowwise["subset"],
             na_action=na_action,
             env=env,
             also=list(self.part_formulas.values()),
+            factors=prepared.factors,
+            centring=prepared.centring,
         )
-        use_column(group_weights, table)
+        self.written = prepared.written
+        use_column(group_weights, prepared.table)
         if self.frame.codes is not None:
             self.family = self.family.with_codes(self.frame.y, self.frame.codes)
-        self.table = table.used()
+        self.table = source.used()
         self.other_response = False
         if not np.any(self.frame.weights > 0):
             raise WeightsError("all weights are zero: no observation is left; give some rows a positive weight")
@@ -211,7 +265,7 @@ class GLMM:
                 "a linear mixed model estimates all covariances relative to the residual variance, so equalto(...) "
                 "cannot hold there; use propto(...)"
             )
-        by_group = None if group_weights is None else self._group_weights(group_weights)
+        by_group = None if group_weights is None else self._group_weights(rowwise["group_weights"], prepared.table)
         self.problem = build_problem(self.design, self.frame, self.family, self.structures, by_group)
         self.autoscale = autoscale
         shown = {"weights": weights, "offset": offset, "group_weights": group_weights, "subset": subset}
@@ -222,14 +276,14 @@ class GLMM:
             if value is not None
         }
 
-    def _group_weights(self, given: Any) -> np.ndarray:
+    def _group_weights(self, given: Any, table: Table) -> np.ndarray:
         """A weight for each level, where the engine of this model can use them."""
         if self.is_lmm or self.mode_name == "lme4":
             raise NotAvailableError(
                 "group_weights= exist for generalized models in mode='exact'; repeat the rows of the "
                 "groups, under new labels, for others"
             )
-        return weights_of_groups(given, self.design, self.table)
+        return weights_of_groups(given, self.design, table)
 
     def _build_design(self, contrasts: Mapping[str, Any] | None, checks: Checks, tie: bool) -> Design:
         """The design of the one predictor, or of several."""
@@ -245,11 +299,25 @@ class GLMM:
             )
         return build_coupled_design(self.frame, self.part_formulas, contrasts=contrasts, control=checks, tie=tie)
 
+    @property
+    def cells(self) -> pd.DataFrame | None:
+        """Columns of a wide response with the levels of the within factors (a new frame); None without one."""
+        return None if self.wide is None else self.wide.cells.table()
+
     def __repr__(self) -> str:
-        return (
+        text = (
             f"GLMM({self.frame.formula.expanded!r}, family={self.family.display}, n={self.frame.n}, "
             f"p={self.problem.p}, q={self.problem.q})"
         )
+        return "\n".join([text, *(f"  {line}" for line in self.notes)])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the arguments made of the data, a line each: cells, a made id, means, rows left out."""
+        dropped = int(np.sum(~self.frame.kept))
+        rows = f"{dropped} of {self.frame.kept.size} rows left out: a variable is missing"
+        wide = () if self.wide is None else self.wide.notes
+        return (*wide, *self.frame.centring.notes, *([rows] if dropped else []))
 
     def with_response(self, y: Any, weights: Any = None) -> GLMM:
         """Give the same model another response, as :attr:`ModelFrame.y` holds it, and weights; the rest is shared.
@@ -300,7 +368,7 @@ class GLMM:
         NotAvailableError
             The model has another response than its data (see :meth:`with_response`) and would use other rows.
         """
-        old, double_bar = self.frame.formula, arguments.get("double_bar", self.arguments["double_bar"])
+        old, double_bar = self.written, arguments.get("double_bar", self.arguments["double_bar"])
         changed = old if formula is None else update_formula(old, formula, double_bar=double_bar)
         changed = replace(changed, text=changed.expanded)
         settings = {"family": self.base_family, "data_name": self.data_name, **self.arguments}
@@ -323,7 +391,7 @@ class GLMM:
         parts = part_formulas(formula, settings["zi"], settings["dispersion"], settings["double_bar"])
         names = [name for own in (formula, *parts.values()) for name in own.variables]
         names += [*(name for text in texts for name in names_in(parse_expression(text)))]
-        known = (*self.table.names, *settings["env"], "pi", "T", "F")
+        known = (*self.table.names, *settings["env"], *self._made_names(settings), "pi", "T", "F")
         lost = [name for name in dict.fromkeys(names) if name not in known]
         if lost:
             raise DataError(
@@ -331,6 +399,11 @@ class GLMM:
                 f"{', '.join(map(repr, lost))}; pass data=",
                 columns=tuple(lost),
             )
+
+    def _made_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Variables that are no columns of the data: those made of a wide response, deviations and cluster means."""
+        means = [name + end for name in self.table.names for end in (DEVIATION, MEAN)] if settings["cwc"] else []
+        return (*(self.wide.made if self.wide is not None else ()), *(settings["within"] or ()), *means)
 
     def _same_response(self, made: GLMM) -> GLMM:
         """Give an updated model the response of this one, where the rows are the same."""
@@ -776,7 +849,8 @@ def glmer(
     ----------
     formula, data, family, mode, **model_arguments
         See :class:`GLMM` (``link``, ``weights``, ``offset``, ``subset``, ``na_action``, ``contrasts``, ``env``,
-        ``double_bar``, ``checks``, ``data_name``, ``zi``, ``dispersion``, ``tie``).
+        ``double_bar``, ``checks``, ``data_name``, ``zi``, ``dispersion``, ``tie``, ``factors``, ``within``, ``cwc``,
+        ``gmc``).
     n_agq, optimizer, start, etastart, mustart, control, se, penalized
         See :meth:`GLMM.fit`.
 
@@ -1006,6 +1080,13 @@ def _refuse_for_parts(mode: str, autoscale: bool) -> None:
     if autoscale:
         raise NotAvailableError(
             "autoscale=True is for one predictor; exact mode does not depend on the scale of columns"
+        )
+
+
+def _refuse_missing_rule(missing: str) -> None:
+    if missing != "listwise":
+        raise NotAvailableError(
+            f"missing={missing!r} is not there; 'listwise' leaves out rows in which a variable of the model is missing"
         )
 
 

@@ -5,7 +5,8 @@ Place in the reading order: after ``plots``, before ``fitted``. In itself:
 =====================  ===============================================================================================
 ``scalars``            scales and prior densities of single numbers
 ``target``             the log posterior and its gradient, one jitted function
-``priors``             what a user says about priors; ``posterior`` puts model and priors together
+``distributions``      the densities' constants and quantiles; ``prior_kinds``: what a user says about priors
+``priors``             the prior of every parameter of a model; ``posterior`` puts model and priors together
 ``laplace``            the mode with the random effects integrated out, and the curvature around it
 ``whiten``             the metric as a change of coordinates
 ``trees``, ``chain``   the NUTS transition, adaptation, chains

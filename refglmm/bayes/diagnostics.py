@@ -169,7 +169,8 @@ def _integrated_time(rho: np.ndarray) -> np.ndarray:
     r"""Autocorrelation time :math:`\hat\tau` by Geyer's initial monotone sequence; rho has shape (k, n).
 
     J is the first pair that is not positive, or the last before the final lags, which are noise. Its even half still
-    counts once (if it is positive): this is what keeps antithetic chains, of which tau < 1, in the formula.
+    counts once (where it is positive, or the whole pair is): this is what keeps antithetic chains, of which tau < 1, in
+    the formula.
     """
     k, n = rho.shape
     last = max(0, (n - 3) // 2)

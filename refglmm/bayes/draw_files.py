@@ -147,6 +147,8 @@ def to_csv(draws: Draws, name: str, directory: str | Path = ".") -> list[Path]:
     """
     directory = Path(directory)
     _check_folder(directory)
+    if not draws.n_draws:
+        raise ArgumentError("there are no draws to write")
     if not name or Path(name).name != name:
         raise ArgumentError(f"name must be a plain file name, not {name!r}", name=name)
     # A leftover of an earlier run with more chains would be read as part of this one.
@@ -160,7 +162,7 @@ def _write_chain(draws: Draws, path: Path, c: int) -> Path:
     types = {name: array.dtype.str for name, array in draws.stats.items()}
     pieces = [
         pd.DataFrame({"iteration": np.arange(1, draws.n_draws + 1)}),
-        pd.DataFrame({name: array[c] for name, array in draws.stats.items()}),
+        pd.DataFrame({name: array[c] * 1 for name, array in draws.stats.items()}),  # true and false as 1 and 0
         pd.DataFrame(draws.values[c], columns=list(draws.names)),
         pd.DataFrame(draws.positions[c], columns=_position_columns(draws.positions.shape[2])),
     ]
@@ -198,10 +200,9 @@ def _read_chain(path: Path) -> tuple[dict[str, Any], tuple[NDArray[Any], NDArray
         raise ArgumentError(f"there is no file {path}", path=str(path))
     with path.open(encoding="utf-8") as file:
         header = _read_header(file.readline().removeprefix("#"), path)
-        frame = pd.read_csv(file, header=None, skiprows=1, float_precision="round_trip")
+        numbers = np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2)
     # By place, not by name: a label may be that of a statistic ("lp").
     n_stats, k = len(header["stats"]), len(header["names"])
-    stats = {name: frame.iloc[:, 1 + j].to_numpy(dtype) for j, (name, dtype) in enumerate(header["stats"].items())}
-    values = frame.iloc[:, 1 + n_stats : 1 + n_stats + k].to_numpy(float)
-    positions = frame.iloc[:, 1 + n_stats + k :].to_numpy(float)
+    stats = {name: numbers[:, 1 + j].astype(dtype) for j, (name, dtype) in enumerate(header["stats"].items())}
+    values, positions = np.split(numbers[:, 1 + n_stats :], [k], axis=1)
     return header, (positions, values, stats)

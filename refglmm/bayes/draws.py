@@ -329,10 +329,10 @@ def chosen(names: Sequence[str], pars: Any) -> list[int]:
     """Positions in ``names`` of what was asked for, each once; the rules are those of :meth:`Draws.select`."""
     if pars is None:
         return list(range(len(names)))
-    items: list[Any] = [pars] if isinstance(pars, str | int | np.integer) else list(pars)
+    items: list[Any] = [pars] if np.isscalar(pars) else list(pars)
     wanted = [item for item in items if not _is_exclusion(item)]
     left_out = {k for item in items if _is_exclusion(item) for k in _matching(names, item[1:])}
-    found = [k for item in wanted for k in _matching(names, item)] if wanted else range(len(names))
+    found = [k for item in wanted for k in _matching(names, item)] if wanted or not items else range(len(names))
     columns = [k for k in dict.fromkeys(found) if k not in left_out]
     if not columns:
         raise ArgumentError(f"pars={pars!r} leaves no quantity; there are: {', '.join(names)}", pars=pars)

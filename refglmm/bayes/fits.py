@@ -76,7 +76,7 @@ class PosteriorFit:
         return self._table.iloc[chosen(tuple(self._table.index), pars)].copy()
 
     def estimate(self, pars: Any = None, type: str = "mean") -> pd.Series:
-        """Point estimates: "mean" (= "EAP"), "median", "marginal_map" (each by itself) or "joint_map" (highest draw)."""
+        """Point estimates: "mean" or "EAP", "median", "marginal_map" (each by itself), "joint_map" (highest draw)."""
         if type in ("mean", "EAP"):
             return self.draws.mean(pars)
         chosen_draws = self.draws.select(pars)
@@ -89,11 +89,11 @@ class PosteriorFit:
             return pd.Series(chosen_draws.values[best], index=list(chosen_draws.names))
         raise ArgumentError(f"type must be mean, EAP, median, marginal_map or joint_map, not {type!r}")
 
-    def EAP(self, pars: Any = None) -> pd.Series:  # noqa: N802  the article's name
+    def EAP(self, pars: Any = None) -> pd.Series:
         """Posterior means."""
         return self.estimate(pars, "mean")
 
-    def MAP(self, pars: Any = None) -> pd.Series:  # noqa: N802  the article's name
+    def MAP(self, pars: Any = None) -> pd.Series:
         """The values of the draw with the highest log density."""
         return self.estimate(pars, "joint_map")
 
@@ -318,6 +318,7 @@ def sample(
     seed: int | None = None,
     init: Any = None,
     parallel: bool | int = True,
+    parametrisation: Any = "auto",
     **options: Any,
 ) -> MCMCFit:
     """Draw by NUTS; arguments as :meth:`refglmm.model.GLMM.sample` describes them."""
@@ -326,6 +327,7 @@ def sample(
 
     if chains < 1:
         raise ArgumentError(f"there must be at least one chain, not {chains}")
+    posterior = parametrised(model, posterior, parametrisation)
     entropy = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
     starts = (
         dispersed_starts(posterior, chains, [entropy, 1], posterior.log_densities)
@@ -348,13 +350,35 @@ def sample(
     values = posterior.reported(run.positions.reshape(-1, posterior.dimension))
     about = {"method": "nuts", "seed": entropy, "warmup": warmup, "thin": thin, "model": model.frame.formula.text}
     about |= {"max_treedepth": options.get("max_treedepth", 10)}
-    draws = Draws(
-        run.positions, values.reshape(*run.positions.shape[:2], -1), posterior.names, run.stats, about
-    )
+    draws = Draws(run.positions, values.reshape(*run.positions.shape[:2], -1), posterior.names, run.stats, about)
     fit = MCMCFit(model, posterior, draws, run)
     if problems := fit.problems:
         warn(SamplingWarning("; ".join(problems)))
     return fit
+
+
+def parametrised(model: GLMM, posterior: Posterior, parametrisation: Any) -> Posterior:
+    """Return the posterior with the random effects of each term centred as asked."""
+    named = {"noncentred": 0.0, "centred": 1.0}
+    if isinstance(parametrisation, str) and parametrisation == "auto":
+        return posterior.with_exponent(posterior.good_exponent)
+    if isinstance(parametrisation, str):
+        parametrisation = {term.label: parametrisation for term in model.design.terms}
+    exponent, labels = [], {name for term in model.design.terms for name in (term.label, term.group)}
+    if unknown := [key for key in parametrisation if key not in labels]:
+        raise ArgumentError(f"parametrisation names {unknown[0]!r}; the terms are {', '.join(sorted(labels))}")
+    good = posterior.good_exponent
+    for term in model.design.terms:
+        own = parametrisation.get(term.label, parametrisation.get(term.group, "auto"))
+        at = len(exponent)
+        chosen_here = good[at : at + len(term.columns)] if own == "auto" else [named.get(own, own)] * len(term.columns)
+        exponent += list(chosen_here)
+    if not all(isinstance(c, float) and 0.0 <= c <= 1.0 for c in exponent):
+        raise ArgumentError(
+            "parametrisation must be 'auto', 'noncentred', 'centred' or a number from 0 to 1, for all terms or, in a "
+            f"mapping, for each; not {parametrisation!r}"
+        )
+    return posterior.with_exponent(exponent)
 
 
 def _given_starts(posterior: Posterior, init: Any, chains: int) -> FloatArray:

@@ -151,9 +151,7 @@ def effects_sd(posterior: Posterior, fit: LaplaceFit) -> FloatArray:
     r"""Posterior SDs of b: roots of :math:`diag(S H^{-1} S' + J_b \Sigma J_b')`, S as in ``laplace``."""
     S = root_of_effects(posterior, fit.hyper)
     sd = np.sqrt(np.diag(fit.covariance))
-    moved = difference_columns(
-        lambda t: root_of_effects(posterior, t) @ fit.u, fit.hyper, sd
-    )
+    moved = difference_columns(lambda t: root_of_effects(posterior, t) @ fit.u, fit.hyper, sd)
     J = S @ fit.slope + moved
     rows = fit.factor.solve_L_rows(np.ascontiguousarray(S.toarray())) if posterior.q else np.empty((0, 0))
     return np.sqrt(np.sum(rows * rows, axis=1) + np.sum((J @ fit.covariance) * J, axis=1))

@@ -33,77 +33,64 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from refglmm._jit import kernel
 from refglmm.errors import ArgumentError
 
 #: With fewer draws in the tail nothing is fitted.
 SMALLEST_TAIL = 5
 #: Ratios further below the largest are zero in floating point.
 LOG_TINY = float(np.log(np.finfo(float).tiny))
+#: Log ratios this close are equal: what sets them apart is rounding, which has no tail.
+EQUAL = 1e-10
+#: Weight of the prior guess k = 1/2, in draws.
+PRIOR_DRAWS = 10
 #: Columns are worked through so many numbers at a time.
 BLOCK = 2**21
 
 Resampling = Literal["systematic", "without_replacement"]
 
 
-# -- kernels ---------------------------------------------------------------------------------------------------------
+# -- one column ------------------------------------------------------------------------------------------------------
 
 
-@kernel
-def pareto_fit(z):
+def pareto_fit(z: np.ndarray) -> tuple[float, float]:
     """Shape and scale of the generalised Pareto distribution of z (sorted, positive), before the prior of k."""
     M = z.size
     m = 30 + int(np.sqrt(M))
     quartile = z[int(M / 4.0 + 0.5) - 1]
-    theta, log_profile = np.empty(m), np.empty(m)
-    for j in range(m):
-        theta[j] = 1.0 / z[-1] + (1.0 - np.sqrt(m / (j + 0.5))) / (3.0 * quartile)
-        k = np.mean(np.log1p(-theta[j] * z))
-        log_profile[j] = M * (np.log(-theta[j] / k) - k - 1.0)
-    weight = np.exp(log_profile - np.max(log_profile))
-    theta_hat = np.sum(theta * weight) / np.sum(weight)
-    k_hat = np.mean(np.log1p(-theta_hat * z))
-    return k_hat, -k_hat / theta_hat
+    theta = 1.0 / z[-1] + (1.0 - np.sqrt(m / (np.arange(m) + 0.5))) / (3.0 * quartile)
+    k = np.log1p(-theta[:, None] * z).mean(axis=1)
+    log_profile = M * (np.log(-theta / k) - k - 1.0)
+    weight = np.exp(log_profile - log_profile.max())
+    theta_hat = (theta @ weight) / weight.sum()
+    k_hat = np.log1p(-theta_hat * z).mean()
+    return float(k_hat), float(-k_hat / theta_hat)
 
 
-@kernel
-def pareto_quantile(p, k, sigma):
+def pareto_quantile(p: np.ndarray, k: float, sigma: float) -> np.ndarray:
     """Quantiles of the generalised Pareto distribution; exponential at k = 0."""
     log_tail = np.log1p(-p)
-    if abs(k) < 1e-15:
-        return -sigma * log_tail
-    return sigma * np.expm1(-k * log_tail) / k
+    return -sigma * log_tail if abs(k) < 1e-15 else sigma * np.expm1(-k * log_tail) / k
 
 
-@kernel
-def smooth_tail(log_ratio, order, M):
-    """Smooth the largest M of one column in place; the column's maximum is 0, ``order`` sorts it. Returns k."""
-    S = log_ratio.size
-    cutoff = max(log_ratio[order[S - M - 1]], LOG_TINY)
-    first = S - M
-    while first < S and log_ratio[order[first]] <= cutoff:
-        first += 1
-    tail = order[first:]
+def smooth_tail(log_ratio: np.ndarray, M: int) -> float:
+    """Smooth the largest M of one column, whose maximum is 0, in place. Returns k."""
+    if log_ratio.min() > -EQUAL:
+        return -np.inf
+    cutoff = max(np.partition(log_ratio, -M - 1)[-M - 1], LOG_TINY)
+    tail = np.flatnonzero(log_ratio - cutoff > EQUAL)
     if tail.size < SMALLEST_TAIL:
         return np.inf
+    tail = tail[np.argsort(log_ratio[tail], kind="stable")]
     z = np.exp(log_ratio[tail]) - np.exp(cutoff)
-    if z[int(tail.size / 4.0 + 0.5) - 1] <= 0.0:
-        return np.inf
-    k, sigma = pareto_fit(z)
+    with np.errstate(over="ignore", invalid="ignore"):
+        k, sigma = pareto_fit(z)
+    # Ratios that span all floating point numbers: a tail heavier than any.
     if not np.isfinite(k):
         return np.inf
-    k = (tail.size * k + 10.0 * 0.5) / (tail.size + 10.0)
+    k = (tail.size * k + PRIOR_DRAWS * 0.5) / (tail.size + PRIOR_DRAWS)
     smoothed = pareto_quantile((np.arange(tail.size) + 0.5) / tail.size, k, sigma)
-    for j in range(tail.size):
-        log_ratio[tail[j]] = min(np.log(smoothed[j] + np.exp(cutoff)), 0.0)
+    log_ratio[tail] = np.minimum(np.log(smoothed + np.exp(cutoff)), 0.0)
     return k
-
-
-@kernel
-def smooth_columns(log_ratios, order, tail_length, khat):
-    """:func:`smooth_tail` of each row of (n, S) arrays."""
-    for i in range(log_ratios.shape[0]):
-        khat[i] = smooth_tail(log_ratios[i], order[i], tail_length[i])
 
 
 # -- what users call -------------------------------------------------------------------------------------------------
@@ -156,9 +143,7 @@ def psis(log_ratios: ArrayLike, r_eff: float | ArrayLike = 1.0) -> tuple[np.ndar
     for start in range(0, n, step):
         part = slice(start, start + step)
         block = np.ascontiguousarray((columns[:, part] - columns[:, part].max(axis=0)).T)
-        constant = block.min(axis=1) == 0.0
-        smooth_columns(block, np.argsort(block, axis=1, kind="stable"), M[part], khat[part])
-        khat[part][constant] = -np.inf
+        khat[part] = [smooth_tail(*column) for column in zip(block, M[part])]
         weights[:, part] = (block - logsumexp(block, axis=1, keepdims=True)).T
     return weights.reshape(x.shape), float(khat[0]) if x.ndim == 1 else khat
 

@@ -6,8 +6,7 @@ Place in the reading order: first of ``bayes``. A sampler works on an unbounded 
 
 The density of t is the density of x times dx/dt. A partial correlation lives in (-1, 1), where x = tanh(t/2).
 
-Prior densities of x, with their constants (computed once, in ``hyper[3]``): what each code means is said where the
-constant is made, in ``priors``.
+Prior densities of x, with their constants (computed once, in ``hyper[3]``, by ``distributions``).
 """
 
 from __future__ import annotations
@@ -32,7 +31,8 @@ IDENTITY, ABOVE, INTERVAL = range(3)
     LOGNORMAL,
     RECIPROCAL,
     PARTIAL_CORRELATION,
-) = range(14)
+    GUMBEL,
+) = range(15)
 
 
 @inline
@@ -74,6 +74,7 @@ def log_prior(code, x, hyper):
     ======================  ==================================  =========================================
     code                    hyper[:3]                           density
     ======================  ==================================  =========================================
+    FLAT                                                        1 (improper, or uniform with its constant)
     NORMAL                  mean m, SD s                        :math:`e^{-(x-m)^2/2s^2}`
     EXPONENTIAL             rate r                              :math:`e^{-rx}`
     GAMMA                   shape k, rate r                     :math:`x^{k-1}e^{-rx}`
@@ -87,6 +88,7 @@ def log_prior(code, x, hyper):
     LOGNORMAL               m, s of the logarithm
     RECIPROCAL                                                  :math:`1/x` (improper)
     PARTIAL_CORRELATION     a                                   :math:`(1 - x^2)^{a-1}`
+    GUMBEL                  location m, scale s (of minima)     :math:`e^{z - e^z}`, :math:`z = (x - m)/s`
     ======================  ==================================  =========================================
     """
     a, b, c, constant = hyper[0], hyper[1], hyper[2], hyper[3]
@@ -125,4 +127,8 @@ def log_prior(code, x, hyper):
     if code == PARTIAL_CORRELATION:
         inside = (1.0 - x) * (1.0 + x)
         return constant + (a - 1.0) * np.log(inside), -2.0 * (a - 1.0) * x / inside
-    return 0.0, 0.0
+    if code == GUMBEL:
+        z = (x - a) / b
+        e = np.exp(z)
+        return constant + z - e, (1.0 - e) / b
+    return constant, 0.0

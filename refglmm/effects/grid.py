@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.formula.expressions import Call, Name, Node, names_in, parse_expression, walk
 from refglmm.formula.frame import evaluate_new
+from refglmm.formula.transforms import TO_FACTOR
 from refglmm.formula.values import as_numeric, scalar_label
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ FloatArray = NDArray[np.float64]
 
 WEIGHTS = ("equal", "proportional", "outer", "cells")
 #: Functions that make a factor of the variable they are given: it is categorical although its column is not.
-TO_FACTOR = ("factor", "as.factor", "ordered", "as.character")
 #: Rows of a grid beyond which somebody has crossed what cannot be crossed.
 LARGEST_GRID = 500_000
 #: Relative error up to which a linear function counts as one of the rows of X.

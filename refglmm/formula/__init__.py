@@ -1,9 +1,10 @@
 """From formula text and a table to design matrices.
 
 Reading order: ``expressions`` (R text <-> trees), ``grammar`` (trees as model formulas), ``values``,
-``convert`` (tables of any make), ``transforms`` and ``evaluate`` (variables of a formula), ``frame`` (rows,
-missing values, response), ``contrasts``, ``checks``, ``matrix`` (columns, their names), ``design`` (X, Z and
-what new data needs).
+``convert`` (tables of any make), ``transforms`` and ``evaluate`` (variables of a formula), ``reshape`` and
+``wide`` (one row a person -> one row a measurement), ``centring`` (means of gmc and cwc), ``frame`` (rows,
+missing values, response), ``prepare`` (factors, within, cwc and gmc together), ``contrasts``, ``checks``,
+``matrix`` (columns, their names), ``design`` (X, Z and what new data needs).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 r"""Contrast matrices: how a factor with L levels becomes columns.
 
-Place in the reading order: after :mod:`refglmm.formula.frame`, before :mod:`refglmm.formula.checks`; the
+Place in the reading order: after :mod:`refglmm.formula.prepare`, before :mod:`refglmm.formula.checks`; the
 orthogonal polynomials are those of :mod:`refglmm.formula.transforms`.
 
 ========== ================================================ ==================

@@ -50,6 +50,13 @@ class Table:
             self._cache[name] = to_column(self._getter(name), name, len(self))
         return self._cache[name]
 
+    def with_columns(self, made: Mapping[str, Callable[[], Column]]) -> Table:
+        """Return a table with further columns, or others in their place, made when they are asked for."""
+        if not made:
+            return self
+        names = (*self.names, *(name for name in made if name not in self))
+        return Table(names, self.index, lambda name: made[name]() if name in made else self.column(name))
+
     def used(self) -> Table:
         """Return a table of the columns asked for so far, cut off from the caller's data."""
         table = Table(tuple(self._cache), self.index, self._cache.__getitem__)
@@ -148,8 +155,8 @@ def to_column(raw: Any, name: str, n: int) -> Column:
 
     Parameters
     ----------
-    raw : Series, Categorical or array-like
-        The caller's column; not changed and not kept.
+    raw : Series, Categorical, array-like or Column
+        The caller's column; not changed and not kept. A factor or truth values of ours come back as they are.
     name : str
         For messages.
     n : int
@@ -160,6 +167,8 @@ def to_column(raw: Any, name: str, n: int) -> Column:
     Column
         Text becomes a factor with sorted levels, a category keeps its level order.
     """
+    if isinstance(raw, Factor | Logical):
+        return raw
     values = raw.array if isinstance(raw, pd.Series | pd.Index) else raw
     if isinstance(values, pd.arrays.NumpyExtensionArray):
         values = values.to_numpy()

@@ -1,6 +1,6 @@
 """Expression tree + columns -> value. No text is ever handed to Python's ``eval``.
 
-Place in the reading order: after :mod:`refglmm.formula.transforms`, before :mod:`refglmm.formula.frame`.
+Place in the reading order: after :mod:`refglmm.formula.transforms`, before :mod:`refglmm.formula.reshape`.
 
 Names are looked up in the data, then in the caller's ``env``, then among ``pi``, ``T`` and ``F``. Functions
 come from ``env`` or from the lists in :mod:`refglmm.formula.transforms`. Truth values have three states as in
@@ -57,10 +57,19 @@ class Scope:
         The caller's own functions and arrays.
     states : dict or None
         What stateful functions learned, by call text. None at the fit: it is filled.
+    shift : mapping, optional
+        Number that is subtracted from a numeric column of the data wherever its name stands (its grand mean).
     """
 
-    def __init__(self, table: Table, env: Mapping[str, Any], states: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        env: Mapping[str, Any],
+        states: Mapping[str, Any] | None = None,
+        shift: Mapping[str, float] | None = None,
+    ) -> None:
         self.table = table
+        self.shift = shift or {}
         self.env = env
         self.fitting = states is None
         self.states: dict[str, Any] = {} if states is None else dict(states)
@@ -114,7 +123,8 @@ class Scope:
     def lookup(self, name: str) -> Value:
         """Find a variable."""
         if name in self.table:
-            return self.table.column(name)
+            column = self.table.column(name)
+            return as_numeric(column, name) - self.shift[name] if name in self.shift else column
         if name in self.env and not callable(self.env[name]):
             value = self.env[name]
             if isinstance(value, bool | int | float | str | np.integer | np.floating) or value is None:

@@ -1,10 +1,11 @@
 """Formula + data -> rows: evaluated variables, subset, missing values, response, weights, offset.
 
-Place in the reading order: after :mod:`refglmm.formula.evaluate`, before :mod:`refglmm.formula.contrasts`.
+Place in the reading order: after :mod:`refglmm.formula.centring`, before :mod:`refglmm.formula.contrasts`.
 
 The order of events is R's (``help("model.frame")``): every variable, the weights and the offset are evaluated
 on all rows (so ``scale(x)`` and ``poly(x, 2)`` learn from all of them), then ``subset`` selects rows, then
-rows with a missing value are treated as ``na_action`` says, then unused levels are dropped.
+rows with a missing value are treated as ``na_action`` says, then unused levels are dropped. Means of ``gmc=`` and
+``cwc=`` (:mod:`refglmm.formula.centring`) are those of the rows that are left: these are found first.
 
 Responses of a binomial model are stored as proportions y = s / n with weights a n:
 
@@ -42,6 +43,7 @@ from refglmm.errors import (
     WeightsError,
     warn,
 )
+from refglmm.formula.centring import Centring
 from refglmm.formula.convert import Table, to_array, to_column, to_table
 from refglmm.formula.evaluate import Scope
 from refglmm.formula.expressions import Call, parse_expression
@@ -93,6 +95,10 @@ class ModelFrame:
         The caller's functions and arrays.
     offset_argument : str or None
         Text of the ``offset=`` argument, ``"<array>"`` if it was an array, None if there was none.
+    factors : tuple of str
+        Columns that are made categorical, in new data too.
+    centring : Centring
+        What is subtracted from which variables; ``raw`` has those less their grand mean as they were.
     """
 
     formula: Formula
@@ -114,6 +120,8 @@ class ModelFrame:
     response_levels: tuple[str, ...] = ()
     offset_argument: str | None = None
     codes: np.ndarray | None = None
+    factors: tuple[str, ...] = ()
+    centring: Centring = field(default=Centring(), repr=False)
 
     @property
     def n(self) -> int:
@@ -173,6 +181,8 @@ def build_frame(
     coded: bool = False,
     also: Sequence[Formula] = (),
     check: Callable[[np.ndarray, np.ndarray], None] | None = None,
+    factors: Iterable[str] = (),
+    centring: Centring | None = None,
 ) -> ModelFrame:
     """Join a formula to data.
 
@@ -202,6 +212,10 @@ def build_frame(
         missing-value rule; see :meth:`ModelFrame.with_formula`.
     check : callable, optional
         Family-specific check of (y, weights).
+    factors : iterable of str
+        Columns that become categorical before anything else (levels sorted; those of a category stay).
+    centring : Centring, optional
+        From :func:`refglmm.formula.centring.read_centring`, without means.
 
     Returns
     -------
@@ -215,19 +229,26 @@ def build_frame(
     """
     if na_action not in NA_ACTIONS:
         raise ArgumentError(f"na_action must be one of {', '.join(NA_ACTIONS)}, not {na_action!r}")
-    table = to_table(data)
+    factors = tuple(factors)
+    table = with_factors(to_table(data), factors)
     formula = parse(formula).resolve_dot(table.names)
-    scope = Scope(table, env or {})
     also = [extra.resolve_dot(table.names) for extra in also]
-    texts = tuple(dict.fromkeys(text for f in (formula, *also) for text in _variables(f)))
-    full = {text: scope.column(text) for text in texts}
-    full.update({f"\0response{i}": part for i, part in enumerate(_response_parts(formula, scope))})
-    if weights is not None:
-        full["\0weights"] = _argument(weights, "weights", scope)
-    if offset is not None:
-        full["\0offset"] = _argument(offset, "offset", scope)
-    selected = None if subset is None else _subset_rows(subset, scope)
-    kept = _complete(full, selected, na_action, table.index)
+    selected = None if subset is None else subset_rows(subset, Scope(table, env or {}))
+
+    def look(centring: Centring) -> tuple[Table, Scope, dict[str, Column], np.ndarray]:
+        """The data less some means, the variables, and which of the selected rows stay."""
+        seen = centring.table_of_fit(table)
+        scope = Scope(seen, env or {}, shift=centring.grand)
+        full = _evaluated(formula, also, scope, weights, offset)
+        return seen, scope, full, _complete(full, selected, na_action, table.index)
+
+    used, index = None, table.index
+    if centring is not None:
+        centring, used = centring.learn(table, lambda first: _positions(selected, look(first)[-1]))
+    centring = centring or Centring()
+    table, scope, full, kept = look(centring)
+    if used is not None:
+        _refuse_other_rows(used, _positions(selected, kept), index)
     raw = {name: table.column(name) for name in _names_used(formula, also) if name in table}
     final = _final_columns((*full.values(), *raw.values()), selected, kept)
     if ordinal and "\0response0" in full:
@@ -246,11 +267,51 @@ def build_frame(
         raw={name: final[id(column)] for name, column in raw.items()},
         states=scope.states,
         env=dict(env or {}),
+        factors=factors,
+        centring=centring,
         offset_argument=None if offset is None else (offset if isinstance(offset, str) else "<array>"),
     )
     if check is not None:
         check(frame.y, frame.weights)
     return frame
+
+
+def with_factors(table: Table, factors: Iterable[str]) -> Table:
+    """Return the table with some columns as factors; those that it does not have are left to whoever needs them."""
+
+    def made(name: str) -> Callable[[], Column]:
+        return lambda: as_factor(table.column(name), name)
+
+    return table.with_columns({name: made(name) for name in factors if name in table})
+
+
+def _evaluated(formula: Formula, also: Sequence[Formula], scope: Scope, weights: Any, offset: Any) -> dict[str, Column]:
+    """Every variable of the formulas, the parts of the response, weights and offset, on all rows."""
+    texts = dict.fromkeys(text for f in (formula, *also) for text in _variables(f))
+    full = {text: scope.column(text) for text in texts}
+    full.update({f"\0response{i}": part for i, part in enumerate(_response_parts(formula, scope))})
+    if weights is not None:
+        full["\0weights"] = _argument(weights, "weights", scope)
+    if offset is not None:
+        full["\0offset"] = _argument(offset, "offset", scope)
+    return full
+
+
+def _positions(selected: np.ndarray | None, kept: np.ndarray) -> np.ndarray:
+    """Positions in the data of the rows that stay."""
+    return np.flatnonzero(kept) if selected is None else selected[kept]
+
+
+def _refuse_other_rows(used: np.ndarray, kept: np.ndarray, index: pd.Index) -> None:
+    """Raise where a variable, once centred, is missing in other rows than before (a logarithm, say)."""
+    other = np.setxor1d(used, kept)
+    if other.size:
+        raise DataError(
+            f"a variable of the formula is missing in other rows once gmc= or cwc= has centred it ({other.size} rows, "
+            f"first {index[other[0]]!r}): transform it before centring, or write center() in the formula",
+            row=index[other[0]],
+            count=int(other.size),
+        )
 
 
 def _final_columns(columns: Iterable[Column], selected: np.ndarray | None, kept: np.ndarray) -> dict[int, Column]:
@@ -314,7 +375,7 @@ def aligned(value: Any, index: pd.Index) -> Any:
     return value
 
 
-def _subset_rows(subset: Any, scope: Scope) -> np.ndarray:
+def subset_rows(subset: Any, scope: Scope) -> np.ndarray:
     """Positions of the rows that ``subset`` selects, in order."""
     n, index = len(scope.table), scope.table.index
     if isinstance(subset, str):
@@ -390,7 +451,7 @@ def _response_parts(formula: Formula, scope: Scope) -> list[Column]:
             if len(node.args) != 2:
                 raise ResponseError(
                     f"{formula.response} has {len(node.args)} columns; a response is one column or "
-                    "cbind(successes, failures)",
+                    "cbind(successes, failures), or repeated measures with within=",
                     response=formula.response,
                 )
             parts = [scope.evaluate(value) for _, value in node.args]
@@ -667,10 +728,10 @@ def evaluate_new(frame: ModelFrame, newdata: Any) -> tuple[Table, Scope]:
     Returns
     -------
     table, scope
-        The scope uses the fit's stateful transforms and ``env``.
+        The scope uses the fit's factors, means, stateful transforms and ``env``.
     """
-    table = to_table(newdata)
-    return table, Scope(table, frame.env, frame.states)
+    table = frame.centring.table_of_new(with_factors(to_table(newdata), frame.factors))
+    return table, Scope(table, frame.env, frame.states, frame.centring.grand)
 
 
 def new_response(frame: ModelFrame, newdata: Any, weights: np.ndarray) -> np.ndarray:

@@ -18,8 +18,8 @@ What a formula means (Bates et al. 2015, "Fitting linear mixed-effects models us
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from refglmm.errors import FormulaError
 from refglmm.formula.expressions import (
@@ -194,6 +194,16 @@ class Formula:
         fixed = deparse(_replace_dot(parse_expression(self.fixed), _sum([Name(name) for name in left])))
         return _formula(parse_expression(fixed), self.text, self.response, self.random, self.offsets)
 
+    def renamed(self, names: Mapping[str, Node]) -> Formula:
+        """Put other variables in place of some in the fixed part and left of the bars; groups and offsets stay."""
+
+        def changed(text: str) -> str:
+            return deparse(_replace_inside(parse_expression(text), names))
+
+        random = tuple(replace(term, expression=changed(term.expression)) for term in self.random)
+        new = replace(self, fixed=changed(self.fixed), random=random)
+        return replace(new, text=new.expanded)
+
 
 def _sum(nodes: list[Node]) -> Node:
     return functools.reduce(lambda a, b: Binary("+", a, b), nodes)
@@ -204,22 +214,23 @@ def _replace_dot(node: Node, value: Node) -> Node:
     pieces: list[tuple[int, Node]] = []
     for sign, piece in _summands(node):
         alone = sign > 0 and piece == Name(".")
-        pieces += _summands(value) if alone else [(sign, _replace_inside(piece, Paren(value)))]
+        pieces += _summands(value) if alone else [(sign, _replace_inside(piece, {".": Paren(value)}))]
     return _join(pieces)
 
 
-def _replace_inside(node: Node, value: Node) -> Node:
+def _replace_inside(node: Node, values: Mapping[str, Node]) -> Node:
+    """Put nodes in place of variables, everywhere."""
     match node:
-        case Name("."):
-            return value
+        case Name(name):
+            return values.get(name, node)
         case Binary(op, left, right):
-            return Binary(op, _replace_inside(left, value), _replace_inside(right, value))
+            return Binary(op, _replace_inside(left, values), _replace_inside(right, values))
         case Unary(op, inner):
-            return Unary(op, _replace_inside(inner, value))
+            return Unary(op, _replace_inside(inner, values))
         case Paren(inner):
-            return Paren(_replace_inside(inner, value))
+            return Paren(_replace_inside(inner, values))
         case Call(function, args):
-            return Call(function, tuple((k, _replace_inside(v, value)) for k, v in args))
+            return Call(function, tuple((k, _replace_inside(v, values)) for k, v in args))
     return node
 
 
@@ -312,7 +323,7 @@ def update_formula(old: Formula, text: str, *, double_bar: str = "split") -> For
         elif sign < 0 and _special(piece):
             parts.remove(piece)
         else:
-            parts.collect(_replace_inside(piece, Paren(fixed)), sign)
+            parts.collect(_replace_inside(piece, {".": Paren(fixed)}), sign)
     left = "" if response is None else response
     joined = _simplified(_join(parts.fixed or [(1, Number(1.0))]))
     return _formula(joined, f"{left} ~ {deparse(joined)}", response, tuple(parts.random), tuple(parts.offsets))
@@ -330,7 +341,7 @@ def _simplified(fixed: Node) -> Node:
 
 def _updated_response(node: Node, old: str | None) -> str:
     if old is not None:
-        node = _replace_inside(node, parse_expression(old))
+        node = _replace_inside(node, {".": parse_expression(old)})
     return _response_text(node)
 
 

@@ -187,6 +187,10 @@ PLAIN |= {
 }
 
 
+#: Functions that make a factor of a column of numbers.
+TO_FACTOR = ("factor", "as.factor", "ordered", "as.character")
+
+
 # --- stateful functions -------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
-from refglmm.plots.chains import autocorrelation, chain_labels, chain_styles, chosen_draws
+from refglmm.plots.chains import autocorrelation, chain_legend, chain_styles, chosen_draws
 from refglmm.plots.style import (
     BAND,
     BLUE,
@@ -20,7 +20,6 @@ from refglmm.plots.style import (
     MEDIUM,
     SMALL,
     label_axes,
-    legend_below,
     panel_grid,
     tidy,
     title_figure,
@@ -70,14 +69,14 @@ def plot_acf(source: Any, pars: Any = None, *, lags: int = 30, ax: Any = None) -
 def _one(draws: Draws, lags: int, ax: Any) -> np.ndarray:
     """A panel a chain, with stems."""
     panels, figure = panel_grid(draws.n_chains, ax, width=2.6, height=2.3)
+    rho = np.array([autocorrelation(chain, lags) for chain in draws.values[:, :, 0]])
     for c, panel in enumerate(panels):
-        rho = autocorrelation(draws.values[c, :, 0], lags)
-        if np.isnan(rho[0]):
+        if np.isnan(rho[c, 0]):
             panel.text(0.5, 0.6, "constant", transform=panel.transAxes, ha="center", color=GREY, fontsize=SMALL)
         else:
-            panel.vlines(np.arange(lags + 1), 0.0, rho, color=BLUE, linewidth=1.8)
+            panel.vlines(np.arange(lags + 1), 0.0, rho[c], color=BLUE, linewidth=1.8)
         panel.set_title(f"chain {c + 1}", fontsize=MEDIUM, loc="left", pad=3)
-        _frame(panel, draws.n_draws, lags)
+        _frame(panel, draws.n_draws, rho)
     _finish(panels, figure, f"Autocorrelation of {draws.names[0]}")
     return panels
 
@@ -85,26 +84,30 @@ def _one(draws: Draws, lags: int, ax: Any) -> np.ndarray:
 def _several(draws: Draws, lags: int, ax: Any) -> np.ndarray:
     """A panel a quantity, with a line a chain."""
     panels, figure = panel_grid(len(draws.names), ax, width=2.6, height=2.1)
+    rho = np.array([[autocorrelation(chain, lags) for chain in of_one] for of_one in np.moveaxis(draws.values, 2, 0)])
     for k, panel in enumerate(panels):
-        for c, style in enumerate(chain_styles(draws.n_chains)):
-            rho = autocorrelation(draws.values[c, :, k], lags)
-            panel.plot(np.arange(lags + 1), rho, linewidth=1.3, **style)
+        for line, style in zip(rho[k], chain_styles(draws.n_chains), strict=True):
+            panel.plot(np.arange(lags + 1), line, linewidth=1.3, **style)
+        still = np.flatnonzero(np.isnan(rho[k, :, 0])) + 1
+        if still.size:
+            text = f"constant: chain {', '.join(map(str, still))}"
+            panel.text(0.97, 0.9, text, transform=panel.transAxes, ha="right", color=GREY, fontsize=SMALL)
         panel.set_title(draws.names[k], fontsize=MEDIUM, loc="left", pad=3)
-        _frame(panel, draws.n_draws, lags)
+        _frame(panel, draws.n_draws, rho)
     _finish(panels, figure, "Autocorrelations by chain")
-    if figure is not None and draws.n_chains > 1:
-        lines = panels[0].get_lines()[: draws.n_chains]
-        legend_below(figure, lines, chain_labels(draws.n_chains), min(draws.n_chains, 6))
+    chain_legend(figure, draws.n_chains)
     return panels
 
 
-def _frame(ax: Axes, n: int, lags: int) -> None:
-    """Band, zero line and scale."""
+def _frame(ax: Axes, n: int, rho: FloatArray) -> None:
+    """Band, zero line, and a scale that all panels have in common."""
+    lags = rho.shape[-1] - 1
+    lowest = np.nanmin(rho) if np.isfinite(rho).any() else 0.0
     half = HALF_WIDTH / np.sqrt(n)
     ax.axhspan(-half, half, **BAND)
     ax.axhline(0.0, color=GREY, linewidth=0.8, zorder=0.5)
     ax.set_xlim(-0.5, lags + 0.5)
-    ax.set_ylim(min(-0.25, ax.get_ylim()[0]), 1.05)
+    ax.set_ylim(min(-0.2, lowest) - 0.05, 1.05)
     ax.locator_params(axis="x", nbins=5, integer=True)
     tidy(ax)
 

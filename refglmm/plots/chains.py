@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
-from refglmm.plots.style import DASHES, GREY, MEDIUM, many_colours
+from refglmm.plots.style import DASHES, GREY, MEDIUM, legend_below, many_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from refglmm.bayes.draws import Draws
 
@@ -30,10 +31,10 @@ FloatArray = NDArray[np.float64]
 
 #: Points of a density curve.
 GRID = 256
-#: Axes show this central share of the draws where single ones lie far out, ...
-SHOWN = 0.99
-#: ... namely further than so many widths of that share.
-FAR = 1.0
+#: Axes reach beyond this central share of the draws ...
+SHOWN = 0.95
+#: ... by at most so many times its width: 5 standard deviations from the middle of a normal distribution.
+REACH = 0.75
 #: Panels beyond which a figure cannot be read.
 MOST_PANELS = 60
 
@@ -90,22 +91,27 @@ def chain_styles(n: int, mono: bool = False) -> list[dict[str, Any]]:
     return [{"color": colour, "linestyle": "-"} for colour in many_colours(n)]
 
 
-def chain_labels(n: int) -> list[str]:
-    """Names of chains, counted from 1."""
-    return [f"chain {c}" for c in range(1, n + 1)]
+def chain_legend(figure: Figure | None, n: int, mono: bool = False) -> None:
+    """Name the chains, counted from 1, below the panels of a figure of our own; nothing to name for a single one."""
+    if figure is None or n < 2:
+        return
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], linewidth=2.0, **style) for style in chain_styles(n, mono)]
+    legend_below(figure, handles, [f"chain {c}" for c in range(1, n + 1)], min(n, 6))
 
 
 def shown_range(values: FloatArray) -> tuple[float, float, int]:
     """Ends of an axis for draws, and how many draws lie outside.
 
-    All of them, unless one lies further from the central 99 per cent than these are wide: then those, with a margin.
+    The central 95 per cent and what lies within three quarters of their width of them: that is all draws, unless the
+    tails are heavy.
     """
     low, high = float(values.min()), float(values.max())
-    inner_low, inner_high = np.quantile(values, [(1.0 - SHOWN) / 2.0, (1.0 + SHOWN) / 2.0])
-    width = float(inner_high - inner_low)
-    if width > 0.0:
-        low = low if low >= inner_low - FAR * width else float(inner_low - 0.05 * width)
-        high = high if high <= inner_high + FAR * width else float(inner_high + 0.05 * width)
+    inner_low, inner_high = (float(q) for q in np.quantile(values, [(1.0 - SHOWN) / 2.0, (1.0 + SHOWN) / 2.0]))
+    reach = REACH * (inner_high - inner_low)
+    if reach > 0.0:
+        low, high = max(low, inner_low - reach), min(high, inner_high + reach)
     outside = int(np.sum((values < low) | (values > high)))
     return low, high, outside
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.plots.chains import (
-    chain_labels,
+    chain_legend,
     chain_styles,
     chosen_draws,
     density,
@@ -20,7 +20,7 @@ from refglmm.plots.chains import (
     note_outside,
     shown_range,
 )
-from refglmm.plots.style import BLUE, CURVE, MEDIUM, legend_below, panel_grid, tidy, title_figure
+from refglmm.plots.style import BLUE, CURVE, MEDIUM, panel_grid, tidy, title_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,8 +54,7 @@ def plot_dens(source: Any, pars: Any = None, *, mono: bool = False, pooled: bool
 
     Notes
     -----
-    Where single draws lie far outside (heavy tails), the axis shows the central 99 per cent and the panel says how
-    many draws lie beyond.
+    Where tails are heavy, the axis leaves out the furthest draws and the panel says how many.
     """
     draws = chosen_draws(source, pars, picture="plot_dens")
     panels, figure = panel_grid(len(draws.names), ax, width=2.8, height=2.2, share_x=False, share_y=False)
@@ -65,11 +64,10 @@ def plot_dens(source: Any, pars: Any = None, *, mono: bool = False, pooled: bool
         values = draws.values[:, :, k]
         _draw(panel, values.reshape(1, -1) if pooled else values, styles)
         panel.set_title(draws.names[k], fontsize=MEDIUM, loc="left", pad=3)
+    if not pooled:
+        chain_legend(figure, draws.n_chains, mono)
     if figure is not None:
         title_figure(figure, "Posterior densities" if pooled else "Posterior densities by chain")
-        if not pooled and draws.n_chains > 1:
-            lines = panels[0].get_lines()[: draws.n_chains]
-            legend_below(figure, lines, chain_labels(draws.n_chains), min(draws.n_chains, 6))
     return panels
 
 
@@ -86,5 +84,5 @@ def _draw(ax: Axes, chains: FloatArray, styles: list[dict[str, Any]]) -> None:
     ax.set_ylim(bottom=0.0)
     ax.locator_params(axis="x", nbins=5)
     tidy(ax)
-    ax.tick_params(labelleft=False)
+    ax.tick_params(left=False, labelleft=False)
     ax.grid(False, axis="y")

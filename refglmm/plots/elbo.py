@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
 from refglmm.plots.residuals import finish, one_axes
-from refglmm.plots.style import SMALL, many_colours
+from refglmm.plots.style import legend_under, many_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +24,8 @@ FloatArray = NDArray[np.float64]
 
 #: The window of the running median is this share of the iterations.
 WINDOW = 0.04
-#: The vertical axis leaves out this share of the values, the lowest: those of the first steps.
-LEFT_OUT = 0.05
+#: The vertical axis shows the second half of the iterations, and so many times its range below it.
+BELOW = 1.0
 
 
 def traces(elbo: Any) -> dict[str, FloatArray]:
@@ -50,7 +50,7 @@ def traces(elbo: Any) -> dict[str, FloatArray]:
 def running_median(trace: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Middle iterations (from 1) and medians of windows of 4 per cent of the trace, at least 5 iterations."""
     width = min(max(5, int(WINDOW * trace.size)), trace.size)
-    middle: FloatArray = np.arange(trace.size - width + 1) + 0.5 * (width + 1)
+    middle = np.arange(trace.size - width + 1).astype(float) + 0.5 * (width + 1)
     return middle, np.asarray(np.nanmedian(sliding_window_view(trace, width), axis=1))
 
 
@@ -78,25 +78,28 @@ def plot_elbo(elbo: Any, *, tail: int | None = None, ax: Any = None) -> Axes:
     if tail is not None and (isinstance(tail, bool) or not isinstance(tail, int | np.integer) or tail < 2):
         raise ArgumentError(f"tail must be a whole number of at least 2, not {tail!r}", tail=tail)
     ax = one_axes(ax, 6.2, 4.0)
-    shown = []
+    shown: list[FloatArray] = []
     for (name, trace), colour in zip(runs.items(), many_colours(len(runs)), strict=True):
         first = 0 if tail is None else max(0, trace.size - tail)
         part = np.where(np.isfinite(trace), trace, np.nan)[first:]
         if np.isnan(part).all():
             raise ArgumentError(f"the ELBO of {name} is nowhere finite", run=name)
-        ax.plot(np.arange(first, trace.size) + 1, part, color=colour, linewidth=0.5, alpha=0.35)
+        ax.plot(np.arange(first, trace.size) + 1, part, color=colour, linewidth=0.5, alpha=0.22)
         middle, median = running_median(part)
-        ax.plot(middle + first, median, color=colour, linewidth=1.8, label=name)
-        shown.append(part[np.isfinite(part)])
-    _limit(ax, np.concatenate(shown))
+        ax.plot(middle + first, median, color=colour, linewidth=1.9, label=name, zorder=3)
+        shown.append(part)
+    _limit(ax, shown)
     finish(ax, "ELBO" + ("" if tail is None else f", last {tail} iterations"), "iteration", "ELBO")
     if len(runs) > 1:
-        ax.legend(loc="lower right", fontsize=SMALL, frameon=False, ncols=1 if len(runs) < 6 else 2)
+        legend_under(ax, min(len(runs), 5))
     return ax
 
 
-def _limit(ax: Axes, values: FloatArray) -> None:
+def _limit(ax: Axes, runs: list[FloatArray]) -> None:
     """A vertical axis on which the first steps do not flatten the rest."""
-    low, high = np.quantile(values, [LEFT_OUT, 1.0])
-    margin = 0.06 * (high - low) or 0.5
-    ax.set_ylim(low - margin, high + margin)
+    late = np.concatenate([run[run.size // 2 :] for run in runs])
+    late = late if np.isfinite(late).any() else np.concatenate(runs)
+    low, high = float(np.nanmin(late)), float(np.nanmax(np.concatenate(runs)))
+    lowest = max(float(np.nanmin(np.concatenate(runs))), low - BELOW * (high - low))
+    margin = 0.06 * (high - lowest) or 0.5
+    ax.set_ylim(lowest - margin, high + margin)

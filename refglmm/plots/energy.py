@@ -69,7 +69,7 @@ def plot_energy(source: Any, *, ax: Any = None) -> Axes:
             color=DARK, linespacing=1.35)  # fmt: skip
     ax.set_ylim(bottom=0.0)
     finish(ax, "Energy and its changes from draw to draw", "", "")
-    ax.tick_params(labelleft=False)
+    ax.tick_params(left=False, labelleft=False)
     ax.grid(False, axis="y")
     ax.legend(loc="upper left", fontsize=SMALL, frameon=False)
     return ax

@@ -76,5 +76,6 @@ def plot_khat(khat: Any, *, n_draws: int | None = None, ax: Any = None) -> Axes:
         ax.axhline(line, **REFERENCE)
         ax.annotate(f"{line:.2g}", (1.0, line), xycoords=("axes fraction", "data"), xytext=(3, 0),
                     textcoords="offset points", va="center", fontsize=SMALL, color=VERMILION)  # fmt: skip
-    name_points(ax, row.astype(float), height, list(series.index), np.flatnonzero(~good))
+    labels = [str(name) if np.isfinite(value) else f"{name} (infinite)" for name, value in series.items()]
+    name_points(ax, row.astype(float), height, labels, np.flatnonzero(~good))
     return finish(ax, f"Pareto k: {np.sum(~good)} of {len(k)} above {limit:.2g}", "observation", "Pareto k")

@@ -124,9 +124,10 @@ def _diagonal(ax: Axes, values: FloatArray, ends: tuple[float, float], name: str
         x, height = density(values, *ends)
         ax.plot(x, height, color=BLUE, linewidth=1.6)
         ax.fill_between(x, height, color=BLUE, alpha=0.16, linewidth=0)
-        ax.set_ylim(0.0, 1.4 * float(height.max()))
-    size = MEDIUM * min(1.0, NAME_WIDTH / max(len(name), 1))
-    ax.text(0.5, 0.96, name, ha="center", va="top", fontsize=size, transform=ax.transAxes)
+        ax.set_ylim(0.0, 1.5 * float(height.max()))
+    text = name if len(name) <= NAME_WIDTH else name.replace("[", "\n[", 1)
+    size = MEDIUM * min(1.0, NAME_WIDTH / max(map(len, text.split("\n"))))
+    ax.text(0.5, 0.96, text, ha="center", va="top", fontsize=size, transform=ax.transAxes)
     ax.set_yticks([])
 
 
@@ -141,7 +142,7 @@ def _cloud(ax: Axes, x: FloatArray, y: FloatArray, thinned: NDArray[np.intp], di
 def _correlation(ax: Axes, r: float) -> None:
     """The number, the larger and darker the stronger."""
     strength = 0.0 if np.isnan(r) else abs(r)
-    text = "–" if np.isnan(r) else f"{r:.2f}".replace("-", "−")
+    text = "–" if np.isnan(r) else f"{round(r, 2) + 0.0:.2f}".replace("-", "−")  # + 0: no negative zero
     colour = DARK if strength >= 0.3 else GREY
     ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=SMALL + 7.0 * strength, color=colour,
             transform=ax.transAxes)  # fmt: skip

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from refglmm.errors import ArgumentError
 from refglmm.plots.chains import density, is_constant, shown_range
 from refglmm.plots.residuals import finish, one_axes
-from refglmm.plots.style import BLUE, DARK, SMALL
+from refglmm.plots.style import BLUE, DARK, legend_under
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +91,7 @@ def plot_ppc(
     if kind == "stat":
         return _stat(ax, y, y_rep, stat)
     {"dens": _densities, "ecdf": _distributions, "bars": _bars}[kind](ax, y, y_rep)
-    ax.legend(loc="best", fontsize=SMALL, frameon=False)
+    legend_under(ax, 2)
     return ax
 
 
@@ -139,7 +139,7 @@ def _densities(ax: Axes, y: FloatArray, y_rep: FloatArray) -> None:
     ax.set_xlim(*ends)
     ax.set_ylim(bottom=0.0)
     finish(ax, "Densities of responses and replicates", "response", "")
-    ax.tick_params(labelleft=False)
+    ax.tick_params(left=False, labelleft=False)
     ax.grid(False, axis="y")
 
 
@@ -173,7 +173,7 @@ def _bars(ax: Axes, y: FloatArray, y_rep: FloatArray) -> None:
     ax.bar(values, observed, width=0.85, color="#C9C9C9", label="responses")
     ax.errorbar(values, middle, yerr=[middle - lower, upper - middle], fmt="o", color=BLUE, markersize=4.5,
                 elinewidth=1.6, label=f"replicates: median, {100 * LEVEL:g} % interval")  # fmt: skip
-    ax.set_ylim(bottom=0.0)
+    ax.set_ylim(0.0, 1.06 * max(float(upper.max()), float(np.max(observed))))
     ax.locator_params(axis="x", integer=True)
     finish(ax, "Counts of responses and replicates", "response", "rows")
 
@@ -192,5 +192,5 @@ def _stat(ax: Axes, y: FloatArray, y_rep: FloatArray, stat: str | Callable[[Floa
     ax.hist(values, bins=int(np.clip(np.sqrt(values.size), 5, 40)), color=BLUE, alpha=0.7, edgecolor="white",
             label="replicates")  # fmt: skip
     ax.axvline(observed, **OBSERVED, label="responses")
-    ax.legend(loc="best", fontsize=SMALL, frameon=False)
+    legend_under(ax, 2)
     return finish(ax, f"{name} of replicates; share above that of the responses: {above:.3g}", name, "replicates")

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
-from refglmm.plots.chains import chain_labels, chain_styles, chosen_draws
-from refglmm.plots.style import GREY, MEDIUM, label_axes, legend_below, panel_grid, tidy, title_figure
+from refglmm.plots.chains import chain_legend, chain_styles, chosen_draws
+from refglmm.plots.style import GREY, MEDIUM, label_axes, panel_grid, tidy, title_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 #: A spike is cut off at so many times the expected count.
-TALLEST = 4.0
+TALLEST = 2.5
 
 
 def rank_counts(values: FloatArray, bins: int) -> FloatArray:
@@ -79,14 +79,16 @@ def plot_rank(source: Any, pars: Any = None, *, bins: int = 20, ax: Any = None) 
     panels, figure = panel_grid(len(draws.names), ax, width=2.8, height=2.0)
     band = uniform_band(draws.n_chains, draws.n_draws, int(bins))
     expected = draws.n_draws / bins
+    counts = [rank_counts(draws.values[:, :, k], int(bins)) for k in range(len(draws.names))]
+    top = min(1.1 * max(band[1], np.max(counts)), TALLEST * expected)
     for k, panel in enumerate(panels):
-        _draw(panel, rank_counts(draws.values[:, :, k], int(bins)), band, expected)
+        _draw(panel, counts[k], band, expected)
+        panel.set_ylim(0.0, top)
         panel.set_title(draws.names[k], fontsize=MEDIUM, loc="left", pad=3)
+    chain_legend(figure, draws.n_chains)
     label_axes(panels, figure, "rank among all draws (share)", "draws")
     if figure is not None:
         title_figure(figure, "Ranks by chain, with the 95 % band of uniform ranks")
-        lines = panels[0].get_lines()[: draws.n_chains]
-        legend_below(figure, lines, chain_labels(draws.n_chains), min(draws.n_chains, 6))
     return panels
 
 
@@ -97,7 +99,5 @@ def _draw(ax: Axes, counts: FloatArray, band: tuple[float, float], expected: flo
         ax.plot(edges, np.append(count, count[-1]), drawstyle="steps-post", linewidth=1.3, **style)
     ax.axhspan(*band, color="#E3E3E3", linewidth=0, zorder=0.1)
     ax.axhline(expected, color=GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=0.5)
-    highest = max(float(counts.max()), band[1])
-    ax.set_ylim(0.0, min(1.1 * highest, TALLEST * expected))
     ax.set_xlim(0.0, 1.0)
     tidy(ax)

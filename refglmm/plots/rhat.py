@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
-from refglmm.plots.style import BLUE, GREY, MEDIUM, REFERENCE, SMALL, VERMILION, panel_grid, tidy
+from refglmm.plots.style import BLUE, DARK, MEDIUM, REFERENCE, SMALL, panel_grid, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +60,7 @@ def plot_rhat(rhat: Any, ess: Any = None, *, ax: Any = None) -> np.ndarray:
 
 
 def _columns(rhat: Any, ess: Any) -> dict[str, pd.Series]:
-    """The histograms: finite numbers, labelled."""
+    """The numbers of each histogram, labelled."""
     if isinstance(rhat, pd.DataFrame):
         if ess is not None:
             raise ArgumentError("ess is for R-hat as an array; a table has its own columns ess_bulk and ess_tail")
@@ -75,28 +75,31 @@ def _columns(rhat: Any, ess: Any) -> dict[str, pd.Series]:
         raise ArgumentError(f"plot_rhat takes a summary table or R-hat as numbers: {error}") from error
     if len({len(column) for column in columns.values()}) > 1:
         raise ArgumentError(f"there are {len(columns['rhat'])} values of R-hat and {len(columns['ess'])} of ess")
-    finite = {name: column[np.isfinite(column)] for name, column in columns.items()}
-    empty = [name for name, column in finite.items() if column.empty]
+    empty = [name for name, column in columns.items() if not np.isfinite(column).any()]
     if empty:
         raise ArgumentError(f"{empty[0]} holds no finite number", column=empty[0])
-    return finite
+    return columns
 
 
 def _histogram(ax: Axes, values: pd.Series, limits: tuple[float, float], label: str, *, worst_is_high: bool) -> None:
-    """One histogram with thresholds, and the names of the worst."""
-    ax.hist(values, bins=int(np.clip(np.sqrt(len(values)) * 2, 8, 40)), color=BLUE, alpha=0.75, edgecolor="white")
-    for limit in limits[: 2 if _beyond(values, limits[0], worst_is_high).size else 1]:
+    """One histogram with thresholds, how many lie beyond the first, and the names of the worst."""
+    finite = values[np.isfinite(values)]
+    worst = _beyond(finite.sort_values(ascending=not worst_is_high), limits[0], worst_is_high)
+    ax.hist(finite, bins=int(np.clip(np.sqrt(len(finite)) * 2, 8, 40)), color=BLUE, alpha=0.75, edgecolor="white")
+    for limit in limits[: 2 if worst.size else 1]:
         ax.axvline(limit, **REFERENCE)
     low, high = ax.get_xlim()
     ax.set_xlim((min(low, 0.998), high) if worst_is_high else (0.0, high))
-    worst = _beyond(values.sort_values(ascending=not worst_is_high), limits[0], worst_is_high)
+    title = f"{len(worst)} of {len(values)} {'above' if worst_is_high else 'below'} {limits[0]:g}"
+    if len(finite) < len(values):
+        title += f", {len(values) - len(finite)} not finite"
+    ax.set_title(title, fontsize=MEDIUM, loc="left", pad=4)
     lines = [f"{name}: {value:.4g}" for name, value in worst.iloc[:NAMED].items()]
-    count = f"{len(worst)} of {len(values)} {'above' if worst_is_high else 'below'} {limits[0]:g}"
-    ax.text(0.98, 0.97, "\n".join([count, *lines]), transform=ax.transAxes, ha="right", va="top", fontsize=SMALL,
-            color=VERMILION if len(worst) else GREY)  # fmt: skip
+    ax.text(0.98, 0.97, "\n".join(lines), transform=ax.transAxes, ha="right", va="top", fontsize=SMALL, color=DARK,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2.0})  # fmt: skip
     ax.set_xlabel(label, fontsize=MEDIUM)
     ax.locator_params(nbins=5)
-    ax.set_ylim(top=1.25 * ax.get_ylim()[1])
+    ax.set_ylim(top=1.15 * ax.get_ylim()[1])
     tidy(ax)
 
 

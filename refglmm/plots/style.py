@@ -148,6 +148,11 @@ def title_figure(figure: Figure, text: str) -> None:
     figure.suptitle(fill(text, int(10 * figure.get_figwidth())), fontsize=LARGE, x=0.01, ha="left")
 
 
+def legend_under(ax: Axes, columns: int) -> None:
+    """The legend of one panel, under it, where it covers nothing."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=columns, fontsize=SMALL, frameon=False)
+
+
 def legend_below(figure: Figure, handles: Any, labels: Any, columns: int) -> None:
     """One legend for all panels, outside them."""
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=MEDIUM, frameon=False)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm.plots.chains import chain_labels, chain_styles, chosen_draws, divergences, note_outside, shown_range
-from refglmm.plots.style import DARK, MEDIUM, label_axes, legend_below, panel_grid, tidy, title_figure
+from refglmm.plots.chains import chain_legend, chain_styles, chosen_draws, divergences, note_outside, shown_range
+from refglmm.plots.style import DARK, MEDIUM, label_axes, panel_grid, tidy, title_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,12 +46,10 @@ def plot_trace(source: Any, pars: Any = None, *, ax: Any = None) -> np.ndarray:
     for k, panel in enumerate(panels):
         _draw(panel, draws.values[:, :, k], diverged)
         panel.set_title(draws.names[k], fontsize=MEDIUM, loc="left", pad=3)
+    chain_legend(figure, draws.n_chains)
     label_axes(panels, figure, "draw", "")
     if figure is not None:
         title_figure(figure, "Traces" + (f"; {draws.n_divergent} divergent (marked below)" if diverged.size else ""))
-        if draws.n_chains > 1:
-            lines = panels[0].get_lines()[: draws.n_chains]
-            legend_below(figure, lines, chain_labels(draws.n_chains), min(draws.n_chains, 6))
     return panels
 
 

@@ -80,6 +80,11 @@ def test_axes_of_the_callers(profile):
         plot_pairs(profile, ax=axes)
 
 
+def test_a_profile_has_no_draws_to_choose_among(profile):
+    with pytest.raises(ArgumentError, match="pars chooses among draws"):
+        plot_pairs(profile, "b")
+
+
 def dyestuff_of_one(profile):
     from dataclasses import replace
 
