@@ -439,3 +439,33 @@ def log_likelihood(rows, eta, phi, s, d_phi):
     values = np.empty(rows.block[-1] + 1)
     block_densities(rows, eta, phi, s, d_phi, values)
     return values.sum()
+
+
+# -- correlations of many parameter vectors ------------------------------------------------------------------
+
+
+@summing_kernel
+def autocorrelations_of(partial):
+    """Autocorrelations at lags 1, 2, ... of each row of partial ones; new array of the same shape."""
+    T = partial.shape[1] + 1
+    out = np.empty_like(partial)
+    for m in range(partial.shape[0]):
+        r = np.ones(T)
+        autocorrelations(partial[m], np.zeros((T, T)), np.ones(T), r)
+        out[m] = r[1:]
+    return out
+
+
+@summing_kernel
+def correlations_of(partial, T):
+    """Correlations (by rows of the lower triangle) of each row of partial ones; new array of the same shape."""
+    out = np.empty_like(partial)
+    for m in range(partial.shape[0]):
+        L = np.zeros((T, T))
+        correlation_root(partial[m], L)
+        k = 0
+        for i in range(T):
+            for j in range(i):
+                out[m, k] = np.sum(L[i, : j + 1] * L[j, : j + 1])
+                k += 1
+    return out
