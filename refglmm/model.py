@@ -268,6 +268,7 @@ class GLMM:
             also=[*self.part_formulas.values(), *_residual_columns(prepared.table, residual)],
             factors=prepared.factors,
             centring=prepared.centring,
+            notes=() if self.wide is None else self.wide.notes,
         )
         self.written = prepared.written
         use_column(group_weights, prepared.table)
@@ -332,15 +333,7 @@ class GLMM:
             f"GLMM({self.frame.formula.expanded!r}, family={self.family.display}, n={self.frame.n}, "
             f"p={self.problem.p}, q={self.problem.q})"
         )
-        return "\n".join([text, *(f"  {line}" for line in self.notes)])
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the arguments made of the data, a line each: cells, a made id, means, rows left out."""
-        dropped = int(np.sum(~self.frame.kept))
-        rows = f"{dropped} of {self.frame.kept.size} rows left out: a variable is missing"
-        wide = () if self.wide is None else self.wide.notes
-        return (*wide, *self.frame.centring.notes, *([rows] if dropped else []))
+        return "\n".join([text, *(f"  {line}" for line in self.frame.notes)])
 
     def with_response(self, y: Any, weights: Any = None) -> GLMM:
         """Give the same model another response, as :attr:`ModelFrame.y` holds it, and weights; the rest is shared.

@@ -11,8 +11,11 @@ Place in the reading order: after ``plots``, before ``fitted``. In itself:
 ``whiten``             the metric as a change of coordinates
 ``trees``, ``chain``   the NUTS transition, adaptation, chains
 ``advi``               variational approximations
+``proposal``           a normal density fitted to draws, in any number of dimensions
 ``bridge``             marginal likelihood by bridge sampling
+``savage_dickey``      Bayes factor against a point null from the draws of one model
+``bayes_factor``       models compared by their marginal likelihoods
 ``diagnostics``        R-hat, effective sample sizes, Pareto smoothing; ``information``: LOO and WAIC
-``draws``, ``fits``    what comes back
+``draws``, ``fits``    what comes back; ``draw_files``: saving; ``arviz_export``
 =====================  ===============================================================================================
 """

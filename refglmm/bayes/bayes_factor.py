@@ -2,7 +2,8 @@ r"""Comparing models by their marginal likelihoods: Bayes factors and posterior 
 
 Place in the reading order: after ``bridge`` and ``savage_dickey``; takes numbers, knows no models.
 
-.. math:: BF_{12} = p(y \mid M_1) / p(y \mid M_2), \qquad P(M_i \mid y) = \pi_i\, p(y \mid M_i) / \sum_j \pi_j\, p(y \mid M_j).
+.. math:: BF_{12} = p(y \mid M_1) / p(y \mid M_2), \qquad
+    P(M_i \mid y) = \pi_i\, p(y \mid M_i) / \sum_j \pi_j\, p(y \mid M_j).
 
 Errors are those of logarithms, taken for independent between models (each has its own draws).
 
@@ -110,8 +111,8 @@ class BayesFactor:
         if not comparison.error <= error_threshold:
             warn(
                 EvidenceWarning(
-                    f"log BF = {comparison.log_bf:.3f} has an error of {comparison.error:.2g}, above {error_threshold:g}: "
-                    "use more draws",
+                    f"log BF = {comparison.log_bf:.3f} has an error of {comparison.error:.2g}, above "
+                    f"{error_threshold:g}: use more draws",
                     log_bf=comparison.log_bf,
                     error=comparison.error,
                 )
@@ -180,8 +181,8 @@ def logml_and_error(result: Any) -> tuple[float, float]:
         logml, error = (float(number) for number in pair)
     except (TypeError, ValueError):
         raise ArgumentError(
-            f"cannot read a log marginal likelihood from {type(result).__name__}: give a result of bridge sampling, a pair "
-            "(logml, error) or a number"
+            f"cannot read a log marginal likelihood from {type(result).__name__}: give a result of bridge sampling, "
+            "a pair (logml, error) or a number"
         ) from None
     if not np.isfinite(logml) or not error >= 0.0:
         raise ArgumentError(f"a log marginal likelihood of {logml} with error {error} cannot be compared")

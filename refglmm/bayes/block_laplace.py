@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm.bayes.laplace import Marginal, difference_columns
+from refglmm._jit import kernel
+from refglmm.bayes.laplace import Marginal, difference_columns, log_jacobian
 from refglmm.errors import NotPositiveDefiniteError
 from refglmm.likelihood.cholesky import BuiltinCholesky, Pattern
 from refglmm.optimize.starts import start_shape
@@ -39,24 +40,51 @@ MAX_STEPS = 100
 SIZE = 0.3
 
 
+@kernel
+def sandwich(W, indptr, columns, A, scatter, H):
+    """Add A'WA to H, filled in place; ``scatter`` says where each product goes, -1 for the upper triangle."""
+    r = A.shape[1]
+    for i in range(A.shape[0]):
+        for at in range(indptr[i], indptr[i + 1]):
+            for a in range(r):
+                left = A[i, a] * W[at]
+                for b in range(r):
+                    to = scatter[at, a * r + b]
+                    if to >= 0:
+                        H[to] += left * A[columns[at], b]
+
+
+def _pattern(z_at: Any, columns: Any, indptr: Any, q: int) -> tuple[Pattern, NDArray[np.int64]]:
+    """Pattern of the lower triangle of I + A'WA, and where in it each product of :func:`sandwich` goes."""
+    rows = z_at[np.repeat(np.arange(indptr.size - 1), np.diff(indptr))].astype(np.int64)
+    row, column = np.broadcast_arrays(rows[:, :, None], z_at[columns].astype(np.int64)[:, None, :])
+    key, diagonal = column * q + row, np.arange(q) * (q + 1)
+    keys = np.union1d(diagonal, key[row >= column])
+    scatter = np.where(row >= column, np.searchsorted(keys, key), -1).reshape(len(columns), -1)
+    starts = np.searchsorted(keys, diagonal)
+    pattern = Pattern(np.append(starts, keys.size).astype(np.int32), (keys % max(q, 1)).astype(np.int32), q)
+    return pattern, np.ascontiguousarray(scatter)
+
+
 class BlockMarginal(Marginal):
     """As :class:`.Marginal`, for a posterior with ``residuals``."""
 
     def prepare(self) -> None:
-        """Positions of the elements of P, and the posterior in spherical random effects."""
+        """Where the elements of P and of H stand, and the posterior in spherical random effects."""
         posterior = self.posterior
         self.spherical = posterior.with_exponent(None) if np.any(posterior.exponent) else posterior
         self.residuals: Any = posterior.residuals
         self.block = self.residuals.rows.block
         starts = np.flatnonzero(np.diff(self.block, prepend=-1))
         self.sizes = np.diff(np.append(starts, self.block.size))
+        lengths, steps = self.sizes[self.block], np.arange(self.sizes.max())
         self.place = np.arange(self.block.size) - starts[self.block]
-        lengths = self.sizes[self.block]
-        self.filled = np.arange(self.sizes.max()) < lengths[:, None]
-        self.columns = (starts[self.block][:, None] + np.arange(self.sizes.max()))[self.filled]
+        self.filled = steps < lengths[:, None]
+        self.columns = (starts[self.block][:, None] + steps)[self.filled]
         self.indptr = np.concatenate([[0], np.cumsum(lengths)])
+        self.pattern, self.scatter = _pattern(posterior.target.z_at, self.columns, self.indptr, self.problem.q)
+        self.cholesky = BuiltinCholesky(self.pattern, self.pattern.ordered)
         self.u = np.zeros(self.problem.q)
-        self.cholesky: BuiltinCholesky | None = None
 
     # -- value and gradient ------------------------------------------------------------------------------------
 
@@ -64,17 +92,28 @@ class BlockMarginal(Marginal):
         nowhere = -np.inf, np.full(hyper.size, np.nan)
         try:
             u, value, gradient = self.mode(hyper)
-            log_det = self.log_det(hyper, u)
-            self.u = u
+            log_det, self.u = self.log_det(hyper, u), u
             slopes = difference_columns(self._log_det_at, hyper, np.full(hyper.size, SIZE))
         except NotPositiveDefiniteError:
             return nowhere
         value += 0.5 * (self.problem.q * np.log(2.0 * np.pi) - log_det)
         gradient = gradient[: hyper.size] - 0.5 * slopes[0]
         if not self.jacobian:
-            log_jacobian, slope = self._jacobian(hyper)
-            value, gradient = value - log_jacobian, gradient - slope
+            change, slope = log_jacobian(self.posterior, hyper)
+            value, gradient = value - change, gradient - slope
         return (value, gradient) if np.isfinite(value) and np.all(np.isfinite(gradient)) else nowhere
+
+    def value(self, hyper: FloatArray) -> float:
+        """Log density alone; -inf where no mode of the random effects is found."""
+        hyper = np.ascontiguousarray(hyper, dtype=np.float64)
+        try:
+            with np.errstate(all="ignore"):
+                u, value, _ = self.mode(hyper)
+                value += 0.5 * (self.problem.q * np.log(2.0 * np.pi) - self.log_det(hyper, u))
+        except NotPositiveDefiniteError:
+            return -np.inf
+        value -= 0.0 if self.jacobian else self.log_jacobian(hyper)
+        return value if np.isfinite(value) else -np.inf
 
     def _log_det_at(self, hyper: FloatArray) -> FloatArray:
         return np.array([self.log_det(hyper, self.mode(hyper)[0] if self.residuals.is_student else self.u)])
@@ -137,36 +176,26 @@ class BlockMarginal(Marginal):
 
     def factor(self, hyper: FloatArray, u: FloatArray, expected: bool = False) -> BuiltinCholesky:
         """Cholesky factor of H at u (with the expected W of a t, if asked for); overwritten by the next one."""
-        from scipy.sparse import csc_array, tril
-
-        lower = csc_array(tril(self.precision(hyper, u, expected), format="csc"))
-        lower.sort_indices()
-        if self.cholesky is None or self.cholesky.indices.size != lower.indices.size:
-            pattern = Pattern(lower.indptr.astype(np.int32), lower.indices.astype(np.int32), lower.shape[0])
-            self.cholesky = BuiltinCholesky(pattern, pattern.ordered)
-        self.cholesky.refactor(lower.data)
+        self.cholesky.refactor(self.precision(hyper, u, expected))
         return self.cholesky
 
-    def precision(self, hyper: FloatArray, u: FloatArray, expected: bool = False) -> Any:
-        """H = I + A'WA, sparse."""
-        from scipy.sparse import csc_array, csr_array, eye_array
-
+    def precision(self, hyper: FloatArray, u: FloatArray, expected: bool = False) -> FloatArray:
+        """Elements of the lower triangle of H = I + A'WA on its pattern."""
         _, _, TT, PHI = self.posterior.natural(hyper[None])
-        W = csr_array((self._information(hyper, u, PHI[0], expected), self.columns, self.indptr))
-        A = self._effects_matrix(TT[0])
-        return csc_array(eye_array(self.problem.q) + A.T @ (W @ A))
+        W, A = self._information(hyper, u, PHI[0], expected), self._effects_matrix(TT[0])
+        H = np.zeros(self.pattern.indices.size)
+        H[self.pattern.indptr[:-1]] = 1.0
+        sandwich(W, self.indptr, self.columns, A, self.scatter, H)
+        return H
 
-    def _effects_matrix(self, T: FloatArray) -> Any:
-        """A = Z Lambda, rows in the kernel's order: z'T at the columns of Z."""
-        from scipy.sparse import csr_array
-
-        target, layout, at = self.posterior.target, self.problem.layout, 0
-        n, r = target.z.shape
-        data = np.empty((n, r))
+    def _effects_matrix(self, T: FloatArray) -> FloatArray:
+        """Nonzeros of A = Z Lambda, rows in the kernel's order, at the columns of Z: z'T for each term."""
+        layout, z, at = self.problem.layout, self.posterior.target.z, 0
+        A = np.empty(z.shape)
         for k, start in zip(layout.k, layout.T_start, strict=True):
-            data[:, at : at + k] = target.z[:, at : at + k] @ T[start : start + k * k].reshape(k, k)
+            A[:, at : at + k] = z[:, at : at + k] @ T[start : start + k * k].reshape(k, k)
             at += k
-        return csr_array((data.ravel(), target.z_at.ravel(), np.arange(0, n * r + 1, r)), shape=(n, self.problem.q))
+        return A
 
     def _information(self, hyper: FloatArray, u: FloatArray, phi: FloatArray, expected: bool) -> FloatArray:
         """Elements of W, by rows of the blocks."""
@@ -211,7 +240,10 @@ class BlockMarginal(Marginal):
 
     def random_part(self, hyper: FloatArray, sd: FloatArray) -> tuple[FloatArray, FloatArray, Any]:
         """As in :class:`.Marginal`."""
+        from scipy.sparse import csc_array, tril
+
         self.u = self.mode(hyper)[0]
         u = self.u.copy()
         slope = difference_columns(lambda t: self.mode(t)[0], hyper, sd)
-        return u, slope, self.precision(hyper, u)
+        lower = csc_array((self.precision(hyper, u), self.pattern.indices, self.pattern.indptr), shape=(u.size, u.size))
+        return u, slope, csc_array(lower + tril(lower, -1).T)

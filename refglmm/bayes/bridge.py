@@ -461,7 +461,7 @@ def _warn_about(result: BridgeResult) -> None:
 
 
 def _generator(seed: int | np.random.Generator) -> np.random.Generator:
-    """The generator itself, or one of our own stream: proposed points must not repeat numbers behind draws of equal seed."""
+    """The generator itself, or one of our own stream: proposed points must not be the numbers behind the draws."""
     if isinstance(seed, np.random.Generator):
         return seed
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:

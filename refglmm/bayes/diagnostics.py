@@ -21,9 +21,10 @@ Draws of which nothing can be said give NaN: one that is not finite, all equal, 
 chain. (ArviZ calls the effective size of constant draws their number.) Half-chains that each stand still at different
 values have an R-hat of infinity. One chain is enough for R-hat, whose halves are compared.
 
-Sources: Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), "Rank-normalization, folding, and localization",
-sections 3 and 4 and appendix A; Geyer (1992), section 3.3; Betancourt (2016), "Diagnosing suboptimal cotangent
-disintegrations", for E-BFMI; Silverman (1986), section 3.4, for the bandwidth of the kernel density.
+Sources: Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), "Rank-normalization, folding, and localization", for
+all but: Geyer (1992), "Practical Markov chain Monte Carlo", on initial sequence estimators; Betancourt (2016),
+"Diagnosing suboptimal cotangent disintegrations", on E-BFMI; Silverman (1986), "Density estimation", on the choice of
+the bandwidth.
 """
 
 from __future__ import annotations
@@ -34,8 +35,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.fft import irfft, next_fast_len, rfft
-from scipy.special import betaincinv, ndtr, ndtri
 
 from refglmm.errors import ArgumentError
 
@@ -120,6 +119,7 @@ def _split(x: np.ndarray) -> np.ndarray:
 
 def _rank_normal(x: np.ndarray) -> np.ndarray:
     r"""Normal scores :math:`\Phi^{-1}\{(r - 3/8)/(S + 1/4)\}` of the ranks over all chains; ties share their mean."""
+    from scipy.special import ndtri
     from scipy.stats import rankdata
 
     ranks = rankdata(x.reshape(len(x), -1), axis=1)
@@ -147,6 +147,8 @@ def _autocovariance(x: np.ndarray) -> np.ndarray:
 
     Padding to twice the length keeps the ends of a chain apart.
     """
+    from scipy.fft import irfft, next_fast_len, rfft
+
     n = x.shape[-1]
     size = next_fast_len(2 * n, real=True)
     spectrum = rfft(x - x.mean(axis=-1, keepdims=True), n=size, axis=-1)
@@ -228,6 +230,8 @@ def _mcse_sd(x: np.ndarray) -> np.ndarray:
 
 def _mcse_quantile(x: np.ndarray, prob: float) -> np.ndarray:
     """Half the distance between the order statistics at the beta distribution's plus and minus one standard error."""
+    from scipy.special import betaincinv, ndtr
+
     ess = _ess_quantile(x, prob)
     ordered = np.sort(x.reshape(len(x), -1), axis=1)
     size, rows = ordered.shape[1], np.arange(len(x))
@@ -264,7 +268,7 @@ def rhat(draws: ArrayLike) -> Estimate:
 
     Notes
     -----
-    Source: Vehtari et al. (2021), section 4.1.
+    Source: Vehtari et al. (2021), on rank normalisation and folding.
     """
     return _by_column(lambda x: np.fmax(_rhat(_rank_normal(_split(x))), _rhat_folded(x)), draws)
 
@@ -283,7 +287,7 @@ def ess_bulk(draws: ArrayLike) -> Estimate:
     """Effective sample size of the normal scores: how well the centre of the distribution is known.
 
     Unchanged by strictly increasing transformations, and defined for distributions without a mean. At least 100 a chain
-    are advised. Arguments, result and errors as in :func:`rhat`. Source: Vehtari et al. (2021), section 4.2.
+    are advised. Arguments, result and errors as in :func:`rhat`. Source: Vehtari et al. (2021).
     """
     return _by_column(lambda x: _ess(_rank_normal(_split(x))), draws)
 
@@ -362,7 +366,7 @@ def mcse_quantile(draws: ArrayLike, prob: float) -> Estimate:
     """Monte Carlo standard error of the quantile at ``prob``; otherwise as :func:`ess_quantile`.
 
     The rank of the quantile has a beta distribution with the effective sample size; half the distance between the order
-    statistics at its 16% and 84% points. Source: Vehtari et al. (2021), section 4.4.
+    statistics at its 16% and 84% points. Source: Vehtari et al. (2021), on quantiles.
     """
     prob = _checked_probability(prob)
     return _by_column(lambda x: _mcse_quantile(x, prob), draws)
@@ -425,7 +429,7 @@ def e_bfmi(energy: ArrayLike) -> np.ndarray:
 
     Notes
     -----
-    Source: Betancourt (2016), section 3.
+    Source: Betancourt (2016), on the energy diagnostic.
     """
     E = checked_draws(energy, "energy")
     if E.ndim != 2:
@@ -467,6 +471,8 @@ def _mode(x: np.ndarray) -> np.ndarray:
     :math:`\exp(-h^2\omega^2/2)`; a parabola through the logarithms at the top and its neighbours places the mode
     between them.
     """
+    from scipy.fft import irfft, rfft
+
     x = x.reshape(len(x), -1)
     h = _bandwidth(x)
     low, high = np.quantile(x, GRID_SPAN, axis=1)

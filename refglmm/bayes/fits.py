@@ -5,7 +5,7 @@ Place in the reading order: after ``draws`` and ``chain``; ``predictive`` and ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,9 @@ from refglmm.fit.ranef import GroupFrames
 from refglmm.fit.rformat import table
 
 if TYPE_CHECKING:
+    from refglmm.bayes.bayes_factor import BayesFactor
+    from refglmm.bayes.bridge import BridgeResult
+    from refglmm.bayes.information import LooResult, WaicResult
     from refglmm.bayes.posterior import Posterior
     from refglmm.model import GLMM
 
@@ -136,6 +139,26 @@ class PosteriorFit:
         values = self.posterior.log_lik(self._flat_positions())
         return values.reshape(*self.draws.values.shape[:2], -1)
 
+    # -- comparison ----------------------------------------------------------------------------------------------
+
+    def loo(self, *, by: str | None = None, n_agq: int = 7, max_draws: int = 1000) -> LooResult:
+        """Leave-one-out accuracy by Pareto-smoothed importance sampling, see :func:`.comparison.fit_loo`."""
+        from refglmm.bayes.comparison import fit_loo
+
+        return fit_loo(self, by=by, n_agq=n_agq, max_draws=max_draws)
+
+    def waic(self) -> WaicResult:
+        """WAIC of the rows given their random effects, with a standard error and a warning where it is unreliable."""
+        from refglmm.bayes.comparison import fit_waic
+
+        return fit_waic(self)
+
+    def bridge_sampling(self, method: str = "normal", **settings: Any) -> BridgeResult:
+        """Log marginal likelihood, see :func:`.comparison.log_marginal_likelihood`."""
+        from refglmm.bayes.comparison import log_marginal_likelihood
+
+        return log_marginal_likelihood(self, method=method, **settings)
+
     # -- exchange ------------------------------------------------------------------------------------------------
 
     def to_arviz(self, **groups: Any) -> Any:
@@ -154,7 +177,7 @@ class PosteriorFit:
         return [
             "Call:",
             f"{self.method}: {self.model.frame.formula.text}, family {self.model.family.display}, "
-            f"prior {self.posterior.priors.text}",
+            f"prior {self.posterior.priors.prior!r}",
         ]
 
     def _cells(self) -> tuple[list[str], list[list[str]], str]:
@@ -225,6 +248,20 @@ class MCMCFit(PosteriorFit):
             "ess_bulk": float(np.nanmin(frame["ess_bulk"])) if frame["ess_bulk"].notna().any() else np.nan,
             "ess_tail": float(np.nanmin(frame["ess_tail"])) if frame["ess_tail"].notna().any() else np.nan,
         }
+
+    def bayes_factor(
+        self, fixed: Mapping[str, float] | None = None, comparison: MCMCFit | None = None, **settings: Any
+    ) -> BayesFactor:
+        """Bayes factor against parameters fixed, or another fit, see :func:`.comparison.bayes_factor`."""
+        from refglmm.bayes.comparison import bayes_factor
+
+        return bayes_factor(self, fixed, comparison, **settings)
+
+    def prior_sensitivity(self, name: str, scales: Sequence[float], **settings: Any) -> pd.DataFrame:
+        """Log Bayes factor of a coefficient for several prior scales, see :func:`.comparison.prior_sensitivity`."""
+        from refglmm.bayes.comparison import prior_sensitivity
+
+        return prior_sensitivity(self, name, scales, **settings)
 
     @property
     def problems(self) -> list[str]:
@@ -319,6 +356,7 @@ def sample(
     init: Any = None,
     parallel: bool | int = True,
     parametrisation: Any = "auto",
+    laplace: bool = False,
     **options: Any,
 ) -> MCMCFit:
     """Draw by NUTS; arguments as :meth:`refglmm.model.GLMM.sample` describes them."""
@@ -364,7 +402,8 @@ def parametrised(model: GLMM, posterior: Posterior, parametrisation: Any) -> Pos
         return posterior.with_exponent(posterior.good_exponent)
     if isinstance(parametrisation, str):
         parametrisation = {term.label: parametrisation for term in model.design.terms}
-    exponent, labels = [], {name for term in model.design.terms for name in (term.label, term.group)}
+    exponent: list[float] = []
+    labels = {name for term in model.design.terms for name in (term.label, term.group)}
     if unknown := [key for key in parametrisation if key not in labels]:
         raise ArgumentError(f"parametrisation names {unknown[0]!r}; the terms are {', '.join(sorted(labels))}")
     good = posterior.good_exponent

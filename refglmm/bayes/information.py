@@ -14,9 +14,9 @@ over i with standard error :math:`\sqrt{n\,\mathrm{var}_i}`; the effective numbe
 :math:`\sum_i(\mathrm{lppd}_i - \mathrm{elpd}_i)`, and the criterion is :math:`-2\,\mathrm{elpd}`. All variances divide
 by one less than the number (as the papers and R's loo do; ArviZ divides by the number).
 
-Sources: Vehtari, Gelman and Gabry (2017), "Practical Bayesian model evaluation", sections 2 and 3; Vehtari et al.
-(2024) for the threshold of k; Watanabe (2010); Yao, Vehtari, Simpson and Gelman (2018), sections 3.1 and 3.4, for the
-weights.
+Sources: Vehtari, Gelman and Gabry (2017), "Practical Bayesian model evaluation"; Vehtari et al. (2024) for
+the threshold of k; Watanabe (2010); Yao, Vehtari, Simpson and Gelman (2018), "Using stacking to average Bayesian
+predictive distributions", for the weights.
 """
 
 from __future__ import annotations
@@ -27,15 +27,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
 
 from refglmm.bayes.diagnostics import checked_draws, ess_mean
-from refglmm.bayes.psis import khat_threshold, psis, weights_ess
+from refglmm.bayes.psis import BLOCK, checked_efficiency, khat_threshold, log_sum, psis
 from refglmm.errors import ArgumentError, ParetoWarning, WaicWarning, warn
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.rformat import table
 
-#: Variance of a point's log-likelihood above which WAIC's expansion is unreliable (Vehtari, Gelman and Gabry, 2.3).
+#: Variance of a point's log-likelihood above which WAIC's expansion is unreliable (Vehtari, Gelman and Gabry).
 WAIC_LIMIT = 0.4
 #: How many offending points a warning names.
 NAMED = 5
@@ -286,25 +285,34 @@ def loo(
     -----
     The Monte Carlo variance of a point's elpd is, by the delta method,
     :math:`\sum_s w_s^2 (e^{\ell_s} - E)^2 / (E^2 r_\mathrm{eff})` with :math:`E = \sum_s w_s e^{\ell_s}`.
-    Source: Vehtari, Gelman and Gabry (2017), section 2.2; Vehtari et al. (2024). Checked against ArviZ and R's loo.
+    Source: Vehtari, Gelman and Gabry (2017); Vehtari et al. (2024). Checked against ArviZ and R's loo.
     """
-    flat, index = _checked_log_lik(log_lik, labels, unit)
-    efficiency = relative_efficiency(log_lik) if r_eff is None else np.asarray(r_eff, dtype=float)
+    ll, index = _checked_log_lik(log_lik, labels, unit)
+    efficiency = None if r_eff is None else checked_efficiency(r_eff, ll.shape[2])
+    parts = [_loo_columns(ll[:, :, part], None if efficiency is None else efficiency[part]) for part in _blocks(ll)]
+    result = LooResult(pd.concat(parts).set_index(index), ll.shape[0] * ll.shape[1], unit)
+    _warn_khat(result)
+    return result
+
+
+def _loo_columns(ll: np.ndarray, r_eff: np.ndarray | None) -> pd.DataFrame:
+    """Pointwise table of :func:`loo`."""
+    efficiency = relative_efficiency(ll) if r_eff is None else r_eff
+    flat = ll.reshape(-1, ll.shape[2])
     log_weights, khat = psis(-flat, efficiency)
-    elpd = logsumexp(log_weights + flat, axis=0)
-    lppd = _lppd(flat)
-    squared = np.exp(2.0 * log_weights) * np.expm1(flat - elpd) ** 2
+    elpd, lppd = log_sum(log_weights + flat), _lppd(flat)
+    weights = np.exp(log_weights)
+    # w (e^l - E) / E, without the overflow of its factors.
+    relative_error = np.exp(log_weights + flat - elpd) - weights
     columns = {
         "elpd": elpd,
         "lppd": lppd,
         "p": lppd - elpd,
         "khat": khat,
-        "mcse": np.sqrt(squared.sum(axis=0) / efficiency),
-        "ess": weights_ess(log_weights) * efficiency,
+        "mcse": np.sqrt((relative_error**2).sum(axis=0) / efficiency),
+        "ess": efficiency / (weights**2).sum(axis=0),
     }
-    result = LooResult(pd.DataFrame(columns, index=index), len(flat), unit)
-    _warn_khat(result)
-    return result
+    return pd.DataFrame(columns)
 
 
 def waic(log_lik: ArrayLike, *, labels: Sequence[object] | None = None, unit: str = "observation") -> WaicResult:
@@ -333,15 +341,23 @@ def waic(log_lik: ArrayLike, *, labels: Sequence[object] | None = None, unit: st
 
     Notes
     -----
-    Source: Vehtari, Gelman and Gabry (2017), section 2.3. Checked against ArviZ and R's loo.
+    Source: Vehtari, Gelman and Gabry (2017), on WAIC. Checked against ArviZ and R's loo.
     """
-    flat, index = _checked_log_lik(log_lik, labels, unit)
-    if len(flat) < 2:
+    ll, index = _checked_log_lik(log_lik, labels, unit)
+    draws = ll.shape[0] * ll.shape[1]
+    if draws < 2:
         raise ArgumentError("waic() needs at least two draws: there is no variance of one")
-    lppd, p = _lppd(flat), flat.var(axis=0, ddof=1)
-    result = WaicResult(pd.DataFrame({"elpd": lppd - p, "lppd": lppd, "p": p}, index=index), len(flat), unit)
+    pointwise = pd.concat([_waic_columns(ll[:, :, part]) for part in _blocks(ll)]).set_index(index)
+    result = WaicResult(pointwise, draws, unit)
     _warn_waic(result)
     return result
+
+
+def _waic_columns(ll: np.ndarray) -> pd.DataFrame:
+    """Pointwise table of :func:`waic`."""
+    flat = ll.reshape(-1, ll.shape[2])
+    lppd, p = _lppd(flat), flat.var(axis=0, ddof=1)
+    return pd.DataFrame({"elpd": lppd - p, "lppd": lppd, "p": p})
 
 
 def relative_efficiency(log_lik: ArrayLike) -> np.ndarray:
@@ -360,12 +376,18 @@ def relative_efficiency(log_lik: ArrayLike) -> np.ndarray:
     return np.where(np.isfinite(ess), ess / (ll.shape[0] * ll.shape[1]), 1.0)
 
 
+def _blocks(ll: np.ndarray) -> list[slice]:
+    """Columns to work on at a time, which bounds the memory."""
+    step = max(1, BLOCK // (ll.shape[0] * ll.shape[1]))
+    return [slice(start, start + step) for start in range(0, ll.shape[2], step)]
+
+
 def _lppd(flat: np.ndarray) -> np.ndarray:
-    return logsumexp(flat, axis=0) - np.log(len(flat))
+    return log_sum(flat) - np.log(len(flat))
 
 
 def _checked_log_lik(log_lik: ArrayLike, labels: Sequence[object] | None, unit: str) -> tuple[np.ndarray, pd.Index]:
-    """Draws of all chains below each other, shape (S, n), and the names of the points."""
+    """Log-likelihoods (chains, draws, n) and the names of the points."""
     ll = checked_draws(log_lik, "log_lik")
     if ll.ndim != 3:
         raise ArgumentError(f"log_lik must have shape (chains, draws, n), not {ll.shape}", shape=ll.shape)
@@ -382,7 +404,7 @@ def _checked_log_lik(log_lik: ArrayLike, labels: Sequence[object] | None, unit: 
             draw=draw,
             label=index[point],
         )
-    return ll.reshape(-1, n), index
+    return ll, index
 
 
 def _named(index: pd.Index, worst_first: np.ndarray) -> str:
@@ -455,7 +477,7 @@ def compare_information(results: Mapping[str, PredictiveAccuracy]) -> pd.DataFra
     Notes
     -----
     Differences below 4 say little, and se_diff is too small for few points or very similar models. Source: Vehtari,
-    Gelman and Gabry (2017), section 5; Yao et al. (2018), section 3.4.
+    Gelman and Gabry (2017), on comparing models; Yao et al. (2018), on pseudo-BMA.
     """
     _check_comparable(results)
     order = sorted(results, key=lambda name: -results[name].elpd)
@@ -470,7 +492,7 @@ def compare_information(results: Mapping[str, PredictiveAccuracy]) -> pd.DataFra
         "elpd_diff": difference.sum(axis=0),
         "se_diff": np.sqrt(n * difference.var(axis=0, ddof=1)) if n > 1 else np.full(len(order), np.nan),
         "weight": stacking_weights(pointwise),
-        "pseudo_bma": np.exp(elpd - logsumexp(elpd)),
+        "pseudo_bma": np.exp(elpd - log_sum(elpd)),
         "unreliable": [_unreliable(results[name]) for name in order],
     }
     return pd.DataFrame(columns, index=pd.Index(order, name="model"))
@@ -527,7 +549,7 @@ def stacking_weights(elpd: ArrayLike) -> np.ndarray:
     Notes
     -----
     The objective is concave; sequential quadratic programming with the exact gradient finds its maximum. Source: Yao
-    et al. (2018), section 3.1.
+    et al. (2018), on stacking.
     """
     from scipy.optimize import minimize
 

@@ -97,13 +97,27 @@ class Marginal:
         value = prior - 0.5 * deviance + (jacobian if self.jacobian else 0.0)
         return (value, gradient) if np.isfinite(value) else nowhere
 
+    def value(self, hyper: FloatArray) -> float:
+        """Log density alone; -inf where no mode of the random effects is found."""
+        with np.errstate(all="ignore"):
+            psi = self.psi(np.ascontiguousarray(hyper, dtype=np.float64))
+            deviance = self.objective.value(psi) if np.all(np.isfinite(psi)) else np.inf
+            if not np.isfinite(deviance):
+                return -np.inf
+            prior, jacobian = self._prior(hyper)
+            value = prior - 0.5 * deviance + (jacobian if self.jacobian else 0.0)
+        return value if np.isfinite(value) else -np.inf
+
+    def _prior(self, hyper: FloatArray) -> tuple[float, float]:
+        """Log prior of the natural values and log|dx/dt|."""
+        gradient, zeros = np.empty(hyper.size), _no_slopes(self.posterior)
+        at = np.ascontiguousarray(hyper, dtype=np.float64)
+        prior, jacobian = prior_and_chain(at, gradient, self.posterior.target, *zeros, True)
+        return float(prior), float(jacobian)
+
     def log_jacobian(self, hyper: FloatArray) -> float:
         """log|dx/dt| at t."""
-        return self._jacobian(hyper)[0]
-
-    def _jacobian(self, hyper: FloatArray) -> tuple[float, FloatArray]:
-        """log|dx/dt| at t, and its gradient."""
-        return log_jacobian(self.posterior, hyper)
+        return self._prior(hyper)[1]
 
     def negative(self, hyper: FloatArray) -> tuple[float, FloatArray]:
         """What a minimiser takes."""
@@ -157,14 +171,19 @@ def marginal_of(posterior: Posterior, jacobian: bool = True) -> Marginal:
     return BlockMarginal(posterior, jacobian)
 
 
+def _no_slopes(posterior: Posterior) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Slopes in fixed effects, T and shape parameters of nothing."""
+    n_shape = posterior.target.shape_power.size
+    return np.zeros(posterior.problem.p), np.zeros(posterior.problem.layout.T_size), np.zeros(n_shape)
+
+
 def log_jacobian(posterior: Posterior, hyper: FloatArray) -> tuple[float, FloatArray]:
     """log|dx/dt| at t, and its gradient."""
     target, hyper = posterior.target, np.ascontiguousarray(hyper)
     slopes = []
     for flag in (True, False):
-        zeros = np.zeros(target.Xt.shape[0]), np.zeros(posterior.problem.layout.T_size), np.zeros(target.shape_power.size)
         slopes.append(np.empty(hyper.size))
-        value = prior_and_chain(hyper, slopes[-1], target, *zeros, flag)[1]
+        value = prior_and_chain(hyper, slopes[-1], target, *_no_slopes(posterior), flag)[1]
     return float(value), slopes[0] - slopes[1]
 
 
@@ -292,8 +311,8 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray |
     if not converged:
         warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
     H = H if values.size == 0 or values.min() > 0.0 else _positive(H, sizes)
-    covariance = np.linalg.inv(H)
-    covariance = np.asarray(0.5 * (covariance + covariance.T), dtype=np.float64)
+    inverse = np.linalg.inv(H)
+    covariance = np.array(0.5 * (inverse + inverse.T), dtype=np.float64)
     root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     value, _ = marginal.value_and_gradient(minimum.x)
     log_jacobian = 0.0 if jacobian else marginal.log_jacobian(minimum.x)

@@ -188,7 +188,7 @@ def _joint_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
     boundary = at_zero(posterior, minimum.x[:n_hyper])
     return Mode(
         position=minimum.x,
-        covariance=covariance[:n_hyper, :n_hyper],
+        covariance=np.array(covariance[:n_hyper, :n_hyper], dtype=np.float64),
         log_posterior=-minimum.value,
         log_marginal=np.nan,
         effects_sd=np.full(posterior.q, np.nan),

@@ -152,7 +152,7 @@ class MAPFit:
         lines = [
             "Call:",
             f"MAP estimation: {self.model.frame.formula.text}, family {self.model.family.display}, "
-            f"prior {self.posterior.priors.text}",
+            f"prior {self.posterior.priors.prior!r}",
             f"Kind: {kind}",
             "",
             f"Negative Log-Posterior: {self.negative_log_posterior:.2f}",

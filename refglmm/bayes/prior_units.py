@@ -122,6 +122,14 @@ def _without_range(prior: Prior, model: GLMM) -> float:
     return float(np.std(np.log(y) if model.family.name in LOGNORMAL else y, ddof=1))
 
 
+def _uses_range(model: GLMM) -> bool:
+    """Whether a unit of the model comes from the range of its response."""
+    name, link = model.family.name, model.family.link.name
+    if name in SIGMA_OF_RESPONSE or name in LOGNORMAL:
+        return True
+    return not (model.family.is_ordinal or link in LATENT_SD or link == "log")
+
+
 def chosen_range(prior: Prior, model: GLMM, y_range: Any) -> tuple[float, float] | None:
     """The one range given, in the prior or beside it; warns of responses outside.
 
@@ -134,7 +142,7 @@ def chosen_range(prior: Prior, model: GLMM, y_range: Any) -> tuple[float, float]
     if beside and prior.y_range and beside != prior.y_range:
         raise ArgumentError(f"two ranges of the response: y_range={beside} and {prior!r}", y_range=beside)
     chosen = beside or prior.y_range
-    if chosen and not model.family.is_ordinal:
+    if chosen and _uses_range(model):
         y = model.problem.y
         outside = (y < chosen[0]) | (y > chosen[1])
         if outside.any():

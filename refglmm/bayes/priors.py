@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 INTERCEPT = "(Intercept)"
+Choice = tuple[Distribution, str]
 KIND = {"rhs": RHS, "ssp": SSP, "jzs": JZS}
 #: Where the soft weights of prior_ssp live, and the SD of their logit.
 SSP_RANGE, SSP_LOGIT_SD, SSP_LAPLACE = (0.001, 0.999), 3.0, 0.5
@@ -202,12 +203,12 @@ class _Chooser:
     def __init__(self, prior: Prior, names: list[str], groups: list[str]) -> None:
         self.given = {_full_name(key, names, groups): value for key, value in prior.coefficients.items()}
 
-    def __call__(self, name: str, group: str, usual: Distribution, source: str) -> tuple[Distribution, str]:
+    def __call__(self, name: str, group: str, usual: Callable[[], Choice]) -> Choice:
         for key in (name, group):
             if key in self.given:
                 chosen: Any = self.given[key]
                 return Flat() if chosen is None else chosen, f"given for {key}"
-        return usual, source
+        return usual()  # only now: the usual prior may need a range that was not given
 
     def has(self, name: str, group: str) -> bool:
         """Whether a prior was given for the name."""
@@ -345,42 +346,41 @@ class _Resolver:
     def _fixed(self) -> Iterator[Entry]:
         for j, name in enumerate(self.fixed):
             if name == "Intercept_c":
-                yield self._entry(name, "fixed", "", *self._usual_intercept())
+                yield self._entry(name, "fixed", "", self._usual_intercept)
             elif j in self.shrunk:
                 yield self._shrunk_slope(j)
             else:
-                yield self._entry(name, "fixed", "b", *self._usual_slope(j))
+                yield self._entry(name, "fixed", "b", partial(self._usual_slope, j))
 
     def _entry(
         self,
         name: str,
         block: str,
         group: str,
-        usual: Distribution,
-        source: str,
-        low: Any = -np.inf,
-        high: Any = np.inf,
+        usual: Callable[[], Choice],
+        low: float = -np.inf,
+        high: float = np.inf,
     ) -> Entry:
-        prior, where = self.choose(name, group, usual, source)
+        prior, where = self.choose(name, group, usual)
         return make_scalar(name, block, prior, low, high), where
 
-    def _usual_intercept(self) -> tuple[Distribution, str]:
+    def _usual_intercept(self) -> Choice:
         if self.kind in ("flat", "jzs") and self.setting("Intercept_sd") is None:
             return Flat(), f"prior_{self.kind}"
         if self.kind == "normal" or (self.kind == "jzs" and self.y_range is None):
             return self._normal("Intercept_sd")
         if "Intercept_sd" in self.prior.settings:
-            return self._normal("Intercept_sd", self.units.middle)
+            return self._normal("Intercept_sd", self.units.middle if self.setting("Intercept_sd") else 0.0)
         if self.setting("max_beta", 1.0) is None and self.units.middle == 0.0:
             return Flat(), "max_beta = None"
         return Normal(self.units.middle, self.units.half), self.units.source
 
-    def _normal(self, name: str, mean: float = 0.0) -> tuple[Distribution, str]:
+    def _normal(self, name: str, mean: float = 0.0) -> Choice:
         """Normal with the SD of that name."""
         sd = self.setting(name)
         return (Flat() if sd is None else Normal(mean, sd)), f"{name} = {sd if sd is None else format(sd, 'g')}"
 
-    def _usual_slope(self, j: int) -> tuple[Distribution, str]:
+    def _usual_slope(self, j: int) -> Choice:
         if self.kind == "normal":
             return self._normal("b_sd")
         size = self.setting("max_beta")
@@ -403,11 +403,11 @@ class _Resolver:
     # -- random effects ----------------------------------------------------------------------------------------
     def _sds(self) -> Iterator[Entry]:
         for label, term in zip(self.labels, self.model.design.terms, strict=True):
-            usual, source = self._rate("tau_rate" if self.kind == "normal" else "sd_rate", "s")
+            usual = partial(self._rate, "tau_rate" if self.kind == "normal" else "sd_rate", "s")
             for column in term.columns:
-                yield self._entry(f"sd[{label}:{_short(column)}]", "sd", "sd", usual, source, 0.0)
+                yield self._entry(f"sd[{label}:{_short(column)}]", "sd", "sd", usual, 0.0)
 
-    def _rate(self, name: str, unit: str) -> tuple[Distribution, str]:
+    def _rate(self, name: str, unit: str) -> Choice:
         """Exponential with the rate of that name, or one over a unit."""
         if name in self.prior.settings:
             rate = self.setting(name)
@@ -442,15 +442,15 @@ class _Resolver:
             yield from self._thresholds()
             return
         for shape in self.shapes:
-            usual, source = self._sigma() if shape.prior is None else self._usual_shape(shape, shape.prior)
-            yield self._entry(shape.name, "shape", "", usual, source, shape.low, shape.high)
+            usual = self._sigma if shape.prior is None else partial(self._usual_shape, shape, shape.prior)
+            yield self._entry(shape.name, "shape", "", usual, shape.low, shape.high)
 
-    def _sigma(self) -> tuple[Distribution, str]:
+    def _sigma(self) -> Choice:
         if self.kind == "jzs" and "sigma_rate" not in self.prior.settings:
             return Reciprocal(), "prior_jzs"
         return self._rate("sigma_rate", "sigma")
 
-    def _usual_shape(self, shape: Shape, prior: Distribution) -> tuple[Distribution, str]:
+    def _usual_shape(self, shape: Shape, prior: Distribution) -> Choice:
         key = f"{shape.name}_rate"
         if key in self.prior.settings:
             return self._rate(key, "s")
@@ -458,11 +458,10 @@ class _Resolver:
 
     def _thresholds(self) -> Iterator[Entry]:
         """Thresholds; in order the K - 1 of them share log (K - 1)!."""
-        usual, source = self._usual_threshold()
         count = len(self.shapes)
         share = math.lgamma(count + 1.0) / count if self._ordered else 0.0
         for j, shape in enumerate(self.shapes):
-            prior, where = self.choose(shape.name, "cutpoints", usual, source)
+            prior, where = self.choose(shape.name, "cutpoints", self._usual_threshold)
             if prior.is_proper:
                 prior = replace(prior, log_factor=share)
             if prior.support != (-np.inf, np.inf):
@@ -471,7 +470,7 @@ class _Resolver:
             gap = self._ordered and j > 0
             yield (replace(scalar, scale=scales.ABOVE, low=0.0) if gap else scalar), where
 
-    def _usual_threshold(self) -> tuple[Distribution, str]:
+    def _usual_threshold(self) -> Choice:
         if "cutpoint_sd" in self.prior.settings:
             return self._normal("cutpoint_sd")
         if self.kind == "flat":

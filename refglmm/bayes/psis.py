@@ -20,9 +20,9 @@ The fit of Zhang and Stephens with :math:`\theta = -k/\sigma`: a profile likelih
 weights them by :math:`e^{\ell}`; their mean is :math:`\hat\theta`, and :math:`\hat k = k(\hat\theta)` is drawn towards
 1/2 as if by ten more observations. (Zhang and Stephens write -k for this k.)
 
-Sources: Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed importance sampling", sections 2 and 3 and
-appendix G (the prior of k); Zhang and Stephens (2009), sections 2 and 3; Efraimidis and Spirakis (2006) for weighted
-sampling without replacement.
+Sources: Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed importance sampling", the algorithm and its
+appendix on the prior of k; Zhang and Stephens (2009), "A new and efficient estimation method for the generalized Pareto
+distribution"; Efraimidis and Spirakis (2006) for weighted sampling without replacement.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
 
 from refglmm.errors import ArgumentError
 
@@ -93,6 +92,15 @@ def smooth_tail(log_ratio: np.ndarray, M: int) -> float:
     return k
 
 
+def log_sum(x: np.ndarray) -> np.ndarray:
+    r"""Logarithm of :math:`\sum_s e^{x_s}` over the first axis, whose largest must be finite.
+
+    ``scipy.special.logsumexp`` takes more than twice as long, and LOO would mostly do that.
+    """
+    top = x.max(axis=0)
+    return top + np.log(np.exp(x - top).sum(axis=0))
+
+
 # -- what users call -------------------------------------------------------------------------------------------------
 
 
@@ -132,19 +140,19 @@ def psis(log_ratios: ArrayLike, r_eff: float | ArrayLike = 1.0) -> tuple[np.ndar
 
     Notes
     -----
-    Source: Vehtari et al. (2024), section 3. Checked against ArviZ and R's loo.
+    Source: Vehtari et al. (2024). Checked against ArviZ and R's loo.
     """
     x = _checked_ratios(log_ratios)
     columns = x.reshape(len(x), -1)
     S, n = columns.shape
-    M = _checked_tail(S, n, r_eff)
+    M = np.minimum(tail_length(S, checked_efficiency(r_eff, n)), S - 1)
     weights, khat = np.empty((S, n)), np.empty(n)
     step = max(1, BLOCK // S)
     for start in range(0, n, step):
         part = slice(start, start + step)
         block = np.ascontiguousarray((columns[:, part] - columns[:, part].max(axis=0)).T)
         khat[part] = [smooth_tail(*column) for column in zip(block, M[part])]
-        weights[:, part] = (block - logsumexp(block, axis=1, keepdims=True)).T
+        weights[:, part] = block.T - log_sum(block.T)
     return weights.reshape(x.shape), float(khat[0]) if x.ndim == 1 else khat
 
 
@@ -165,13 +173,14 @@ def _checked_ratios(log_ratios: ArrayLike) -> np.ndarray:
     return x
 
 
-def _checked_tail(S: int, n: int, r_eff: float | ArrayLike) -> np.ndarray:
+def checked_efficiency(r_eff: float | ArrayLike, n: int) -> np.ndarray:
+    """Relative efficiency of each of n columns."""
     efficiency = np.asarray(r_eff, dtype=float)
     if efficiency.shape not in ((), (1,), (n,)):
         raise ArgumentError(f"r_eff must be one number or one for each of {n} columns, not {efficiency.shape}")
     if not np.all((efficiency > 0.0) & np.isfinite(efficiency)):
         raise ArgumentError("r_eff must be positive and finite; 1 stands for independent draws", r_eff=r_eff)
-    return np.minimum(np.broadcast_to(tail_length(S, efficiency), (n,)), S - 1)
+    return np.broadcast_to(efficiency, (n,))
 
 
 def weights_ess(log_weights: ArrayLike) -> float | np.ndarray:
@@ -187,13 +196,13 @@ def weights_ess(log_weights: ArrayLike) -> float | np.ndarray:
     float, or float array of shape (n,)
         Between 1 and S.
     """
-    ess = np.exp(-logsumexp(2.0 * _normalised(log_weights), axis=0))
+    ess = 1.0 / (np.exp(_normalised(log_weights)) ** 2).sum(axis=0)
     return float(ess) if ess.ndim == 0 else ess
 
 
 def _normalised(log_weights: ArrayLike) -> np.ndarray:
     lw = _checked_ratios(log_weights)
-    return lw - logsumexp(lw, axis=0)
+    return lw - log_sum(lw)
 
 
 def resample(

@@ -86,7 +86,7 @@ def header_lines(fit: FittedModel) -> list[str]:
         value = fit.call.get(argument)
         if value is not None:
             lines.append(f"{label}: {value if isinstance(value, str) else '(given as an array)'}")
-    for note in fit.model.notes:
+    for note in fit.frame.notes:
         lines += textwrap.wrap(note, LINE_WIDTH, initial_indent="   ", subsequent_indent="    ")
     return lines
 

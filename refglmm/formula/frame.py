@@ -99,6 +99,8 @@ class ModelFrame:
         Columns that are made categorical, in new data too.
     centring : Centring
         What is subtracted from which variables; ``raw`` has those less their grand mean as they were.
+    notes : tuple of str
+        What became of the data, for people: a wide response, means, rows left out.
     """
 
     formula: Formula
@@ -122,6 +124,7 @@ class ModelFrame:
     codes: np.ndarray | None = None
     factors: tuple[str, ...] = ()
     centring: Centring = field(default=Centring(), repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -183,6 +186,7 @@ def build_frame(
     check: Callable[[np.ndarray, np.ndarray], None] | None = None,
     factors: Iterable[str] = (),
     centring: Centring | None = None,
+    notes: Sequence[str] = (),
 ) -> ModelFrame:
     """Join a formula to data.
 
@@ -216,6 +220,8 @@ def build_frame(
         Columns that become categorical before anything else (levels sorted; those of a category stay).
     centring : Centring, optional
         From :func:`refglmm.formula.centring.read_centring`, without means.
+    notes : sequence of str
+        What has been done to the data before.
 
     Returns
     -------
@@ -269,6 +275,7 @@ def build_frame(
         env=dict(env or {}),
         factors=factors,
         centring=centring,
+        notes=(*notes, *centring.notes, *_left_out(kept)),
         offset_argument=None if offset is None else (offset if isinstance(offset, str) else "<array>"),
     )
     if check is not None:
@@ -300,6 +307,12 @@ def _evaluated(formula: Formula, also: Sequence[Formula], scope: Scope, weights:
 def _positions(selected: np.ndarray | None, kept: np.ndarray) -> np.ndarray:
     """Positions in the data of the rows that stay."""
     return np.flatnonzero(kept) if selected is None else selected[kept]
+
+
+def _left_out(kept: np.ndarray) -> tuple[str, ...]:
+    """How many rows miss a variable, if any do."""
+    absent = int(np.sum(~kept))
+    return (f"{absent} of {kept.size} rows left out: a variable is missing",) if absent else ()
 
 
 def _refuse_other_rows(used: np.ndarray, kept: np.ndarray, index: pd.Index) -> None:
@@ -580,7 +593,8 @@ def _response(
 def _numeric(parts: list[Column], text: str, index: pd.Index) -> _Response:
     if len(parts) == 2:
         raise ResponseError(
-            f"the response {text} has two columns; only binomial families and censored_normal take cbind()",
+            f"the response {text} has two columns; only binomial families and censored_normal take cbind() "
+            "without within=",
             response=text,
         )
     if not isinstance(parts[0], np.ndarray):

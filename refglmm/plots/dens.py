@@ -75,12 +75,14 @@ def _draw(ax: Axes, chains: FloatArray, styles: list[dict[str, Any]]) -> None:
     """One quantity; a curve a row of ``chains``."""
     low, high, outside = shown_range(chains.ravel())
     for values, style in zip(chains, styles, strict=True):
-        inside = values[(values >= low) & (values <= high)]
-        if is_constant(values) or not inside.size:
+        if is_constant(values):
             ax.axvline(float(values[0]), **{"linewidth": 1.5, **style})
-            continue
-        ax.plot(*density(values, low, high), **{"linewidth": 1.5, **style})
+        else:
+            ax.plot(*density(values, low, high), **{"linewidth": 1.5, **style})
     note_outside(ax, outside, chains.size)
+    if high > low:
+        margin = 0.03 * (high - low)
+        ax.set_xlim(low - margin, high + margin)
     ax.set_ylim(bottom=0.0)
     ax.locator_params(axis="x", nbins=5)
     tidy(ax)

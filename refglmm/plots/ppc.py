@@ -116,8 +116,13 @@ def _checked(y: ArrayLike, y_rep: ArrayLike) -> tuple[FloatArray, FloatArray]:
 
 
 def _countable(y: FloatArray, y_rep: FloatArray) -> bool:
-    whole = bool(np.all(y == np.round(y)))
-    return whole and max(y.max(), np.quantile(y_rep, 0.99)) - min(y.min(), np.quantile(y_rep, 0.01)) < MOST_BARS
+    """Whether all are whole numbers, and few different ones."""
+    low, high = _window(y, y_rep)
+    return _whole(y) and _whole(y_rep) and high - low < MOST_BARS
+
+
+def _whole(values: FloatArray) -> bool:
+    return bool(np.all(values == np.round(values)))
 
 
 def _some(y_rep: FloatArray) -> FloatArray:
@@ -161,12 +166,12 @@ def _distributions(ax: Axes, y: FloatArray, y_rep: FloatArray) -> None:
 
 
 def _bars(ax: Axes, y: FloatArray, y_rep: FloatArray) -> None:
-    if not np.all(y == np.round(y)):
+    if not (_whole(y) and _whole(y_rep)):
         raise ArgumentError("bars are for responses that are whole numbers; use kind='dens' or kind='ecdf'")
     if not _countable(y, y_rep):
         raise ArgumentError(f"more than {MOST_BARS} different values are too many for bars; use kind='ecdf'")
-    low, high = (int(end) for end in _window(y, y_rep))
-    values = np.arange(low, high + 1)
+    low, high = _window(y, y_rep)
+    values = np.arange(np.ceil(low), np.floor(high) + 1.0)
     counts = np.array([np.sum(y_rep == value, axis=1) for value in values])
     lower, middle, upper = np.quantile(counts, [(1.0 - LEVEL) / 2.0, 0.5, (1.0 + LEVEL) / 2.0], axis=1)
     observed = [np.sum(y == value) for value in values]

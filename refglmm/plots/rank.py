@@ -100,4 +100,5 @@ def _draw(ax: Axes, counts: FloatArray, band: tuple[float, float], expected: flo
     ax.axhspan(*band, color="#E3E3E3", linewidth=0, zorder=0.1)
     ax.axhline(expected, color=GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=0.5)
     ax.set_xlim(0.0, 1.0)
+    ax.set_xticks([0.0, 0.5, 1.0], ["0", "0.5", "1"])
     tidy(ax)

@@ -1,5 +1,6 @@
 """Writes golden_arviz.json: what ArviZ says about golden_draws.csv. Run with ArviZ 0.23: python golden_arviz.py."""
 
+import hashlib
 import json
 import platform
 import warnings
@@ -55,7 +56,8 @@ def main():
     versions = {"python": platform.python_version(), "arviz": arviz.__version__}
     versions |= {"numpy": np.__version__, "scipy": scipy.__version__}
     numbers = golden(pd.read_csv(HERE / "golden_draws.csv"))
-    text = json.dumps({"versions": versions, **numbers}, indent=1, default=float)
+    data = {"file": "golden_draws.csv", "md5": hashlib.md5((HERE / "golden_draws.csv").read_bytes()).hexdigest()}
+    text = json.dumps({"versions": versions, "data": data, **numbers}, indent=1, default=float)
     (HERE / "golden_arviz.json").write_text(text + "\n", encoding="utf-8")
 
 

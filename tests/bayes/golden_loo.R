@@ -24,6 +24,7 @@ density_map <- sapply(c("iid", "sticky", "swinging", "apart", "wide"), function(
 })
 out <- list(
   versions = list(R = as.character(getRversion()), loo = as.character(packageVersion("loo"))),
+  data = list(file = "golden_draws.csv", md5 = unname(tools::md5sum("golden_draws.csv"))),
   models = results,
   compare = list(order = rownames(compared), elpd_diff = unname(compared[, "elpd_diff"]),
                  se_diff = unname(compared[, "se_diff"])),

@@ -1,8 +1,6 @@
 """Diagnostics of chains against closed forms, a literal version, ArviZ's numbers and ArviZ itself."""
 
 import json
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -104,7 +102,7 @@ def test_agrees_with_arviz_itself():
     ]
     rng = np.random.default_rng(5)
     for rho in (-0.9, -0.3, 0.0, 0.5, 0.97):
-        for draws in (5, 6, 37, 200):
+        for draws in (8, 37, 200):
             x = chains((3, draws), rho, seed=draws) + 0.3 * rng.standard_normal((3, 1))
             for ours, other in pairs:
                 assert ours(x) == pytest.approx(other(x), rel=1e-10), (rho, draws)
@@ -238,7 +236,8 @@ def test_columns_are_worked_through_in_blocks(monkeypatch):
     monkeypatch.setattr(diagnostics, "BLOCK", 250)
     pd.testing.assert_frame_equal(summary_table(x, list("abcdefg")), together, rtol=1e-13)
     for i in range(7):
-        assert ess_tail(x[:, :, i]) == pytest.approx(together["ess_tail"].iloc[i], rel=0.5)
+        alone = ess_tail(x[:, :, i], quantiles=(0.025, 0.975))
+        assert alone == pytest.approx(together["ess_tail"].iloc[i], rel=1e-12)
         assert rhat(x[:, :, i]) == pytest.approx(together["rhat"].iloc[i], rel=1e-13)
 
 
@@ -390,8 +389,3 @@ def test_summary_of_values_that_are_not_finite():
     assert table.loc["inf", "mean"] == np.inf
     assert table.loc["inf", ["sd", "map", "rhat"]].isna().all()
     assert table.loc["good"].notna().all()
-
-
-def test_scipy_stats_waits_until_it_is_needed():
-    code = "import sys, refglmm.bayes.information; sys.exit(bool({'scipy.stats', 'scipy.optimize'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=HERE.parents[1], check=False).returncode == 0

@@ -1,5 +1,6 @@
 """LOO and WAIC of a normal model in closed form, and the numbers of ArviZ and R's loo."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from refglmm.bayes import information
 from refglmm.bayes.information import (
     compare_information,
     loo,
@@ -94,6 +96,12 @@ def test_agrees_with_arviz_numbers(model, log_lik, both):
     assert other.p_waic * 239 / 240 == pytest.approx(theirs[f"waic_{model}"]["p"], rel=1e-11)
     elpd = other.pointwise["lppd"] - other.pointwise["p"] * 239 / 240
     np.testing.assert_allclose(elpd, theirs[f"waic_{model}"]["elpd"], rtol=1e-11)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("name", ["golden_arviz.json", "golden_loo.json"])
+def test_numbers_of_other_software_are_about_these_draws(name):
+    assert golden(name)["data"]["md5"] == hashlib.md5((HERE / "golden_draws.csv").read_bytes()).hexdigest()
 
 
 @pytest.mark.golden
@@ -187,6 +195,16 @@ def test_points_that_say_nothing_about_the_parameters():
     assert result.khat_counts.loc["good", "count"] == 21
 
 
+def test_a_point_beyond_all_numbers():
+    """Likelihoods that span more than floating point does: no overflow, and a k that says what it is worth."""
+    values = np.linspace(-3000.0, -10.0, 400).reshape(2, 200, 1)
+    with pytest.warns(ParetoWarning):
+        result = loo(values, r_eff=1.0)
+    assert result.khat[0] > 10.0
+    assert -3000.0 < result.elpd < -2500.0
+    assert np.isfinite(result.pointwise["mcse"]).all()
+
+
 # -- warnings --------------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +282,14 @@ def test_print_waic(log_lik):
     assert "p_waic above 0.4" in result._repr_html_()
 
 
+def test_columns_are_worked_through_in_blocks(monkeypatch, log_lik):
+    together = loo(log_lik["b"], labels=list("uvwxyz"))
+    monkeypatch.setattr(information, "BLOCK", 500)
+    pd.testing.assert_frame_equal(loo(log_lik["b"], labels=list("uvwxyz")).pointwise, together.pointwise, rtol=1e-12)
+    with pytest.warns(WaicWarning):
+        assert list(waic(log_lik["b"]).pointwise.index) == [1, 2, 3, 4, 5, 6]
+
+
 def test_results_are_copies(both):
     pointwise = both["a"].pointwise
     pointwise["elpd"] = 0.0
@@ -294,6 +320,8 @@ def test_log_likelihoods_that_cannot_be(function):
         function(good[:, :, 0])
     with pytest.raises(ArgumentError, match="2 labels for 3 columns of log_lik"):
         function(good, labels=["a", "b"])
+    with pytest.raises(ArgumentError, match=r"r_eff must be one number or one for each of 3 columns"):
+        loo(good, r_eff=[0.5, 0.5])
     bad = good.copy()
     bad[1, 7, 2] = -np.inf
     with pytest.raises(ArgumentError, match="log_lik of observation 'c' is -inf in draw 7 of chain 1") as caught:

@@ -105,6 +105,7 @@ def make_frame(y, weights, na_action="omit"):
         index=full[kept],
         full_index=full,
         kept=kept,
+        notes=(),
         na_action=na_action,
         data=pd.DataFrame({"y": y}, index=full[kept]),
     )

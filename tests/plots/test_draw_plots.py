@@ -447,6 +447,7 @@ def test_densities_of_replicates():
     y, y_rep = rng.standard_normal(80), rng.standard_normal((4, 60, 80))
     ax = rg.plots.plot_ppc(y, y_rep)
     assert len(ax.lines) == ppc.CURVES + 1
+    assert len(rg.plots.plot_ppc(np.round(y), y_rep).lines) == ppc.CURVES + 1  # scores that a normal model replicates
     ends = ax.get_xlim()
     np.testing.assert_allclose(ax.lines[-1].get_xydata().T, chains.density(y, *ends))
     np.testing.assert_allclose(ax.lines[0].get_xydata().T, chains.density(y_rep[0, 0], *ends))
@@ -488,6 +489,7 @@ def test_a_statistic_among_those_of_the_replicates():
         (["a"], [[1.0]], {}, "must hold numbers"),
         ([1.0], [[np.nan]], {}, "y_rep has 1 values that are not finite"),
         ([1.5], [[1.0]], {"kind": "bars"}, "bars are for responses that are whole numbers"),
+        ([1.0], [[1.5]], {"kind": "bars"}, "bars are for responses that are whole numbers"),
         ([1.0], [[1.0]], {"kind": "hist"}, "unknown kind 'hist'; choose from dens, ecdf, bars, stat"),
         ([1.0], [[1.0]], {"kind": "stat", "stat": "var"}, "unknown stat 'var'; choose from mean, sd"),
         ([1.0], [[1.0]], {"kind": "stat", "stat": 3}, "stat must be a name or a function"),
