@@ -98,6 +98,10 @@ class Posterior:
         """Return the same posterior with random effects centred to another extent."""
         return Posterior(self.original, self.priors, exponent, self.residuals)
 
+    def with_priors(self, priors: Any) -> Posterior:
+        """Return the posterior of the same model under other priors."""
+        return Posterior(self.original, priors, self.exponent, self.residuals)
+
     # -- construction ------------------------------------------------------------------------------------------
 
     def _target(self) -> Target:
