@@ -9,7 +9,7 @@ Place in the reading order: after ``plots``, before ``fitted``. In itself:
 ``priors``             the prior of every parameter of a model; ``posterior`` puts model and priors together
 ``laplace``            the mode with the random effects integrated out, and the curvature around it
 ``whiten``             the metric as a change of coordinates
-``trees``, ``chain``   the NUTS transition, adaptation, chains
+``trees``, ``chain``   the NUTS transition, ``adaptation``, chains; ``stepping``: one transition point by point
 ``advi``               variational approximations
 ``proposal``           a normal density fitted to draws, in any number of dimensions
 ``bridge``             marginal likelihood by bridge sampling

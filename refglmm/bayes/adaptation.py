@@ -1,6 +1,6 @@
 r"""What a chain learns while it warms up: the length of a step, and the spread of the posterior.
 
-Place in the reading order: after ``trees``, before ``chain``.
+Place in the reading order: after ``trees``, before ``segment`` and ``chain``.
 
 **Step size** by dual averaging: with :math:`a_t` the acceptance statistic of transition t and :math:`\delta` the
 wanted one,
@@ -31,6 +31,8 @@ FloatArray = NDArray[np.float64]
 
 #: Constants of dual averaging, as Hoffman and Gelman (2014) set them.
 GAMMA, T0, KAPPA = 0.05, 10.0, 0.75
+#: So many updates, and the average is more than the first trials, which are too long by intention.
+TRUSTED = 10
 #: First and last fast phases of a warmup, and its first window; a short warmup has shares of 15 and 10 percent.
 FIRST, LAST, WINDOW = 75, 50, 25
 SHARE_FIRST, SHARE_LAST = 0.15, 0.10
@@ -76,10 +78,16 @@ def learn_step(averaging, accept, delta):
     averaging.log_step_bar[0] = share * averaging.log_step[0] + (1.0 - share) * averaging.log_step_bar[0]
 
 
+def settle(averaging: Averaging) -> None:
+    """End of the warmup: the averaged step size stays; after very few updates, the one that they started from."""
+    if averaging.t[0] < TRUSTED:
+        averaging.log_step_bar[0] = averaging.mu[0] - np.log(10.0)
+
+
 class Moments(NamedTuple):
     """Running number of draws (1,), mean (d,), sums of squares (d,) and of products (k, k) of the first k numbers."""
 
-    count: FloatArray
+    draws: FloatArray
     mean: FloatArray
     square: FloatArray
     cross: FloatArray
@@ -93,8 +101,8 @@ def new_moments(d: int, k: int) -> Moments:
 @inline
 def learn_spread(moments, xi):
     """Add one draw: sums of (x - old mean)(x - new mean)."""
-    moments.count[0] += 1.0
-    n, k = moments.count[0], moments.cross.shape[0]
+    moments.draws[0] += 1.0
+    n, k = moments.draws[0], moments.cross.shape[0]
     for i in range(k):
         for j in range(i + 1):  # (x - old mean)(x - new mean)' is symmetric
             product = (n - 1.0) / n * (xi[i] - moments.mean[i]) * (xi[j] - moments.mean[j])
@@ -109,14 +117,14 @@ def learn_spread(moments, xi):
 
 def variances(moments: Moments, towards: float) -> FloatArray:
     """Variances of the draws, shrunk towards a number."""
-    n = float(moments.count[0])
+    n = float(moments.draws[0])
     share = n / (n + PRIOR_DRAWS)
     return share * moments.square / (n - 1.0) + (1.0 - share) * towards
 
 
 def cross_covariance(moments: Moments, towards: float) -> FloatArray:
     """Covariance matrix of the first numbers, shrunk towards a multiple of the identity."""
-    n = float(moments.count[0])
+    n = float(moments.draws[0])
     share = n / (n + PRIOR_DRAWS)
     return share * moments.cross / (n - 1.0) + (1.0 - share) * towards * np.eye(len(moments.cross))
 

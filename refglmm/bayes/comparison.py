@@ -25,7 +25,7 @@ from refglmm.bayes.fits import MCMCFit, laplace_whitening, sample
 from refglmm.bayes.information import LooResult, WaicResult, loo, waic
 from refglmm.bayes.laplace import Marginal, marginal_of
 from refglmm.bayes.posterior import Posterior
-from refglmm.bayes.savage_dickey import SavageDickey, savage_dickey
+from refglmm.bayes.savage_dickey import SavageDickey, shifted_density
 from refglmm.bayes.shrinkage import DIRECT
 from refglmm.bayes.whiten import log_determinant, place_rows, standardise_rows
 from refglmm.errors import ArgumentError, NotAvailableError
@@ -173,8 +173,8 @@ def _fixed_values(posterior: Posterior, fixed: Mapping[str, float]) -> dict[str,
 def _checked_value(posterior: Posterior, scalar: Any, value: float) -> float:
     if scalar.block == "fixed" and posterior.target.slope_kind[0] != DIRECT:
         raise NotAvailableError(
-            f"{scalar.name} is made of several numbers, or shares its prior with others, under this prior; compare with "
-            "a model whose formula leaves it out"
+            f"{scalar.name} is made of several numbers, or shares its prior with others, under this prior; compare "
+            "with a model whose formula leaves it out"
         )
     if scalar.block in ("corr", "other") or (scalar.block == "shape" and posterior.priors.ordered):
         raise NotAvailableError(f"{scalar.name} cannot be fixed by itself")
@@ -259,7 +259,9 @@ def _savage_dickey(fit: MCMCFit, fixed: Mapping[str, float]) -> SavageDickey | N
         return None
     at = posterior.hyper_names.index(name)
     log_prior = float(scalar.prior.log_density(np.array([value]))[0])
-    return savage_dickey(np.array(fit.draws.positions[:, :, at]), float(value), log_prior)
+    positions, lp = np.array(fit.draws.positions), np.array(fit.draws.stats["lp"])
+    density = shifted_density(positions, lp, posterior.log_densities, at, float(value))
+    return SavageDickey(log_prior - density.value, density.error, "shifted draws")
 
 
 def prior_sensitivity(

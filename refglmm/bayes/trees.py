@@ -1,8 +1,9 @@
 r"""One transition of the no-U-turn sampler.
 
-Place in the reading order: after ``whiten``, before ``adaptation`` and ``chain``. A state is a point :math:`\xi` with a
-momentum p; the energy is :math:`H = |p|^2/2 - \log p(\xi)`. A transition draws a momentum and lets a trajectory of
-leapfrog steps grow, forwards or backwards by a coin's toss, to twice its length each time, until it turns back.
+Place in the reading order: after ``whiten``, before ``adaptation``, ``segment`` and ``chain``. A state is a point
+:math:`\xi` with a momentum p; the energy is :math:`H = |p|^2/2 - \log p(\xi)`. A transition draws a momentum and lets
+a trajectory of leapfrog steps grow, forwards or backwards by a coin's toss, to twice its length each time, until it
+turns back.
 
 * **Choice of the point.** A point has the weight :math:`\exp(H_0 - H)` (``multinomial``); or, with a slice variable
   :math:`\log s = \log U - H_0`, one if :math:`-H \ge \log s` and else none (``slice``). Within the new half of a
@@ -37,6 +38,8 @@ IntArray = NDArray[np.int64]
 
 #: A larger energy error means that the leapfrog has lost the trajectory (Stan's value).
 MAX_ERROR = 1000.0
+#: Stands for "multinomial" where the logarithm of a slice variable, which is not positive, would stand.
+NO_SLICE = 1.0
 #: Why a trajectory ended: which of the three criteria failed, a divergence, or that it may not grow any more.
 OPEN, TURN_WHOLE, TURN_FIRST, TURN_SECOND, DIVERGED, FULL = range(6)
 
@@ -89,15 +92,29 @@ class Space(NamedTuple):
 
 def new_space(d: int, max_treedepth: int, keep: bool = False) -> Space:
     """Arrays for transitions of at most ``2**max_treedepth - 1`` leapfrog steps, which are kept on request."""
-    rows = max_treedepth + 1
-    n = 2**max_treedepth - 1 if keep else 0
-    trail = Trail(
-        np.empty((n, d)), np.empty((n, d)), np.empty(n), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    rows, n = max_treedepth + 1, 2**max_treedepth - 1 if keep else 0
+    return Space(
+        xi=np.empty((rows, d)),
+        slope=np.empty((rows, d)),
+        first=np.empty((rows, d)),
+        last=np.empty((rows, d)),
+        rho=np.empty((rows, d)),
+        log_weight=np.empty(rows),
+        value=np.empty(rows),
+        energy=np.empty(rows),
+        end_xi=np.empty((2, d)),
+        end_momentum=np.empty((2, d)),
+        end_slope=np.empty((2, d)),
+        position=np.empty(d),
+        gradient=np.empty(d),
+        trail=Trail(
+            xi=np.empty((n, d)),
+            momentum=np.empty((n, d)),
+            error=np.empty(n),
+            doubling=np.empty(n, dtype=np.int64),
+            side=np.empty(n, dtype=np.int64),
+        ),
     )
-    subtrees = (np.empty((rows, d)) for _ in range(5))
-    numbers = (np.empty(rows) for _ in range(3))
-    ends = (np.empty((2, d)) for _ in range(3))
-    return Space(*subtrees, *numbers, *ends, np.empty(d), np.empty(d), trail)
 
 
 # -- vectors ------------------------------------------------------------
@@ -248,7 +265,7 @@ def grow(space, side, doubling, n, energy, log_slice, step, rng, whitening, log_
         if error > MAX_ERROR:
             return DIVERGED, n, accept, 1
         log_weight = -error
-        if log_slice <= 0.0:
+        if log_slice != NO_SLICE:
             log_weight = 0.0 if -error >= log_slice else -np.inf
         top += 1
         plant(
@@ -305,7 +322,7 @@ def transition(
     """
     draw_momentum(rng, space.end_momentum[0])
     energy = kinetic(space.end_momentum[0]) - value
-    log_slice = np.log(1.0 - rng.random()) if is_slice else 1.0
+    log_slice = np.log(1.0 - rng.random()) if is_slice else NO_SLICE
     plant(space, 0, xi, space.end_momentum[0], slope, 0.0, value, energy)
     copy(space.end_momentum[0], space.end_momentum[1])
     for side in range(2):

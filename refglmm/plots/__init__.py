@@ -9,6 +9,8 @@ comparisons, conditional effects), ``residuals``, ``simulated`` (quantile residu
 them in one panel). Of posterior draws: ``chains`` (what these pictures share), ``dens``, ``trace``, ``acf``,
 ``forest``, ``pairs``, ``rank``, ``energy``, ``elbo``, ``ppc`` (replicates), ``rhat``, ``khat``. No function shows or
 saves anything: ``axes[0].figure.savefig`` does.
+them in one panel), ``transition`` (one step of the no-U-turn sampler). No function shows or saves anything:
+``axes[0].figure.savefig`` does.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ from refglmm.plots.shrinkage import plot_shrinkage
 from refglmm.plots.simulated import plot_simulated_against, plot_simulated_qq, plot_simulated_residuals
 from refglmm.plots.surface import objective_surface, plot_path
 from refglmm.plots.trace import plot_trace
+from refglmm.plots.transition import plot_transition
 
 __all__ = [
     "IntegrandProfile",
@@ -92,6 +95,7 @@ __all__ = [
     "plot_simulated_qq",
     "plot_simulated_residuals",
     "plot_trace",
+    "plot_transition",
     "plot_zeta",
     "prediction_grid",
 ]
