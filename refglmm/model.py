@@ -144,7 +144,7 @@ class GLMM:
         This and the following are for :meth:`optimize`, :meth:`sample` and :meth:`variational`, see
         :mod:`refglmm.bayes.residuals`.
     resid_corr : {"ar1", "car1", "cs", "toep", "un"}, optional
-        Correlation of residuals within blocks.
+        Correlation of residuals within blocks; the formula may then do without random effects.
     resid_group : str or sequence of str, optional
         Column, or product ``a:b``, of the blocks; by default the first grouping factor of the random effects.
     resid_time : str, optional
@@ -281,7 +281,10 @@ class GLMM:
         if self.family.is_ordinal:
             self.family = cast("OrdinalFamily", self.family).for_levels(self.frame.response_levels)
         self.family.check_response(self.frame.y, self.frame.weights)
-        self.design = self._build_design(contrasts, _make_checks(checks, self.is_lmm), tie)
+        found = _make_checks(checks, self.is_lmm)
+        if resid_corr is not None:  # correlated residuals may take the place of random effects
+            found = replace(found, no_random_effects="ignore")
+        self.design = self._build_design(contrasts, found, tie)
         self.structures = term_structures(self.design.terms)
         if self.is_lmm and any(term.structure == "equalto" for term in self.design.terms):
             raise FormulaError(

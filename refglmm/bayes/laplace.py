@@ -374,7 +374,7 @@ def root_of_effects(posterior: Posterior, hyper: FloatArray) -> Any:
     blocks = []
     for k, levels, start in zip(layout.k, layout.levels, layout.T_start, strict=True):
         blocks.append(kron(eye_array(int(levels)), TT[start : start + k * k].reshape(k, k)))
-    return csc_array(block_diag(blocks))
+    return csc_array(block_diag(blocks)) if blocks else csc_array((0, 0))
 
 
 def _factor(H: Any) -> BuiltinCholesky:
