@@ -5,8 +5,8 @@ block matrix W here, not a diagonal one. With A = Z Lambda and the mode u~ of th
 
 .. math:: \log p(t \mid y) \approx f(t, \tilde u) + \tfrac q2\log 2\pi - \tfrac12\log|H|,\qquad H = I + A'WA
 
-which is exact for normal residuals (and lognormal ones), where W = P = V^{-1} does not depend on u. For a multivariate t,
-with m rows in the block, Q = e'Pe, :math:`\kappa = (\nu+m)/(\nu+Q)` and the score :math:`s = \kappa P e`,
+which is exact for normal residuals (and lognormal ones), where W = P = V^{-1} does not depend on u. For a multivariate
+t, with m rows in the block, Q = e'Pe, :math:`\kappa = (\nu+m)/(\nu+Q)` and the score :math:`s = \kappa P e`,
 
 .. math:: W = \kappa P - \tfrac{2}{\nu+m} s s',\qquad E(W) = \tfrac{\nu+m}{\nu+m+2} P .
 
@@ -20,7 +20,7 @@ log|H|, which is taken by fourth-order differences.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray

@@ -230,10 +230,10 @@ def bayes_factor(
         other, description = comparison, f"Model 2 is {comparison.model.frame.formula.text}"
     shared = _shared_improper(fit.posterior, other.posterior)
     bridge = {"method": method, "seed": seed, "marginal": marginal, "shared": shared}
-    results = [log_marginal_likelihood(each, **bridge) for each in (fit, other)]  # type: ignore[arg-type]
+    result, other_result = (log_marginal_likelihood(each, **bridge) for each in (fit, other))  # type: ignore[arg-type]
     check = _savage_dickey(fit, fixed) if fixed is not None and len(fixed) == 1 else None
     return BayesFactor.from_results(
-        *results, description=description, savage_dickey=check, error_threshold=error_threshold
+        result, other_result, description, savage_dickey=check, error_threshold=error_threshold
     )
 
 
@@ -291,8 +291,8 @@ def prior_sensitivity(
         raise ArgumentError("scales must be positive numbers")
     posterior = fit.posterior
     restricted = fixed_posterior(posterior, {name: value})
-    shape = {"chains": fit.draws.n_chains, "sampling": fit.draws.n_draws}
-    shape |= {"warmup": int(fit.draws.metadata.get("warmup", 1000)), "seed": seed + 1}
+    shape: dict[str, Any] = {"chains": fit.draws.n_chains, "sampling": fit.draws.n_draws, "seed": seed + 1}
+    shape["warmup"] = int(fit.draws.metadata.get("warmup", 1000))
     base = log_marginal_likelihood(sample(fit.model, restricted, **shape), seed=seed, **settings)
     rows = []
     for scale in scales:
@@ -345,8 +345,8 @@ def group_log_lik(fit: PosteriorFit, by: str, *, n_agq: int = 7, max_draws: int 
     terms, posterior = fit.model.design.terms, fit.posterior
     if posterior.residuals is not None:
         raise NotAvailableError(
-            "groups cannot be left out by integration beside resid_corr= or sigma_by=; leave by= out, which takes whole "
-            "blocks of correlated rows"
+            "groups cannot be left out by integration beside resid_corr= or sigma_by=; leave by= out, which "
+            "takes whole blocks of correlated rows"
         )
     if {term.group for term in terms} != {by}:
         groups = ", ".join(dict.fromkeys(term.group for term in terms))

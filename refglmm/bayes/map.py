@@ -141,7 +141,10 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
 
 def at_zero(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
     """Which hyperparameters are standard deviations that have run to zero."""
-    values, start = posterior.natural(hyper[None])[0][0], posterior.natural(marginal_of(posterior).start()[0][None])[0][0]
+    values, start = (
+        posterior.natural(hyper[None])[0][0],
+        posterior.natural(marginal_of(posterior).start()[0][None])[0][0],
+    )
     block = posterior.block("sd")
     zero = np.zeros(values.size, dtype=bool)
     zero[block] = values[block] < AT_ZERO * start[block]

@@ -83,7 +83,10 @@ class Posterior:
         self.scalars: tuple[Scalar, ...] = tuple(priors.scalars)
         self.full_target = self._target()
         if residuals is None:
-            self.target, self.log_likelihood = _collapsed(self.full_target, problem.family), problem.family.log_likelihood
+            self.target, self.log_likelihood = (
+                _collapsed(self.full_target, problem.family),
+                problem.family.log_likelihood,
+            )
         else:
             self.target, self.log_likelihood = residuals.sorted(self.full_target), residuals.log_likelihood
         free = [scalar for scalar in self.scalars if scalar.fixed is None]

@@ -294,8 +294,8 @@ def _bounds(kind: str, group: IntArray, time: FloatArray, n_times: int) -> tuple
     off = np.abs(gaps - np.round(gaps))
     if np.any(off > WHOLE * gaps):
         raise DataError(
-            f"resid_corr='ar1' needs whole gaps between times; one is {gaps[np.argmax(off)]:g}. Use 'car1', or make the "
-            "time a factor to count positions"
+            f"resid_corr='ar1' needs whole gaps between times; one is {gaps[np.argmax(off)]:g}. Use 'car1', or make "
+            "the time a factor to count positions"
         )
     return (0.0 if np.all(np.round(gaps) % 2.0 == 0.0) else -1.0), 1.0
 
@@ -317,8 +317,8 @@ def _warn_of_intercept(model: GLMM, kind: str, group: IntArray, name: str) -> No
         if alike and "(Intercept)" in term.columns and kind in ("cs", "toep", "un"):
             warn(
                 IdentificationWarning(
-                    f"resid_corr={kind!r} within {name} and the random intercept (1 | {term.group}) both make the rows of "
-                    "a block alike: the data cannot tell them apart. Leave out one of the two",
+                    f"resid_corr={kind!r} within {name} and the random intercept (1 | {term.group}) both make the rows "
+                    "of a block alike: the data cannot tell them apart. Leave out one of the two",
                     group=term.group,
                 )
             )
