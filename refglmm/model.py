@@ -148,7 +148,7 @@ class GLMM:
     resid_group : str or sequence of str, optional
         Column, or product ``a:b``, of the blocks; by default the first grouping factor of the random effects.
     resid_time : str, optional
-        Column with the position within a block: a number, with its real gaps, or a factor; by default the order of rows.
+        Column with the position within a block: a number, with its real gaps, or a factor; by default rows in order.
 
     Attributes
     ----------
@@ -635,8 +635,8 @@ class GLMM:
         """
         if self.residuals is not None:
             raise NotAvailableError(
-                "sigma_by= and resid_corr= are not part of fit(); use optimize() (the posterior mode: maximum likelihood "
-                "under flat priors) or sample()"
+                "sigma_by= and resid_corr= are not part of fit(); use optimize() (the posterior mode: maximum "
+                "likelihood under flat priors) or sample()"
             )
         order = self._check_order(n_agq)
         if se not in ("hessian", "rx"):

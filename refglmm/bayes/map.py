@@ -141,7 +141,8 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
 
 def at_zero(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
     """Which hyperparameters are standard deviations that have run to zero."""
-    values, start = posterior.natural(hyper[None])[0][0], posterior.natural(marginal_of(posterior).start()[0][None])[0][0]
+    first = marginal_of(posterior).start()[0]
+    values, start = posterior.natural(np.array([hyper, first]))[0]
     block = posterior.block("sd")
     zero = np.zeros(values.size, dtype=bool)
     zero[block] = values[block] < AT_ZERO * start[block]
@@ -219,7 +220,7 @@ def interval_scales(posterior: Posterior) -> list[tuple[Callable[[float], float]
     shapes = {scalar.name for scalar in posterior.scalars[posterior.block("shape")]}
     for name in posterior.names:
         scalar = kinds.get(name)
-        if name.startswith("corr"):
+        if name.startswith(("corr", "rho_resid[")):
             out.append((np.arctanh, np.tanh))
         elif scalar is None or scalar.block == "fixed" or (ordinal and name in shapes) or not np.isfinite(scalar.low):
             out.append((_same, _same))
