@@ -361,15 +361,14 @@ def test_rows_missing_a_time_are_left_out():
     assert model(data=data).frame.n == len(DATA) - 2
 
 
-def test_draws_follow_the_exact_posterior_of_rho():
-    """Means and SDs of draws against a grid over rho with all else by the Laplace fit: too rough for more."""
+def test_draws_lie_where_the_laplace_approximation_says():
     m = model("y ~ x", kind="cs")
-    fit = m.sample(chains=2, sampling=400, warmup=300, seed=2, progress=False, parallel=False)
+    fit = m.sample(chains=2, sampling=1000, warmup=300, seed=2, progress=False, parallel=False)
     mode = m.posterior.laplace()
     draws = fit.draws.positions.reshape(-1, m.posterior.dimension)
     sd = np.sqrt(np.diag(mode.covariance))
     assert np.all(np.abs(draws.mean(axis=0) - mode.hyper) < 0.6 * sd)
-    assert fit.log_lik.shape == (2, 400, DATA.g.nunique())
+    assert fit.log_lik.shape == (2, 1000, DATA.g.nunique())
     assert fit.loo().unit == "block"
 
 
