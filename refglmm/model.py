@@ -148,7 +148,7 @@ class GLMM:
     resid_group : str or sequence of str, optional
         Column, or product ``a:b``, of the blocks; by default the first grouping factor of the random effects.
     resid_time : str, optional
-        Column with the position within a block: a number, with its real gaps, or a factor; by default the row order.
+        Column with the position within a block: a number, with its real gaps, or a factor; by default rows in order.
 
     Attributes
     ----------

@@ -345,8 +345,8 @@ def group_log_lik(fit: PosteriorFit, by: str, *, n_agq: int = 7, max_draws: int 
     terms, posterior = fit.model.design.terms, fit.posterior
     if posterior.residuals is not None:
         raise NotAvailableError(
-            "groups cannot be left out by integration beside resid_corr= or sigma_by=; leave by= out, which "
-            "takes whole blocks of correlated rows"
+            "groups cannot be left out by integration beside resid_corr= or sigma_by=; without by= whole blocks of "
+            "correlated rows are left out"
         )
     if {term.group for term in terms} != {by}:
         groups = ", ".join(dict.fromkeys(term.group for term in terms))
