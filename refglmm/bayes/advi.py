@@ -312,9 +312,13 @@ class Variational:
             + ("Pareto-smoothed resampled draws" if self.is_resampled else "draws"),
             f"  ELBO {self.elbo:.3f} (SE {self.elbo_se:.3f})",
             f"  Pareto k-hat {self.khat:.2f}, {self.ess:.0f} effective of {n} draws: {self.verdict}",
-            f"  log marginal likelihood by importance sampling {self.log_marginal:.3f} (SE {self.log_marginal_se:.3f})",
-            f"  {self.message}",
         ]
+        if self.khat <= khat_threshold(n):
+            lines.append(
+                f"  log marginal likelihood by importance sampling {self.log_marginal:.3f} "
+                f"(SE {self.log_marginal_se:.3f})"
+            )
+        lines.append(f"  {self.message}")
         if len(self.elbo_traces) > 1:
             lines.append(f"  means of the runs differ by up to {self.disagreement:.2g} SDs")
         return "\n".join(lines)

@@ -287,12 +287,14 @@ class IndependentDraws:
             if self.is_reliable
             else "NOT to be trusted: the approximation misses part of the posterior; sample() draws from it"
         )
-        return (
+        text = (
             f"{self.positions.shape[1]} independent draws, resampled from {self.log_weights.size} proposals "
             f"({self.method})\n"
-            f"  Pareto k-hat {self.khat:.2f}, {self.ess:.0f} effective of {self.log_weights.size} proposals: {says}\n"
-            f"  log marginal likelihood {self.log_marginal:.3f} (SE {self.log_marginal_se:.3f})"
+            f"  Pareto k-hat {self.khat:.2f}, {self.ess:.0f} effective of {self.log_weights.size} proposals: {says}"
         )
+        if self.is_reliable:
+            text += f"\n  log marginal likelihood {self.log_marginal:.3f} (SE {self.log_marginal_se:.3f})"
+        return text
 
 
 def independent_draws(
