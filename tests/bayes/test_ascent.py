@@ -17,7 +17,7 @@ PRECISION = np.linalg.inv(ROOT @ ROOT.T)
 W = whiten.dense(CENTER + 0.1, ROOT @ ROOT.T + 0.2 * np.eye(D))
 LINEAR = whiten.dense(np.zeros(D), ROOT @ ROOT.T + 0.2 * np.eye(D))
 DIAGONAL = whiten.diagonal(np.zeros(D), np.linspace(0.8, 1.4, D))
-SEED = 3
+SEED, RATE = 3, 0.4
 
 
 def matrix(whitening):
@@ -45,7 +45,7 @@ def stepped(q, V, steps=1):
     """What ``ascend`` makes of q, its average and the ELBO."""
     q, average, elbo = ascent.copy(q), ascent.copy(q), np.empty(steps)
     rng = np.random.Generator(np.random.Philox(SEED))
-    course = Course(0, 0, PAIRS, log_determinant(V))
+    course = Course(0, 0, PAIRS, log_determinant(V), RATE)
     ascend(q, average, W, V, elbo, course, rng, normal, parameters(CENTER, PRECISION), UNUSED)
     return q, average, elbo
 
@@ -84,7 +84,7 @@ def test_one_step(n, V):
     Lambda = np.tril(products, -1) + 0.5 * np.diag(np.diag(products))
     expected = S[:n, :n] @ (np.eye(n) + rate * Lambda[:n, :n])
     np.fill_diagonal(expected, np.diag(q.root) * np.exp(rate * np.diag(Lambda)[:n]))
-    np.testing.assert_allclose(new.mean, q.mean + ascent.MEAN_RATE * pull, rtol=1e-10)
+    np.testing.assert_allclose(new.mean, q.mean + RATE * pull, rtol=1e-10)
     np.testing.assert_allclose(new.root, expected, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(new.log_sd, q.log_sd + rate * np.diag(Lambda)[n:], rtol=1e-10)
     np.testing.assert_allclose(elbo, bound, rtol=1e-10)
@@ -117,13 +117,20 @@ def test_nothing_moves_the_spread_of_the_posterior_itself():
     exact = whiten.dense(CENTER, ROOT @ ROOT.T)
     elbo, average = np.empty(20), ascent.copy(there)
     q, rng = ascent.copy(there), np.random.Generator(np.random.Philox(1))
-    course = Course(0, 0, PAIRS, log_determinant(exact))
+    course = Course(0, 0, PAIRS, log_determinant(exact), RATE)
     V = exact._replace(center=np.zeros(D))
     ascend(q, average, exact, V, elbo, course, rng, normal, parameters(CENTER, PRECISION), UNUSED)
     np.testing.assert_allclose(q.root, np.eye(D), atol=1e-12)
     np.testing.assert_allclose(q.mean, 0.0, atol=1e-12)
     constant = 0.5 * D * np.log(2 * np.pi) + np.log(np.diag(ROOT)).sum()
     np.testing.assert_allclose(elbo, constant, rtol=1e-12)
+
+
+def test_the_largest_curvature():
+    rng = np.random.Generator(np.random.Philox(0))
+    found = ascent.largest_curvature(W, rng, normal, parameters(CENTER, PRECISION), UNUSED)
+    expected = np.linalg.eigvalsh(matrix(W).T @ PRECISION @ matrix(W))[-1]
+    assert 0.9 * expected < found < 1.0001 * expected
 
 
 @pytest.mark.parametrize(("n", "r", "V"), [(0, 0, DIAGONAL), (2, 0, LINEAR), (D, 0, LINEAR), (0, 2, DIAGONAL)])
