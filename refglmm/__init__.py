@@ -53,6 +53,7 @@ _HOME = {
     "marginal_coefs": "effects.marginal_coefs",
     "effect_data": "effects.effect_data",
     "interval_table": "inference.confint",
+    "compare_information": "bayes.information",
     "to_long": "formula.reshape",
     "to_wide": "formula.reshape",
     "prior_flat": "bayes.prior_kinds",
@@ -62,7 +63,6 @@ _HOME = {
     "prior_ssp": "bayes.prior_kinds",
     "prior_jzs": "bayes.prior_kinds",
     "prior_summary": "bayes.priors",
-    "compare_information": "bayes.information",
 }
 #: Modules by the name they go by here; ``priors`` holds the distributions that a prior is made of.
 _MODULES = {name: name for name in ("datasets", "families", "errors", "plots", "teaching")}

@@ -14,9 +14,10 @@ where l = log q - log g at posterior draws (1) and at draws of the proposal (2),
 samples. Three decisions make the reported error mean what it says:
 
 * **The proposal never sees the draws at which it is evaluated.** It is fitted on the first half of each chain and
-  evaluated on the second, then the roles change. A split into odd and even draws, as some programs make it, hands
-  every evaluated point a neighbour among the fitted ones: the proposal is then too high there and r too low (by 1.0 in
-  log r for a posterior in 105 dimensions, at a reported error of 0.04).
+  evaluated on the second, then the roles change (what neighbours at the one cut share is a few percent of the error).
+  A split into odd and even draws, as some programs make it, hands every evaluated point a neighbour among the fitted
+  ones: the proposal is then too high there and r too low (by 1.0 in log r for a posterior in 105 dimensions, at a
+  reported error of 0.04).
 * **The two halves are averaged on the log scale**, log r = (log r_1 + log r_2) / 2. The error of a bridge estimate is
   relative and about symmetric in log r, so this mean is unbiased to the order to which each half is; a mean of r
   itself would follow the larger of two discordant halves.
@@ -405,7 +406,7 @@ def bridge_sampling(
     positions = _checked_positions(positions)
     _check_settings(method, max_iter, tol, repetitions)
     rng = _generator(seed)
-    density = _checked_density(log_densities)
+    density = checked_density(log_densities)
     lp = _checked_lp(lp, positions, density)
     middle = positions.shape[1] // 2
     first, second = (positions[:, :middle], lp[:, :middle]), (positions[:, middle:], lp[:, middle:])
@@ -505,7 +506,7 @@ def _check_settings(method: str, max_iter: int, tol: float, repetitions: int) ->
         raise ArgumentError(f"tol must be a positive number, not {tol!r}", tol=tol)
 
 
-def _checked_density(log_densities: LogDensities) -> LogDensities:
+def checked_density(log_densities: LogDensities) -> LogDensities:
     """The same function, whose answers are looked at: shape (m,), no NaN, not plus infinity."""
 
     def density(points: FloatArray) -> FloatArray:

@@ -24,11 +24,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields, replace
+from importlib import import_module
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from refglmm._jit import kernel
 from refglmm.bayes import scalars
@@ -41,6 +41,16 @@ Range = tuple[float, float]
 
 HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
 EVERYWHERE, POSITIVE, UNIT = (-np.inf, np.inf), (0.0, np.inf), (0.0, 1.0)
+
+
+class _Later:
+    """scipy.special, loaded where it is first used: priors are stated without it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module("scipy.special"), name)
+
+
+special = _Later()
 #: Uniform numbers are kept off zero, whose quantile may be infinite.
 LEAST = 2.0**-54
 

@@ -6,6 +6,7 @@ Place in the reading order: after ``draws`` and ``chain``; ``predictive`` and ``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -292,24 +293,76 @@ class MCMCFit(PosteriorFit):
         return lines + [f"WARNING: {problem}" for problem in self.problems]
 
 
-class VBFit(PosteriorFit):
-    """Draws of a variational approximation.
+class IndependentFit(PosteriorFit):
+    """Independent draws from an approximation, with what tells how good it is.
 
     Attributes
     ----------
-    result : Variational
-        ELBO traces, Pareto k-hat, convergence.
+    result : Variational or IndependentDraws
+        Pareto k-hat, effective number of draws, log marginal likelihood; ELBO traces of a variational approximation.
     """
 
-    method = "Variational approximation"
+    method = "Draws without a chain (Laplace, importance-resampled)"
 
     def __init__(self, model: GLMM, posterior: Posterior, draws: Draws, result: Any) -> None:
         super().__init__(model, posterior, draws)
         self.result = result
 
+    @property
+    def khat(self) -> float:
+        """Tail shape of the importance weights of the approximation: below 0.7 it can be relied on."""
+        return float(self.result.khat)
+
     @cached_property
     def _table(self) -> pd.DataFrame:
         return super()._table.drop(columns=["ess_bulk", "ess_tail", "rhat"])  # independent draws
+
+    def _head(self) -> list[str]:
+        return [*super()._head(), *str(self.result).splitlines()[1:]]
+
+
+class VBFit(IndependentFit):
+    """Draws of a variational approximation."""
+
+    method = "Variational approximation"
+
+    @property
+    def elbo(self) -> float:
+        """Evidence lower bound of the best run."""
+        return float(self.result.elbo)
+
+    def plot_elbo(self, **settings: Any) -> Any:
+        """Draw the ELBO traces of all runs."""
+        from refglmm.plots import plot_elbo
+
+        return plot_elbo({f"run {r + 1}": trace for r, trace in enumerate(self.result.elbo_traces)}, **settings)
+
+
+def _independent_fit(kind: type[IndependentFit], model: GLMM, posterior: Posterior, result: Any) -> Any:
+    positions = np.asarray(result.positions)
+    values = posterior.reported(positions[0])[None]
+    about = {"method": result.method, "model": model.frame.formula.text, "khat": float(result.khat)}
+    return kind(model, posterior, Draws(positions, values, posterior.names, {}, about), result)
+
+
+def variational_fit(model: GLMM, posterior: Posterior, parametrisation: Any = "auto", **settings: Any) -> VBFit:
+    """Fit by ADVI; arguments as :func:`.advi.variational` takes them."""
+    from refglmm.bayes.advi import variational
+
+    posterior = parametrised(model, posterior, parametrisation)
+    fit: VBFit = _independent_fit(VBFit, model, posterior, variational(posterior, **settings))
+    return fit
+
+
+def independent_fit(
+    model: GLMM, posterior: Posterior, parametrisation: Any = "auto", **settings: Any
+) -> IndependentFit:
+    """Draw without a chain; arguments as :func:`.independent.independent_draws` takes them."""
+    from refglmm.bayes.independent import independent_draws
+
+    posterior = parametrised(model, posterior, parametrisation)
+    fit: IndependentFit = _independent_fit(IndependentFit, model, posterior, independent_draws(posterior, **settings))
+    return fit
 
 
 # -- sampling ------------------------------------------------------------------------------------------------------
@@ -365,8 +418,11 @@ def sample(
 
     if chains < 1:
         raise ArgumentError(f"there must be at least one chain, not {chains}")
-    posterior = parametrised(model, posterior, parametrisation)
     entropy = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
+    if laplace:
+        shape = {"sampling": sampling, "warmup": warmup, "chains": chains, "thin": thin}
+        return sample_marginal(model, posterior, **shape, entropy=entropy, **options)
+    posterior = parametrised(model, posterior, parametrisation)
     starts = (
         dispersed_starts(posterior, chains, [entropy, 1], posterior.log_densities)
         if init is None
@@ -385,14 +441,71 @@ def sample(
         threads=None if parallel is True else max(1, int(parallel)),
         **options,
     )
-    values = posterior.reported(run.positions.reshape(-1, posterior.dimension))
-    about = {"method": "nuts", "seed": entropy, "warmup": warmup, "thin": thin, "model": model.frame.formula.text}
+    about = {"method": "nuts", "seed": entropy, "warmup": warmup, "thin": thin}
     about |= {"max_treedepth": options.get("max_treedepth", 10)}
-    draws = Draws(run.positions, values.reshape(*run.positions.shape[:2], -1), posterior.names, run.stats, about)
-    fit = MCMCFit(model, posterior, draws, run)
+    return _chain_fit(model, posterior, run.positions, run, about)
+
+
+def _chain_fit(model: GLMM, posterior: Posterior, positions: FloatArray, run: Any, about: dict[str, Any]) -> MCMCFit:
+    values = posterior.reported(positions.reshape(-1, posterior.dimension))
+    values = values.reshape(*positions.shape[:2], -1)
+    about["model"] = model.frame.formula.text
+    fit = MCMCFit(model, posterior, Draws(positions, values, posterior.names, run.stats, about), run)
     if problems := fit.problems:
         warn(SamplingWarning("; ".join(problems)))
     return fit
+
+
+def sample_marginal(
+    model: GLMM,
+    posterior: Posterior,
+    *,
+    sampling: int,
+    warmup: int,
+    chains: int,
+    thin: int,
+    entropy: int,
+    **options: Any,
+) -> MCMCFit:
+    """Sample the hyperparameters with the random effects integrated out, then draw those given each of them.
+
+    The positions are of the joint posterior's kind; ``log_weights`` among the statistics makes them draws from it where
+    Laplace's method is not exact.
+    """
+    from refglmm.bayes import whiten
+    from refglmm.bayes.chain import sample_chains
+    from refglmm.bayes.independent import conditional_effects_draws
+    from refglmm.bayes.laplace import Marginal
+
+    fit, marginal = posterior.laplace(), Marginal(posterior)
+
+    def log_density(hyper: FloatArray, gradient: FloatArray, target: Any, log_likelihood: Any) -> float:
+        value, gradient[:] = marginal.value_and_gradient(hyper)
+        return value
+
+    rng = np.random.default_rng([entropy, 2])
+    starts = fit.hyper + DISPERSION * rng.standard_normal((chains, posterior.n_hyper)) @ fit.root.T
+    run = sample_chains(
+        log_density,
+        None,
+        None,
+        starts,
+        whiten.dense(fit.hyper, fit.covariance),
+        warmup=warmup,
+        draws=sampling,
+        thin=thin,
+        seed=entropy,
+        threads=1,  # all chains share one search for modes
+        **options,
+    )
+    hyper = run.positions.reshape(-1, posterior.n_hyper)
+    positions, log_weights = conditional_effects_draws(posterior, hyper, np.random.default_rng([entropy, 3]))
+    shape = run.positions.shape[:2]
+    stats = dict(run.stats) | {"log_weights": log_weights.reshape(shape)}
+    about = {"method": "nuts, random effects integrated out by Laplace", "seed": entropy, "warmup": warmup}
+    about |= {"thin": thin, "max_treedepth": options.get("max_treedepth", 10)}
+    run = replace(run, stats=stats)
+    return _chain_fit(model, posterior, positions.reshape(*shape, -1), run, about)
 
 
 def parametrised(model: GLMM, posterior: Posterior, parametrisation: Any) -> Posterior:

@@ -14,8 +14,8 @@ prior over posterior, on any scale as long as it is the same for both. The poste
 * the log density of the model at *shifted* draws, :func:`shifted_density`: exact in the limit, and the one to use far
   from the bulk of the posterior;
 * a kernel density, multiplied by what the same kernel gets wrong for a normal density with the moments of the draws:
-  right for a normal posterior at any bandwidth, good in the bulk otherwise, and blind beyond the draws (its error then
-  says so).
+  right for a normal posterior at any bandwidth, good in the bulk otherwise, and blind beyond the draws (its error is
+  infinite there).
 
 Sources: Dickey (1971); Verdinelli and Wasserman (1995); Chen (1994) for importance-weighted marginal densities, here
 with a shift along the regression of the other parameters on theta; Silverman (1986) for the bandwidth.
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from refglmm.bayes.bridge import LogDensities, effective_size, relative_variance
+from refglmm.bayes.bridge import LARGEST_ERROR, LogDensities, checked_density, effective_size, relative_variance
 from refglmm.errors import ArgumentError, DataError
 
 FloatArray = NDArray[np.float64]
@@ -73,7 +73,7 @@ def savage_dickey(
     Returns
     -------
     SavageDickey
-        The error is infinite where the kernel sees no draw.
+        The error of a kernel density is infinite where it sees hardly any draw; see :func:`shifted_density`.
 
     Raises
     ------
@@ -93,7 +93,11 @@ def savage_dickey(
 
 
 def kernel_density(draws: FloatArray, point: float) -> LogDensity:
-    """Log density at a point by a corrected normal kernel; its error holds the sampling error and the bias."""
+    """Log density at a point by a corrected normal kernel.
+
+    The error holds the sampling error and the bias; it is infinite where a dozen draws or fewer carry the estimate, as
+    there the first-order formula would promise too much.
+    """
     spread = np.subtract(*np.quantile(draws, (0.75, 0.25)))
     sd = float(draws.std(ddof=1))
     if not sd > 0.0:
@@ -101,7 +105,8 @@ def kernel_density(draws: FloatArray, point: float) -> LogDensity:
     width = 0.9 * min(sd, spread / 1.34 or sd) * effective_size(draws) ** -0.2
     value, error = _corrected_kernel(draws, point, width)
     bias = (_corrected_kernel(draws, point, 2.0 * width).value - value) / BIAS_SHARE
-    return LogDensity(value, float(np.hypot(error, bias)))
+    total = float(np.hypot(error, bias))
+    return LogDensity(value, total if total <= LARGEST_ERROR else np.inf)
 
 
 def _corrected_kernel(draws: FloatArray, point: float, width: float) -> LogDensity:
@@ -160,7 +165,7 @@ def shifted_density(
     slopes = np.tensordot(centred, positions, axes=([0, 1], [0, 1])) / (variance * theta.size)
     shifted = positions + (point - theta)[:, :, None] * slopes
     shifted[:, :, coordinate] = point
-    log_q = np.asarray(log_densities(shifted.reshape(theta.size, -1)), dtype=float).reshape(theta.shape)
+    log_q = checked_density(log_densities)(shifted.reshape(theta.size, -1)).reshape(theta.shape)
     return _log_mean_with_error(_log_normal(centred, np.sqrt(variance)) + log_q - lp)
 
 

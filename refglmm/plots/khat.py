@@ -35,10 +35,11 @@ def plot_khat(khat: Any, *, n_draws: int | None = None, ax: Any = None) -> Axes:
 
     Parameters
     ----------
-    khat : array-like or Series, shape (n,)
-        The index of a Series names the observations; otherwise their row counts from 0.
+    khat : LooResult, Series or array-like, shape (n,)
+        The index of a Series names the observations; those of an array are counted from 0.
     n_draws : int, optional
-        Draws of all chains together, which decide the threshold; 0.7 without it (right from 2200 draws on).
+        Draws of all chains together, which decide the threshold: that of the result, or 0.7 for bare numbers (right
+        from 2200 draws on).
     ax : Axes, optional
         A new figure by default.
 
@@ -51,6 +52,9 @@ def plot_khat(khat: Any, *, n_draws: int | None = None, ax: Any = None) -> Axes:
     ArgumentError
         If there is no k, one is nan, or there are fewer than 11 draws.
     """
+    if hasattr(khat, "khat") and hasattr(khat, "pointwise"):
+        n_draws = khat.n_draws if n_draws is None else n_draws
+        khat = khat.pointwise["khat"]
     try:
         series = pd.Series(khat, dtype=float)
     except (TypeError, ValueError) as error:

@@ -40,8 +40,8 @@ def test_kernel_density_of_a_skewed_posterior_keeps_to_its_error():
 
 
 def test_a_point_beyond_the_draws_has_an_error_that_says_so():
-    found = savage_dickey(normal_draws(1), 6.0, 0.0)
-    assert found.error > 1.0
+    assert savage_dickey(normal_draws(1), 6.0, 0.0).error == np.inf
+    assert savage_dickey(normal_draws(1), 60.0, 0.0).error == np.inf
 
 
 def test_conditional_densities_are_averaged():
@@ -100,6 +100,12 @@ def test_three_ways_to_a_bayes_factor():
 def test_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         savage_dickey(*arguments)
+
+
+def test_densities_that_are_nan_are_refused():
+    x = np.random.default_rng(6).standard_normal((2, 10, 3))
+    with pytest.raises(DataError, match="the log density is nan at position"):
+        shifted_density(x, np.zeros((2, 10)), lambda x: np.full(len(x), np.nan), 0, 0.0)
 
 
 def test_shifted_density_refuses_other_shapes():

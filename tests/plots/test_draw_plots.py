@@ -13,7 +13,8 @@ from scipy import stats
 
 import refglmm as rg
 from refglmm.bayes.draws import Draws
-from refglmm.errors import ArgumentError
+from refglmm.bayes.information import loo
+from refglmm.errors import ArgumentError, RefglmmWarning
 from refglmm.plots import chains, elbo, energy, forest, khat, pairs, ppc, rank
 from refglmm.plots.style import PALETTE, VERMILION
 
@@ -546,6 +547,18 @@ def test_pareto_k():
     assert {"r2", "r4", "r5 (infinite)", "0.7", "1"} <= texts
     assert ax.get_title(loc="left") == "Pareto k: 3 of 5 above 0.7"
     drawn(ax)
+
+
+def test_pareto_k_of_a_result():
+    log_lik = np.random.default_rng(2).standard_normal((2, 100, 4)) * [0.1, 0.1, 0.2, 6.0]
+    with pytest.warns(RefglmmWarning):
+        result = loo(log_lik, labels=list("abcd"))
+    ax = rg.plots.plot_khat(result)
+    bad = result.khat > result.threshold
+    assert bad[3]
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), result.khat[bad])
+    assert "d" in {text.get_text() for text in ax.texts}
+    assert f"{result.threshold:.2g}" in {text.get_text() for text in ax.texts}
 
 
 def test_pareto_k_of_few_draws():
