@@ -455,10 +455,17 @@ def variational(
     ParetoWarning
         k-hat is above 0.7 (or the lower threshold of few draws).
     """
-    fit = posterior.laplace()
-    W = whiten.laplace(fit.position, fit.root, fit.slope, fit.indptr, fit.indices, fit.data, fit.order)
+    W = laplace_coordinates(posterior)
     most = max_iter if iter is None else iter
     return approximate(log_posterior, posterior.target, posterior.log_likelihood, W, method, max_iter=most, **settings)
+
+
+def laplace_coordinates(posterior: Posterior) -> Whitening:
+    """Coordinates in which the joint Laplace approximation is standard normal."""
+    from refglmm.bayes.fits import laplace_whitening  # which imports this module
+
+    whitening: Whitening = laplace_whitening(posterior)
+    return whitening
 
 
 def _run_start(q: Gaussian, r: int, seed: np.random.SeedSequence) -> Gaussian:

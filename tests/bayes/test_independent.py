@@ -7,7 +7,6 @@ from scipy import integrate, stats
 import refglmm as rg
 from refglmm.bayes import independent
 from refglmm.bayes.independent import SplitProposal, conditional_effects_draws, independent_draws
-from refglmm.bayes.laplace import Marginal
 from refglmm.bayes.posterior import Posterior
 from refglmm.bayes.priors import resolve
 from refglmm.datasets import load
@@ -108,7 +107,7 @@ def quietly(posterior, draws, **settings):
 def test_centred_positions_hold_the_same_draws():
     model = rg.GLMM("cbind(incidence, size - incidence) ~ period + (1 | herd)", load("cbpp"), family="binomial")
     posterior = Posterior(model.problem, resolve(rg.prior_normal(), model))
-    centred = posterior.with_centred([True])
+    centred = posterior.with_exponent(np.ones(1))
     hyper = posterior.laplace().hyper + 0.1 * np.random.default_rng(1).normal(size=(5, posterior.n_hyper))
     one, log_one = conditional_effects_draws(posterior, hyper, np.random.default_rng(2))
     other, log_other = conditional_effects_draws(centred, hyper, np.random.default_rng(2))
@@ -143,14 +142,6 @@ def test_same_seed_same_draws(batches):
     np.testing.assert_array_equal(one.positions, same.positions)
     assert not np.array_equal(one.positions, other.positions)
     assert one.positions.shape == (1, 50, batches[0].dimension)
-
-
-def test_log_marginal_density_is_that_of_the_marginal(batches):
-    posterior, _ = batches
-    marginal, hyper = Marginal(posterior), posterior.laplace().hyper + 0.1
-    value = independent.log_marginal_density(posterior, marginal, hyper)
-    assert value == pytest.approx(marginal.value_and_gradient(hyper)[0], rel=1e-12)
-    assert independent.log_marginal_density(posterior, marginal, np.full(3, np.inf)) == -np.inf
 
 
 @pytest.mark.parametrize(
