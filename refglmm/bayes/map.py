@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.bayes.laplace import (
+    AT_ONE,
+    AT_ZERO,
     LaplaceFit,
     Marginal,
     difference_columns,
@@ -30,7 +32,8 @@ from refglmm.bayes.laplace import (
     root_of_effects,
 )
 from refglmm.bayes.scalars import ABOVE, INTERVAL
-from refglmm.errors import ArgumentError, ConvergenceWarning, warn
+from refglmm.bayes.shrinkage import SSP
+from refglmm.errors import ArgumentError, ConvergenceWarning, NotAvailableError, warn
 from refglmm.optimize.newton import minimize_newton
 
 if TYPE_CHECKING:
@@ -40,8 +43,6 @@ FloatArray = NDArray[np.float64]
 
 #: SD of the unbounded hyperparameters, in natural sizes, from which further starts are drawn.
 DISPERSION = 3.0
-#: A standard deviation below this share of its starting value is reported as being zero.
-AT_ZERO = 1e-4
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,21 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
     seed : int
         For the dispersed starts.
 
+    Raises
+    ------
+    NotAvailableError
+        The slopes have the prior ``prior_ssp``: where one of them is zero, its density does not depend on the weight, and
+        is highest at the boundary of the scale.
+
     Warns
     -----
     ConvergenceWarning
     """
+    if posterior.priors.slope_kind == SSP:
+        raise NotAvailableError(
+            "the posterior under prior_ssp has no mode to speak of: w * r * t is zero along whole lines, and the density "
+            "is highest at their ends; use sample(), variational() or laplace_draws()"
+        )
     if n_starts < 1:
         raise ArgumentError(f"there must be at least one start, not {n_starts}")
     if np.any(posterior.exponent):
@@ -121,7 +133,7 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
         else:
             reached.append(-np.inf)
     fit = laplace_fit(posterior, jacobian=False, start=starts[0] if best is None else best.x)
-    boundary = at_zero(posterior, fit.hyper)
+    boundary = at_edge(posterior, fit.hyper)
     names = np.array(posterior.hyper_names)
     covariance = fit.covariance.copy()
     covariance[boundary, :], covariance[:, boundary] = np.nan, np.nan
@@ -131,7 +143,7 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
         log_posterior=fit.log_density,
         log_marginal=np.nan if boundary.any() else fit.log_marginal,
         effects_sd=effects_sd(posterior, fit),
-        at_boundary=tuple(names[boundary]),
+        at_boundary=_labels(names[boundary]),
         joint=False,
         converged=fit.converged,
         message=fit.message,
@@ -139,22 +151,28 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
     )
 
 
-def at_zero(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
-    """Which hyperparameters are standard deviations that have run to zero."""
+def at_edge(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
+    """Which hyperparameters are standard deviations that have run to zero, or correlations at 1 or -1."""
     first = marginal_of(posterior).start()[0]
     values, start = posterior.natural(np.array([hyper, first]))[0]
-    block = posterior.block("sd")
-    zero = np.zeros(values.size, dtype=bool)
-    zero[block] = values[block] < AT_ZERO * start[block]
-    return zero[[scalar.fixed is None for scalar in posterior.scalars]]
+    edge = np.zeros(values.size, dtype=bool)
+    sd, corr = posterior.block("sd"), posterior.block("corr")
+    edge[sd] = values[sd] < AT_ZERO * start[sd]
+    edge[corr] = np.abs(values[corr]) > 1.0 - AT_ONE
+    return edge[[scalar.fixed is None for scalar in posterior.scalars]]
+
+
+def _labels(names: Any) -> tuple[str, ...]:
+    """Names as they are reported: a partial correlation at its edge is a correlation there."""
+    return tuple(str(name).replace("partial[", "corr[", 1) for name in names)
 
 
 def effects_sd(posterior: Posterior, fit: LaplaceFit) -> FloatArray:
     r"""Posterior SDs of b: roots of :math:`diag(S H^{-1} S' + J_b \Sigma J_b')`, S as in ``laplace``.
 
-    Standard deviations at zero, whose logarithms have no finite variance, add nothing.
+    Parameters at the edge, which have no finite variance on the unbounded scale, add nothing.
     """
-    S, boundary = root_of_effects(posterior, fit.hyper), at_zero(posterior, fit.hyper)
+    S, boundary = root_of_effects(posterior, fit.hyper), at_edge(posterior, fit.hyper)
     covariance = np.where(boundary | boundary[:, None], 0.0, fit.covariance)
     sd = np.where(boundary, 1.0, np.sqrt(np.diag(fit.covariance)))
     moved = difference_columns(lambda t: root_of_effects(posterior, t) @ fit.u, fit.hyper, sd)
@@ -190,14 +208,14 @@ def _joint_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
     if not minimum.success:
         warn(ConvergenceWarning(f"the joint mode was not found: {minimum.message}"))
     covariance = np.linalg.inv(B)
-    boundary = at_zero(posterior, minimum.x[:n_hyper])
+    boundary = at_edge(posterior, minimum.x[:n_hyper])
     return Mode(
         position=minimum.x,
         covariance=np.array(covariance[:n_hyper, :n_hyper], dtype=np.float64),
         log_posterior=-minimum.value,
         log_marginal=np.nan,
         effects_sd=np.full(posterior.q, np.nan),
-        at_boundary=tuple(np.array(posterior.hyper_names)[boundary]),
+        at_boundary=_labels(np.array(posterior.hyper_names)[boundary]),
         joint=True,
         converged=minimum.success,
         message=minimum.message,

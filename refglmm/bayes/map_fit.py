@@ -159,7 +159,7 @@ class MAPFit:
             f"Approx. Log Marginal Likelihood (Laplace): {self.log_marginal:.2f}",
         ]
         if self.mode.at_boundary:
-            lines.append(f"At the boundary (zero): {', '.join(self.mode.at_boundary)}; no standard errors for these")
+            lines.append(f"At the boundary: {', '.join(self.mode.at_boundary)}; no standard errors for these")
         if not self.converged:
             lines.append(f"NOT CONVERGED: {self.mode.message}")
         lines.append("Random effects are stored separately: .ranef()")
