@@ -43,9 +43,9 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from refglmm._jit import inline
+from refglmm._jit import inline, signed_kernel
 from refglmm.bayes import whiten
-from refglmm.bayes.target import HALF_LOG_2PI, LIKELIHOOD, LOG_DENSITY, TARGET, posterior_kernel
+from refglmm.bayes.target import HALF_LOG_2PI, LIKELIHOOD, LOG_DENSITY, TARGET
 from refglmm.bayes.whiten import place, pull_back
 
 FloatArray = NDArray[np.float64]
@@ -296,7 +296,7 @@ def spread_rate(q, pairs):
     return CAUTION * pairs / (pairs + n + 1.0)
 
 
-@posterior_kernel(_ASCEND)
+@signed_kernel(_ASCEND)
 def ascend(q, average, W, V, elbo, course, rng, log_density, target, log_likelihood):
     """As many steps as ``elbo`` has elements; fill it with estimates, move q and its average in place.
 
@@ -358,7 +358,7 @@ def ascend(q, average, W, V, elbo, course, rng, log_density, target, log_likelih
 _MATRIX = types.float64[:, ::1]
 
 
-@posterior_kernel(types.void(GAUSSIAN, WHITENING, WHITENING, types.float64, types.npy_rng, _MATRIX, _VECTOR))
+@signed_kernel(types.void(GAUSSIAN, WHITENING, WHITENING, types.float64, types.npy_rng, _MATRIX, _VECTOR))
 def draw(q, W, V, log_det_V, rng, positions, log_q):
     """Fill ``positions`` with independent draws from q, a row each, and ``log_q`` with its log density there."""
     d, r = q.mean.size, q.factor.shape[1]

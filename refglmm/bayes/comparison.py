@@ -23,7 +23,7 @@ from refglmm.bayes.bridge import BridgeResult, bridge_sampling
 from refglmm.bayes.distributions import Normal
 from refglmm.bayes.fits import MCMCFit, laplace_whitening, sample
 from refglmm.bayes.information import LooResult, WaicResult, loo, waic
-from refglmm.bayes.laplace import Marginal
+from refglmm.bayes.laplace import Marginal, marginal_of
 from refglmm.bayes.posterior import Posterior
 from refglmm.bayes.savage_dickey import SavageDickey, shifted_density
 from refglmm.bayes.shrinkage import DIRECT
@@ -112,7 +112,7 @@ def log_marginal_likelihood(
     require_proper(fit.posterior, shared)
     posterior, positions = fit.posterior, np.array(fit.draws.positions)
     if marginal or positions.shape[2] == posterior.n_hyper:
-        target = Marginal(posterior)
+        target = marginal_of(posterior)
 
         def densities(hyper: FloatArray) -> FloatArray:
             return np.array([target.value(t) for t in hyper])
@@ -153,7 +153,7 @@ def fixed_posterior(posterior: Posterior, fixed: Mapping[str, float]) -> Posteri
     scalars = tuple(
         replace(scalar, fixed=values[scalar.name]) if scalar.name in values else scalar for scalar in posterior.scalars
     )
-    return Posterior(posterior.original, replace(posterior.priors, scalars=scalars), posterior.exponent)
+    return posterior.with_priors(replace(posterior.priors, scalars=scalars))
 
 
 def _fixed_values(posterior: Posterior, fixed: Mapping[str, float]) -> dict[str, float]:
@@ -230,10 +230,10 @@ def bayes_factor(
         other, description = comparison, f"Model 2 is {comparison.model.frame.formula.text}"
     shared = _shared_improper(fit.posterior, other.posterior)
     bridge = {"method": method, "seed": seed, "marginal": marginal, "shared": shared}
-    results = [log_marginal_likelihood(each, **bridge) for each in (fit, other)]  # type: ignore[arg-type]
+    result, other_result = (log_marginal_likelihood(each, **bridge) for each in (fit, other))  # type: ignore[arg-type]
     check = _savage_dickey(fit, fixed) if fixed is not None and len(fixed) == 1 else None
     return BayesFactor.from_results(
-        *results, description=description, savage_dickey=check, error_threshold=error_threshold
+        result, other_result, description, savage_dickey=check, error_threshold=error_threshold
     )
 
 
@@ -291,15 +291,15 @@ def prior_sensitivity(
         raise ArgumentError("scales must be positive numbers")
     posterior = fit.posterior
     restricted = fixed_posterior(posterior, {name: value})
-    shape = {"chains": fit.draws.n_chains, "sampling": fit.draws.n_draws}
-    shape |= {"warmup": int(fit.draws.metadata.get("warmup", 1000)), "seed": seed + 1}
+    shape: dict[str, Any] = {"chains": fit.draws.n_chains, "sampling": fit.draws.n_draws, "seed": seed + 1}
+    shape["warmup"] = int(fit.draws.metadata.get("warmup", 1000))
     base = log_marginal_likelihood(sample(fit.model, restricted, **shape), seed=seed, **settings)
     rows = []
     for scale in scales:
         scalars = tuple(
             replace(s, prior=Normal(value, float(scale))) if s.name == name else s for s in posterior.scalars
         )
-        wider = Posterior(posterior.original, replace(posterior.priors, scalars=scalars), posterior.exponent)
+        wider = posterior.with_priors(replace(posterior.priors, scalars=scalars))
         result = log_marginal_likelihood(sample(fit.model, wider, **shape), seed=seed, **settings)
         log_bf = result.logml - base.logml
         rows.append((log_bf, float(np.hypot(result.error, base.error)), result.logml, evidence_label(log_bf)))
@@ -317,7 +317,7 @@ def fit_loo(fit: PosteriorFit, *, by: str | None = None, n_agq: int = 7, max_dra
     ----------
     by : str, optional
         Grouping factor: leave out whole groups, their random effects integrated out by adaptive quadrature. By default
-        single rows are left out, given the random effects.
+        single rows are left out, given the random effects; whole blocks where residuals are correlated.
     n_agq : int
         Quadrature points for each random effect of a group.
     max_draws : int
@@ -328,6 +328,9 @@ def fit_loo(fit: PosteriorFit, *, by: str | None = None, n_agq: int = 7, max_dra
     NotAvailableError
         Groups of a model with several grouping factors.
     """
+    residuals = fit.posterior.residuals
+    if by is None and residuals is not None and residuals.kind is not None:
+        return loo(fit.log_lik, labels=residuals.blocks, unit="block")
     if by is None:
         return loo(fit.log_lik)
     values, labels = group_log_lik(fit, by, n_agq=n_agq, max_draws=max_draws)
@@ -340,6 +343,11 @@ def group_log_lik(fit: PosteriorFit, by: str, *, n_agq: int = 7, max_draws: int 
     Shape (chains, draws, groups). See :func:`fit_loo`.
     """
     terms, posterior = fit.model.design.terms, fit.posterior
+    if posterior.residuals is not None:
+        raise NotAvailableError(
+            "groups cannot be left out by integration beside resid_corr= or sigma_by=; leave by= out, which "
+            "takes whole blocks of correlated rows"
+        )
     if {term.group for term in terms} != {by}:
         groups = ", ".join(dict.fromkeys(term.group for term in terms))
         raise NotAvailableError(

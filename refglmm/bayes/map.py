@@ -25,10 +25,11 @@ from refglmm.bayes.laplace import (
     difference_columns,
     find_mode,
     laplace_fit,
+    log_jacobian,
+    marginal_of,
     root_of_effects,
 )
 from refglmm.bayes.scalars import ABOVE, INTERVAL
-from refglmm.bayes.target import prior_and_chain
 from refglmm.errors import ArgumentError, ConvergenceWarning, warn
 from refglmm.optimize.newton import minimize_newton
 
@@ -108,7 +109,7 @@ def _starts(marginal: Marginal, n_starts: int, seed: int) -> tuple[list[FloatArr
 
 
 def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
-    marginal = Marginal(posterior, jacobian=False)
+    marginal = marginal_of(posterior, jacobian=False)
     starts, sizes = _starts(marginal, n_starts, seed)
     reached, best = [], None
     for start in starts:
@@ -140,7 +141,10 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
 
 def at_zero(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
     """Which hyperparameters are standard deviations that have run to zero."""
-    values, start = posterior.natural(hyper[None])[0][0], posterior.natural(Marginal(posterior).start()[0][None])[0][0]
+    values, start = (
+        posterior.natural(hyper[None])[0][0],
+        posterior.natural(marginal_of(posterior).start()[0][None])[0][0],
+    )
     block = posterior.block("sd")
     zero = np.zeros(values.size, dtype=bool)
     zero[block] = values[block] < AT_ZERO * start[block]
@@ -159,7 +163,7 @@ def effects_sd(posterior: Posterior, fit: LaplaceFit) -> FloatArray:
 
 def _joint_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
     """Maximise over hyperparameters and spherical random effects together (b itself has no joint mode but sd = 0)."""
-    marginal = Marginal(posterior, jacobian=False)
+    marginal = marginal_of(posterior, jacobian=False)
     starts, sizes = _starts(marginal, n_starts, seed)
     d, n_hyper = posterior.dimension, posterior.n_hyper
     scale = np.concatenate([sizes, np.ones(posterior.q)])
@@ -201,15 +205,9 @@ def _joint_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
 
 def _negative_joint(posterior: Posterior, position: FloatArray) -> tuple[float, FloatArray]:
     """Minus the log posterior of natural values and spherical random effects, and its gradient."""
-    problem, n_hyper = posterior.problem, posterior.n_hyper
     value, gradient = posterior.value_and_gradient(position)
-    hyper = np.ascontiguousarray(position[:n_hyper])
-    with_jacobian, without = np.empty(n_hyper), np.empty(n_hyper)
-    jacobian = 0.0
-    for flag, out in ((True, with_jacobian), (False, without)):
-        zeros = np.zeros(problem.p), np.zeros(problem.layout.T_size), np.zeros(problem.n_phi)
-        jacobian = prior_and_chain(hyper, out, posterior.target, *zeros, flag)[1]
-    gradient[:n_hyper] -= with_jacobian - without
+    jacobian, slope = log_jacobian(posterior, position[: posterior.n_hyper])
+    gradient[: posterior.n_hyper] -= slope
     return -(value - jacobian), -gradient
 
 

@@ -39,7 +39,7 @@ from refglmm.bayes.distributions import (
     Normal,
     Reciprocal,
 )
-from refglmm.bayes.prior_kinds import Prior, did_you_mean, prior_flat, prior_weak
+from refglmm.bayes.prior_kinds import Prior, check_range, did_you_mean, prior_flat, prior_weak
 from refglmm.bayes.prior_units import Units, chosen_range, mean_response, units_of
 from refglmm.bayes.scalar import BLOCKS, Scalar
 from refglmm.bayes.shape_priors import LATENT, Shape, known_sigma, shapes_of
@@ -164,7 +164,8 @@ def _without_flat_range(prior: Prior, y_range: Any) -> Prior:
     """prior_weak in place of a flat one with a range of the response."""
     if prior.kind != "flat" or y_range is None:
         return prior
-    warn(PriorWarning(f"y_range={tuple(y_range)} has no part in a flat prior: prior_weak(y_range=...) is used instead"))
+    y_range = check_range(y_range)
+    warn(PriorWarning(f"y_range={y_range} has no part in a flat prior: prior_weak(y_range=...) is used instead"))
     return replace(prior_weak(y_range), coefficients=prior.coefficients)
 
 
@@ -396,8 +397,9 @@ class _Resolver:
         if self.kind == "ssp":
             prior = Laplace(0.0, SSP_LAPLACE)
             return make_scalar(f"w[{column}]", "fixed", prior), f"part of b[{column}], spike and slab"
-        size = "sigma" if self.has_sigma else f"{known_sigma(self.family):g}"
-        title = f"cauchy_{len(self.shrunk)}(0, ({self.setting('r'):g} {size})^2 (X'X/n)^-1)"
+        r = self.setting("r")
+        size = f"({r:g} sigma)" if self.has_sigma else f"{r * known_sigma(self.family):g}"
+        title = f"cauchy_{len(self.shrunk)}(0, {size}^2 (X'X/n)^-1)"
         return make_scalar(self.fixed[j], "fixed", Joint(title=title)), "prior_jzs, all slopes together"
 
     # -- random effects ----------------------------------------------------------------------------------------
