@@ -37,7 +37,7 @@ from refglmm.bayes.parameters import (
     summarised,
     with_new_levels,
 )
-from refglmm.errors import ArgumentError
+from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit.response import padded_frame
 from refglmm.fit.rows import (
     Rows,
@@ -51,7 +51,6 @@ from refglmm.fit.rows import (
     refuse_new_levels,
 )
 from refglmm.fit.simulate import check_nsim, draw_known, drawing_weights, generator
-from refglmm.formula.convert import to_table
 
 if TYPE_CHECKING:
     from refglmm.families.base import Family
@@ -142,7 +141,11 @@ def placed_rows(fit: Any, newdata: Any, re_form: Any, allow_new_levels: bool, of
 
 def _part(rows: Rows, here: slice) -> Rows:
     return Rows(
-        rows.index[here], rows.X[here], rows.offset[here], tuple(Z[here] for Z in rows.Z), tuple(c[here] for c in rows.codes)
+        rows.index[here],
+        rows.X[here],
+        rows.offset[here],
+        tuple(Z[here] for Z in rows.Z),
+        tuple(c[here] for c in rows.codes),
     )
 
 
@@ -201,9 +204,7 @@ def _table(family: Any, columns: dict[str, FloatArray], index: pd.Index) -> pd.D
     """One line a row; of categories the columns are pairs (estimate, level)."""
     if columns["estimate"].ndim == 1:
         return pd.DataFrame(columns, index=index)
-    pairs = {
-        (name, level): values[:, k] for name, values in columns.items() for k, level in enumerate(family.levels)
-    }
+    pairs = {(name, level): values[:, k] for name, values in columns.items() for k, level in enumerate(family.levels)}
     return pd.DataFrame(pairs, index=index)
 
 
@@ -221,6 +222,15 @@ def replicated(
     return y
 
 
+def refuse_residuals(posterior: Any) -> None:
+    """Raise where a response of one row is not all that there is to draw."""
+    if posterior.residuals is not None:
+        raise NotAvailableError(
+            "responses of models with resid_corr= or sigma_by= are not drawn; predict() has their means and linear "
+            "predictors"
+        )
+
+
 def posterior_predict(
     fit: Any,
     newdata: Any = None,
@@ -233,6 +243,7 @@ def posterior_predict(
     weights: Any = None,
 ) -> FloatArray:
     """Replicated responses; see :meth:`.after.AfterFit.posterior_predict`."""
+    refuse_residuals(fit.posterior)
     rng, _ = generator(seed)
     if newdata is None and weights is not None:
         raise ArgumentError("weights= belongs to newdata; the rows of the fit have theirs")
@@ -266,6 +277,7 @@ def prior_positions(model: GLMM, size: int, rng: np.random.Generator) -> tuple[A
 
 def prior_predict(model: GLMM, draws: int = 100, seed: Any = None) -> FloatArray:
     """Responses of the rows of a model drawn from its prior alone; see :meth:`.GLMM.prior_predict`."""
+    refuse_residuals(model.posterior)
     rng, _ = generator(seed)
     parameters = parameter_draws(*prior_positions(model, check_nsim(draws), rng))
     eta = linear_predictor(parameters, own_rows(model.design))
