@@ -36,6 +36,37 @@ CONDITION, KHAT, DISAGREEMENT = (1e8, 1e12), (0.5, 0.7), (0.2, 0.5)
 SAME_MODE = 1e-3
 
 
+ADVICE = {
+    "R-hat": "The chains disagree: draw longer (sampling= and warmup= twice as large); if that does not help, look at "
+    "plot_trace() and plot_rank() of the quantity, and at the prior.",
+    "Bulk ESS": "Too few effective draws: draw longer (sampling= twice as large).",
+    "Tail ESS": "Too few effective draws for the ends of intervals: draw longer (sampling= twice as large).",
+    "Divergences": "Transitions diverged, so part of the posterior may be missed: raise delta (0.95, 0.99), or use a "
+    "tighter prior for standard deviations.",
+    "Tree depth": "Trees reached the depth limit: raise max_treedepth, or scale predictors that differ widely.",
+    "Acceptance": "A chain accepts too rarely, its step size is not adapted: use a longer warmup.",
+    "E-BFMI": "Energies are explored slowly, often for heavy tails of standard deviations: use a tighter prior, or "
+    "another parametrisation=.",
+    "Metric": "The metric is nearly singular: predictors are almost collinear, or of very different sizes; centre and "
+    "scale them.",
+    "Log density": "Some draws are not finite: look for extreme values in the data, and for priors far off.",
+    "Pareto k-hat": "The approximation misses part of the posterior: use sample(), or for variational() "
+    "method='fullrank' or 'lowrank'.",
+    "Effective draws": "Few draws carry the weight: draw more, or use sample().",
+    "ELBO": "The bound is not finite: check the prior and the data.",
+    "Settling": "The bound did not settle: raise iter=, or use another method=.",
+    "Runs": "Runs from different starts disagree: raise iter=, or use sample().",
+    "Convergence": "The search did not end at a mode: try num_estimate=5, scale predictors, or use a proper prior.",
+    "Objective": "The posterior density is not finite: check the data and the prior.",
+    "Curvature": "The curvature is not that of a maximum, a parameter is not identified: simplify the model, or use a "
+    "proper prior.",
+    "Boundary": "A standard deviation is zero and has no standard error: drop the term, use a prior that keeps it from "
+    "zero, or sample().",
+    "Starts": "Starts ended at different modes, the posterior has several: use sample() and look at plot_dens().",
+    "Standard errors": "Some standard errors are missing: use sample().",
+}
+
+
 @dataclass(frozen=True)
 class Check:
     """One check: its name, status ("ok", "warning", "problem", "skipped"), what was found, and what to do about it."""
@@ -84,9 +115,9 @@ class Diagnosis:
         }[self.status]
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
-        return ["check", "status", "found"], [
-            [c.name, c.status.upper() if c.status == "problem" else c.status, c.found] for c in self.checks
-        ]
+        shown = {"warning": "WARNING", "problem": "PROBLEM"}
+        rows = [[check.name, shown.get(check.status, check.status), check.found] for check in self.checks]
+        return ["check", "status", "found"], rows
 
     def _advice(self) -> list[str]:
         return [f"{i}. {advice}" for i, advice in enumerate(self.recommendations, 1)]
@@ -104,13 +135,18 @@ class Diagnosis:
         return html_block([html_table(*self._cells(), self.title), html_lines(lines)])
 
 
-def graded(name: str, value: float, limits: tuple[float, float], found: str, advice: str, above: bool = True) -> Check:
-    """A check of a number against (warning, problem); beyond means above them, or below."""
-    if not np.isfinite(value):
+def judged(name: str, found: str, *, warning: bool = False, problem: bool = False, skipped: bool = False) -> Check:
+    """A check with its status, and with advice where it has not passed."""
+    if skipped:
         return Check(name, "skipped", found)
-    beyond = [value > limit if above else value < limit for limit in limits]
-    status = "problem" if beyond[1] else "warning" if beyond[0] else "ok"
-    return Check(name, status, found, "" if status == "ok" else advice)
+    status = "problem" if problem else "warning" if warning else "ok"
+    return Check(name, status, found, "" if status == "ok" else ADVICE[name])
+
+
+def graded(name: str, value: float, limits: tuple[float, float], found: str, above: bool = True) -> Check:
+    """A check of a number against (warning, problem): beyond means above them, or below."""
+    warning, problem = (value > limit if above else value < limit for limit in limits)
+    return judged(name, found, warning=warning, problem=problem, skipped=not np.isfinite(value))
 
 
 def diagnose(fit: Any) -> Diagnosis:
@@ -130,240 +166,129 @@ def diagnose(fit: Any) -> Diagnosis:
     return Diagnosis("Diagnosis of the draws", (*checks, _finite_check(fit), _prior_check(fit)))
 
 
-# -- chains -------------------------------------------------------------------------------------------------------------
-
-
-def _worst(frame: pd.DataFrame, column: str, largest: bool) -> tuple[str, float]:
-    """Name and value of the worst quantity; ("", nan) where there is none."""
-    values = frame[column].dropna()
-    if values.empty:
-        return "", np.nan
-    at = values.idxmax() if largest else values.idxmin()
-    return str(at), float(values.loc[at])
+# -- chains ------------------------------------------------------------------------------------------------------------
 
 
 def _chain_checks(fit: Any) -> list[Check]:
-    frame, stats, n = fit.summary(), fit.draws.stats, len(fit.draws)
-    name, rhat = _worst(frame, "rhat", True)
-    longer = "draw longer: sampling= (and warmup=) twice as large"
-    checks = [
-        graded(
-            "R-hat",
-            rhat,
-            RHAT,
-            f"largest {rhat:.3f} ({name})" if name else "needs more draws",
-            f"The chains disagree about {name}: {longer}; if that does not help, look at plot_trace({name!r}) and at the prior.",
-        ),
-    ]
-    for column, words in (("ess_bulk", "Bulk ESS"), ("ess_tail", "Tail ESS")):
-        name, ess = _worst(frame, column, False)
-        found = f"smallest {ess:.0f} ({name})" if name else "needs more draws"
-        checks.append(graded(words, ess, ESS, found, f"Too few effective draws: {longer}.", above=False))
-    divergent = float(np.mean(stats["divergent"]))
-    checks.append(
-        _share(
-            "Divergences",
-            divergent,
-            n,
-            "Transitions diverged, so part of the posterior may be missed: raise delta (0.95, 0.99), or use a tighter prior for standard deviations.",
-        )
-    )
+    stats, n = fit.draws.stats, len(fit.draws)
     limit = fit.draws.metadata.get("max_treedepth", np.inf)
-    saturated = float(np.mean(np.asarray(stats["treedepth"]) >= limit))
-    checks.append(
-        _share(
-            "Tree depth",
-            saturated,
-            n,
-            f"Trees reached the limit of {limit} doublings: raise max_treedepth, or scale predictors that differ widely.",
-        )
-    )
     accept = float(np.mean(stats["accept"], axis=1).min())
-    checks.append(
-        graded(
-            "Acceptance",
-            accept,
-            ACCEPT,
-            f"lowest of a chain {accept:.2f}",
-            "A chain accepts too rarely, its step size is not adapted: use a longer warmup.",
-            above=False,
-        )
-    )
     low = float(np.min(fit.diagnostics["e_bfmi"]))
-    checks.append(
-        graded(
-            "E-BFMI",
-            low,
-            BFMI,
-            f"lowest of a chain {low:.2f}",
-            "Energies are explored slowly: heavy tails, often of standard deviations; use a tighter prior, or another parametrisation=.",
-            above=False,
-        )
+    return [
+        *_mixing_checks(fit.summary()),
+        _share("Divergences", float(np.mean(stats["divergent"])), n),
+        _share("Tree depth", float(np.mean(np.asarray(stats["treedepth"]) >= limit)), n),
+        graded("Acceptance", accept, ACCEPT, f"lowest of a chain {accept:.2f}", above=False),
+        graded("E-BFMI", low, BFMI, f"lowest of a chain {low:.2f}", above=False),
+        _metric_check(fit.chains),
+    ]
+
+
+def _mixing_checks(frame: pd.DataFrame) -> list[Check]:
+    """R-hat and effective sizes, the worst of all quantities."""
+    columns = (
+        ("R-hat", "rhat", RHAT, True),
+        ("Bulk ESS", "ess_bulk", ESS, False),
+        ("Tail ESS", "ess_tail", ESS, False),
     )
-    return [*checks, _metric_check(fit.chains)]
+    out = []
+    for name, column, limits, largest in columns:
+        values = frame[column].dropna()
+        if values.empty:
+            out.append(judged(name, "needs more draws", skipped=True))
+            continue
+        at = values.idxmax() if largest else values.idxmin()
+        value = float(values.loc[at])
+        found = f"largest {value:.3f} ({at})" if largest else f"smallest {value:.0f} ({at})"
+        out.append(graded(name, value, limits, found, above=largest))
+    return out
 
 
-def _share(name: str, share: float, n: int, advice: str) -> Check:
-    status = "problem" if share >= SHARE[1] else "warning" if share > SHARE[0] else "ok"
-    return Check(name, status, f"{round(share * n)} of {n} transitions", "" if status == "ok" else advice)
+def _share(name: str, share: float, n: int) -> Check:
+    """A share of the transitions: any is a warning."""
+    return judged(name, f"{round(share * n)} of {n} transitions", warning=share > SHARE[0], problem=share >= SHARE[1])
 
 
 def _metric_check(chains: Any) -> Check:
     """Condition of the metric of the hyperparameters, the worst of all chains."""
-    if chains is None or not getattr(chains, "whitenings", ()):
-        return Check("Metric", "skipped", "not kept with these draws")
-    conditions = [float(np.linalg.cond(w.C)) ** 2 for w in chains.whitenings if len(w.C)]
-    worst = max(conditions, default=1.0)
-    advice = "The metric is nearly singular: predictors are almost collinear, or of very different sizes; centre and scale them."
-    return graded("Metric", worst, CONDITION, f"condition {worst:.3g}", advice)
+    if chains is None or not chains.whitenings:
+        return judged("Metric", "not kept with these draws", skipped=True)
+    worst = max((float(np.linalg.cond(w.C)) ** 2 for w in chains.whitenings if len(w.C)), default=1.0)
+    return graded("Metric", worst, CONDITION, f"condition {worst:.3g}")
 
 
 def _finite_check(fit: Any) -> Check:
-    lp = fit.draws.stats.get("lp")
-    values = np.asarray(fit.draws.values if lp is None else lp)
+    values = np.asarray(fit.draws.stats.get("lp", fit.draws.values))
     lost = int(np.sum(~np.isfinite(values)))
-    found = "all finite" if lost == 0 else f"{lost} of {values.size} are not finite"
-    advice = (
-        ""
-        if lost == 0
-        else "Some draws are not finite: check the data for extreme values, and the prior for scales far off."
-    )
-    return Check("Log density" if lp is not None else "Draws", "problem" if lost else "ok", found, advice)
+    return judged("Log density", f"{lost} of {values.size} not finite" if lost else "all finite", problem=lost > 0)
 
 
 def _prior_check(fit: Any) -> Check:
     improper = fit.posterior.priors.improper
-    if not improper:
-        return Check("Priors", "ok", "all proper")
-    found = f"improper: {_listed(improper)}"
-    return Check("Priors", "ok", f"{found} (no Bayes factors; the posterior may still be proper)")
+    found = f"improper (no Bayes factors): {_listed(improper)}" if improper else "all proper"
+    return judged("Priors", found)
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 
-# -- approximations -----------------------------------------------------------------------------------------------------
+# -- approximations ----------------------------------------------------------------------------------------------------
 
 
 def _weight_checks(fit: Any) -> list[Check]:
-    khat, ess = fit.khat, float(fit.result.ess)
+    ess = float(fit.result.ess)
     return [
-        graded(
-            "Pareto k-hat",
-            khat,
-            KHAT,
-            f"{khat:.2f}",
-            "The approximation misses part of the posterior: use sample(), or for variational() method='fullrank' or 'lowrank'.",
-        ),
-        graded(
-            "Effective draws",
-            ess,
-            ESS,
-            f"{ess:.0f}",
-            "Few draws carry the weight: draw more, or use sample().",
-            above=False,
-        ),
+        graded("Pareto k-hat", fit.khat, KHAT, f"{fit.khat:.2f}"),
+        graded("Effective draws", ess, ESS, f"{ess:.0f}", above=False),
     ]
 
 
 def _elbo_checks(fit: Any) -> list[Check]:
-    result = fit.result
-    finite = bool(np.isfinite(result.elbo))
-    advice = "The bound did not settle: raise iter=, or use another method=."
-    converged = Check(
-        "Convergence", "ok" if result.converged else "warning", str(result.message), "" if result.converged else advice
-    )
-    elbo = Check(
-        "ELBO",
-        "ok" if finite else "problem",
-        f"{result.elbo:.2f} (SE {result.elbo_se:.2g})",
-        "" if finite else "The bound is not finite: check the prior and the data.",
-    )
-    apart = float(result.disagreement)
+    result, apart = fit.result, float(fit.result.disagreement)
     found = "a single run" if np.isnan(apart) else f"{apart:.2f} SDs apart"
     return [
-        elbo,
-        converged,
-        graded(
-            "Runs", apart, DISAGREEMENT, found, "Runs from different starts disagree: raise iter=, or use sample()."
-        ),
+        judged("ELBO", f"{result.elbo:.2f} (SE {result.elbo_se:.2g})", problem=not np.isfinite(result.elbo)),
+        judged("Settling", str(result.message), warning=not result.converged),
+        graded("Runs", apart, DISAGREEMENT, found),
     ]
 
 
-# -- the mode -------------------------------------------------------------------------------------------------------------
+# -- the mode ----------------------------------------------------------------------------------------------------------
 
 
 def _mode_checks(fit: Any) -> list[Check]:
     mode = fit.mode
-    out = [
-        Check(
-            "Convergence",
-            "ok" if mode.converged else "problem",
-            str(mode.message),
-            ""
-            if mode.converged
-            else "The search did not end at a mode: try num_estimate=5, scale predictors, or use a proper prior.",
-        ),
-        Check(
-            "Objective",
-            "ok" if np.isfinite(mode.log_posterior) else "problem",
-            f"log posterior {mode.log_posterior:.2f}",
-        ),
+    zero = f"zero: {_listed(mode.at_boundary)}" if mode.at_boundary else "no standard deviation is zero"
+    finite = bool(np.isfinite(mode.log_posterior))
+    return [
+        judged("Convergence", str(mode.message), problem=not mode.converged),
+        judged("Objective", f"log posterior {mode.log_posterior:.2f}", problem=not finite),
+        _curvature_check(mode),
+        judged("Boundary", zero, warning=bool(mode.at_boundary)),
+        _starts_check(mode),
+        _errors_check(fit),
     ]
-    out.append(_curvature_check(mode))
-    if mode.at_boundary:
-        names = _listed(mode.at_boundary)
-        out.append(
-            Check(
-                "Boundary",
-                "warning",
-                f"zero: {names}",
-                f"{names} at zero: no standard errors there; drop the term, use a prior that keeps it from zero, or sample().",
-            )
-        )
-    else:
-        out.append(Check("Boundary", "ok", "no standard deviation is zero"))
-    if mode.starts.size < 2:
-        out.append(Check("Starts", "skipped", "a single start; num_estimate= asks for more"))
-    else:
-        agree = int(np.sum(mode.starts > np.max(mode.starts) - SAME_MODE))
-        fine = agree == mode.starts.size
-        out.append(
-            Check(
-                "Starts",
-                "ok" if fine else "warning",
-                f"{agree} of {mode.starts.size} reached the best mode",
-                ""
-                if fine
-                else "Starts ended at different modes: the posterior has several; use sample() and look at plot_dens().",
-            )
-        )
-    se = fit.estimates["Std. Error"].to_numpy(dtype=float)
-    if fit.se_method == "none":
-        out.append(Check("Standard errors", "skipped", "not asked for"))
-    else:
-        lost = [str(name) for name, value in zip(fit.estimates.index, se, strict=True) if not np.isfinite(value)]
-        advice = "" if not lost else f"No standard errors of {_listed(lost)}: use sample() for these."
-        out.append(
-            Check(
-                "Standard errors",
-                "warning" if lost else "ok",
-                f"missing: {_listed(lost)}" if lost else "all finite",
-                advice,
-            )
-        )
-    return out
 
 
 def _curvature_check(mode: Any) -> Check:
     known = np.isfinite(np.diag(mode.covariance))
     values = np.linalg.eigvalsh(mode.covariance[np.ix_(known, known)]) if known.any() else np.ones(1)
     positive = bool(np.all(values > 0.0))
-    advice = "The curvature is not that of a maximum: a parameter is not identified; simplify the model or use a proper prior."
-    return Check(
-        "Curvature",
-        "ok" if positive else "problem",
-        "positive definite" if positive else "not positive definite",
-        "" if positive else advice,
-    )
+    return judged("Curvature", "positive definite" if positive else "not positive definite", problem=not positive)
+
+
+def _starts_check(mode: Any) -> Check:
+    n = mode.starts.size
+    if n < 2:
+        return judged("Starts", "a single start; num_estimate= asks for more", skipped=True)
+    agree = int(np.sum(mode.starts > np.max(mode.starts) - SAME_MODE))
+    return judged("Starts", f"{agree} of {n} reached the best mode", warning=agree < n)
+
+
+def _errors_check(fit: Any) -> Check:
+    if fit.se_method == "none":
+        return judged("Standard errors", "not asked for", skipped=True)
+    se = fit.estimates["Std. Error"]
+    lost = [str(name) for name, value in se.items() if not np.isfinite(value)]
+    return judged("Standard errors", f"missing: {_listed(lost)}" if lost else "all finite", warning=bool(lost))

@@ -5,14 +5,14 @@ grid, of contrasts and of derivatives, whatever the fit; of a fit with a posteri
 draw
 
 =================  ===================================================================================================
-zero               :math:`f(\eta),\ \eta = \ell'\beta + o`; f the inverse link, expected response, categories
+zero               :math:`f(\eta),\ \eta = \ell'\beta + o`; f the expected response, or categories
 group -> level     :math:`f(\eta + z'b_{level})`
 integrate          :math:`\int f(\eta + s z)\,\phi(z)\,dz,\quad s^2 = z'TT'z`: the population mean of this draw
 =================  ===================================================================================================
 
 then linear combinations C of the rows, or the derivative along a variable. The posterior mean of :math:`\ell'\beta`
-is :math:`\ell'` times the posterior mean of :math:`\beta`, exactly; that of f is not f of it. The probability of direction,
-pd, is the posterior probability that the quantity has its more probable sign.
+is :math:`\ell'` times the posterior mean of :math:`\beta`, exactly; that of f is not f of it. The probability of
+direction, pd, is the posterior probability that the quantity has its more probable sign.
 """
 
 from __future__ import annotations

@@ -79,11 +79,19 @@ class Hypotheses(tables.Tabled):
         region = "" if self.rope is None else f"rope: probability of ({self.rope[0]:g}, {self.rope[1]:g})"
         return (f"estimates are left minus right; {self.prob:g} intervals from {len(self._samples)} draws", region)
 
+    def _shown(self) -> pd.DataFrame:
+        """The table for people: without what is said of inequalities where there is none."""
+        if self._table["probability"].isna().all():
+            return self._table.drop(columns=["probability", "evidence_ratio"])
+        texts = {"probability": "{:.4f}".format, "evidence_ratio": "{:.4g}".format}
+        cells = {name: ["" if np.isnan(v) else f(v) for v in self._table[name]] for name, f in texts.items()}
+        return self._table.assign(**cells)
+
     def __str__(self) -> str:
-        return tables.text(("Hypotheses",), self._table, self._notes())
+        return tables.text(("Hypotheses",), self._shown(), self._notes())
 
     def _repr_html_(self) -> str:
-        return tables.html(("Hypotheses",), self._table, self._notes())
+        return tables.html(("Hypotheses",), self._shown(), self._notes())
 
 
 def hypothesis(fit: Any, hypotheses: Any, *, prob: float = 0.95, rope: tuple[float, float] | None = None) -> Hypotheses:
@@ -204,9 +212,9 @@ def _value(node: ast.AST, labels: Mapping[str, FloatArray], text: str) -> Any:
         return -value if isinstance(node.op, ast.USub) else value
     if isinstance(node, ast.BinOp) and type(node.op) in BINARY:
         return BINARY[type(node.op)](_value(node.left, labels, text), _value(node.right, labels, text))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS:
-        if len(node.args) == 1 and not node.keywords:
-            return FUNCTIONS[node.func.id](_value(node.args[0], labels, text))
+    call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS
+    if isinstance(node, ast.Call) and call and len(node.args) == 1 and not node.keywords:
+        return FUNCTIONS[node.func.id](_value(node.args[0], labels, text))  # type: ignore[attr-defined]
     raise ArgumentError(
         f"a hypothesis is made of parameters, numbers, + - * / **, parentheses and {', '.join(FUNCTIONS)}; {text!r} "
         "has something else",

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -180,7 +181,7 @@ def predict(
     step, pieces = max(1, BLOCK // len(fit.parameters)), []
     for first in range(0, len(rows.index), step):
         part = _part(rows, slice(first, first + step))
-        pieces.append(summarised(fit, lambda draws, part=part: values(draws, part), prob, scale_of(family, type)))
+        pieces.append(summarised(fit, partial(values, part=part), prob, scale_of(family, type)))
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     table = _table(family, columns, rows.index)
     padded = newdata is None and fit.frame.na_action == "exclude"

@@ -165,8 +165,8 @@ def icc(fit: Any, prob: float = 0.95) -> pd.DataFrame:
         return np.asarray(between / (between + residual + fixed))
 
     rows = {
-        name: summarised(fit, lambda draws, adjusted=adjusted: ratio(draws, adjusted), prob, PROBABILITY)
-        for name, adjusted in (("adjusted", True), ("unadjusted", False))
+        "adjusted": summarised(fit, lambda draws: ratio(draws, True), prob, PROBABILITY),
+        "unadjusted": summarised(fit, lambda draws: ratio(draws, False), prob, PROBABILITY),
     }
     return pd.DataFrame(rows).T.astype(float)
 

@@ -40,12 +40,14 @@ from refglmm.effects.grid import (
     rows_at,
 )
 from refglmm.effects.scales import (
+    category_levels,
     category_types,
     check_level,
     check_type,
     critical_values,
     df_method,
     drawn,
+    draws_of,
     linear_predictor,
     mean_interval,
     means,
@@ -305,7 +307,7 @@ def conditional_effects(
         offset_text(fit, offset, setting.named),
         f"random effects: {_re_text(re)}; scale: {_scale_text(fit, type)}; {prob:g} intervals",
     )
-    categories = {CATEGORY: list(fit.family.levels)} if type == "prob" else {}
+    categories = {CATEGORY: category_levels(fit)} if type == "prob" else {}
     return ConditionalEffects(
         fit=fit,
         effect=text,
@@ -327,7 +329,7 @@ def _effect_table(fit: FittedModel, grid: pd.DataFrame, numbers: dict[str, Float
     """The grid with its numbers; those of categories one below the other."""
     if numbers["estimate"].ndim == 1:
         return grid.assign(**numbers)
-    levels = list(fit.family.levels)
+    levels = category_levels(fit)
     repeated = pd.concat([grid] * len(levels), ignore_index=True)
     columns = {name: values.T.ravel() for name, values in numbers.items()}
     return repeated.assign(**{CATEGORY: np.repeat(levels, len(grid))}, **columns)
@@ -358,7 +360,7 @@ def _re_text(re: Any) -> str:
 def _curve(fit: FittedModel, rows: Rows, re: Any, type: str, prob: float, ddf: Any) -> dict[str, FloatArray]:
     """Estimate, se, lower, upper of each row."""
     if drawn(fit):
-        found_here = fit.row_numbers(rows, type=type, re=re, prob=prob)
+        found_here = draws_of(fit).row_numbers(rows, type=type, re=re, prob=prob)
         return _masked(rows, {name: found_here[name] for name in ("estimate", "se", "lower", "upper")})
     link = fit.family.link
     normal = critical_values(prob, np.full(len(rows.offset), np.inf))
@@ -601,14 +603,14 @@ def _simple(
 def _drawn_effects(fit: Any, setting: _Setting, rows: Rows, type: str, re: str, prob: float) -> dict[str, FloatArray]:
     """Estimate, se, lower, upper and probability of direction of each simple effect, from draws."""
     if type == "link" or linear_mean(fit):
-        found: dict[str, FloatArray] = fit.row_numbers(rows, prob=prob)
+        found: dict[str, FloatArray] = draws_of(fit).row_numbers(rows, prob=prob)
         return found
     there = rows_at(fit, _grid_frame(setting), named=setting.named)
     if setting.variables[setting.focal].numeric:
-        return dict(fit.row_numbers(there, type=type, re=re, prob=prob, along=rows))
+        return dict(draws_of(fit).row_numbers(there, type=type, re=re, prob=prob, along=rows))
     C, _ = _differences(setting.values[setting.focal])
     C = np.asarray(np.kron(np.eye(len(there.offset) // C.shape[1]), C), dtype=float)
-    return dict(fit.row_numbers(there, type=type, re=re, prob=prob, C=C))
+    return dict(draws_of(fit).row_numbers(there, type=type, re=re, prob=prob, C=C))
 
 
 def _response_effects(fit: FittedModel, setting: _Setting, rows: Rows, re: str) -> tuple[FloatArray, FloatArray]:
@@ -660,7 +662,7 @@ def johnson_neyman(
     def excess(places: Sequence[float]) -> FloatArray:
         rows, _ = _effect_rows(fit, replace(setting, values={**setting.values, name: list(places)}))
         if drawn(fit):
-            ends = fit.row_numbers(rows, prob=prob)
+            ends = draws_of(fit).row_numbers(rows, prob=prob)
             return np.maximum(ends["lower"], -ends["upper"])
         found = estimate_rows(fit, rows, ddf)
         return np.abs(found.estimate) - critical_values(prob, found.df) * found.se

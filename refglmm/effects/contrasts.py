@@ -28,7 +28,16 @@ from numpy.typing import NDArray
 from refglmm.effects import adjust as adjusting
 from refglmm.effects import tables
 from refglmm.effects.grid import Rows, lost_text
-from refglmm.effects.scales import check_level, check_type, df_method, drawn, linear_predictor, means, scale_name
+from refglmm.effects.scales import (
+    check_level,
+    check_type,
+    df_method,
+    drawn,
+    draws_of,
+    linear_predictor,
+    means,
+    scale_name,
+)
 from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit.population import delta_se, parameter_covariance
 from refglmm.inference.denominator_df import coefficient_df, covariance_for, wald_test
@@ -414,7 +423,7 @@ def _drawn_frame(
     differences: bool,
 ) -> pd.DataFrame:
     """The table from draws: the probability of the more probable sign stands where a p-value would."""
-    fit: Any = of.fit
+    fit = draws_of(of.fit)
     if differences:
         numbers = fit.row_numbers(of.rows, type="response", re=of.re, C=C, prob=level)
     else:

@@ -45,6 +45,7 @@ from refglmm.effects.scales import (
     check_type,
     df_method,
     drawn,
+    draws_of,
     mean_interval,
     means,
     on_response,
@@ -446,7 +447,7 @@ def _means_table(
 ) -> pd.DataFrame:
     """Estimates with intervals, made on the link scale and carried back (from draws their quantiles)."""
     if drawn(fit):
-        numbers = fit.row_numbers(rows, type=type, re=re, prob=level)
+        numbers = draws_of(fit).row_numbers(rows, type=type, re=re, prob=level)
         shown = {"estimate": "estimate", "se": "SE", "lower": "lower.CL", "upper": "upper.CL"}
         columns = {shown[name]: np.where(rows.estimable, numbers[name], np.nan) for name in shown}
         return labels.reset_index(drop=True).assign(**columns)

@@ -19,7 +19,7 @@ Source: Zeger, Liang and Albert (1988), "Models for longitudinal data: a general
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +56,29 @@ def scale_name(link: Link) -> str:
     return LINK_SCALES.get(link.name, link.name)
 
 
-def drawn(fit: FittedModel) -> bool:
+def drawn(fit: Any) -> bool:
     """Whether a fit has a posterior, and with it numbers of its own for any rows (``row_numbers``)."""
     return hasattr(fit, "posterior")
+
+
+class HasDraws(Protocol):
+    """What a fit with a posterior can do; :meth:`refglmm.bayes.after.AfterFit.row_numbers` describes it."""
+
+    def row_numbers(self, rows: Rows, **how: Any) -> dict[str, FloatArray]:
+        """Estimate, se, lower, upper and pd of rows."""
+        ...
+
+
+def draws_of(fit: Any) -> HasDraws:
+    """The fit, known to be ``drawn``."""
+    assert drawn(fit)
+    found: HasDraws = fit
+    return found
+
+
+def category_levels(fit: Any) -> list[str]:
+    """Levels of an ordinal response."""
+    return list(fit.family.levels)
 
 
 def check_type(type: str, more: Sequence[str] = ()) -> None:
