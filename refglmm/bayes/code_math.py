@@ -111,8 +111,7 @@ def _setup(outline: Outline) -> Iterator[str]:
     if outline.has_weights and not outline.family.is_binomial:
         yield f"weights w: between {problem.weights.min():.4g} and {problem.weights.max():.4g}"
     for term in outline.terms:
-        columns = ", ".join(map(_short, term.design.columns))
-        yield f"groups of {term.label}: {term.levels} levels; effects of {columns}" + (
+        yield f"groups of {term.label}: {term.levels} levels; effects of {term.columns}" + (
             ", correlated" if term.partials else ", independent" if term.k > 1 else ""
         )
 
@@ -212,17 +211,14 @@ def _model(outline: Outline) -> Iterator[str]:
 
 def _likelihood(outline: Outline) -> Iterator[str]:
     family = outline.family
-    name = family.name.removeprefix("truncated_")
-    name = {"nbinom2": "negative_binomial"}.get(name, name)
     if not outline.is_built_in:
         yield f"y_i ~ {family.name}, as its log density says"
         return
-    law = BACKWARD if getattr(family, "direction", "") == "backward" else LAWS[name]
+    whole = family.name.removeprefix("truncated_").replace("nbinom2", "negative_binomial")
+    law = BACKWARD if getattr(family, "direction", "") == "backward" else LAWS[whole]
     if family.is_ordinal:
         law = f"{law},  {LATENT[family.link.name]}"
-    yield law + (", given y_i > 0" if family.name != name and name != "negative_binomial" else "") + (
-        ", given y_i > 0" if family.name == "truncated_nbinom2" else ""
-    )
+    yield law + (", given y_i > 0" if family.name.startswith("truncated_") else "")
     known = [(key, value) for key, value in outline.shape_values.items() if isinstance(value, float)]
     if known:
         yield "known: " + ", ".join(f"{key} = {value:g}" for key, value in known)

@@ -104,31 +104,32 @@ def _natural_values(outline: Outline) -> Iterator[str]:
     for scalar in outline.scalars:
         word = outline.words[scalar.name]
         gap_above = previous if outline.priors.ordered and scalar.block == "shape" else ""
-        yield from _natural_value(outline, scalar, word, gap_above)
+        value, jacobian = _natural_value(outline, scalar, gap_above)
+        yield f"{word} = {value}"
         previous = word if scalar.block == "shape" else ""
-        if scalar.fixed is None and (prior := prior_text(scalar.prior, word)):
-            yield f"lp += {prior}"
+        prior = prior_text(scalar.prior, word) if scalar.fixed is None else ""
+        if jacobian or prior:
+            yield f"lp += {' + '.join(filter(None, [jacobian, prior]))}"
     if outline.orders:
         yield f"lp += special.gammaln({outline.orders + 1})  # the thresholds are one of {outline.orders}! orders"
     yield ""
 
 
-def _natural_value(outline: Outline, scalar: Scalar, word: str, previous: str) -> Iterator[str]:
-    """Lines that define one value and add the Jacobian; a threshold is above the previous one."""
+def _natural_value(outline: Outline, scalar: Scalar, previous: str) -> tuple[str, str]:
+    """The value and the Jacobian as expressions; a threshold is above the previous one."""
     above = f"{previous} + " if previous else f"{number(scalar.low)} + " if scalar.low else ""
     if scalar.fixed is not None:
-        yield f"{word} = {previous + ' + ' if previous else ''}{number(scalar.fixed)}  # fixed"
-        return
+        return f"{previous + ' + ' if previous else ''}{number(scalar.fixed)}  # fixed", ""
     t = f"t[{outline.slots[scalar.name]}]"
     if scalar.scale == ABOVE:
-        yield f"{word} = {above}np.exp({t})"
-        yield f"lp += {t}"
-    elif scalar.scale == INTERVAL:
+        return f"{above}np.exp({t})", t
+    if scalar.scale == INTERVAL:
         width = number(scalar.high - scalar.low)
-        yield f"{word} = {above}{width} * special.expit({t})"
-        yield f"lp += np.log({width}) + special.log_expit({t}) + special.log_expit(-{t})"
-    else:
-        yield f"{word} = {t}"
+        return (
+            f"{above}{width} * special.expit({t})",
+            f"np.log({width}) + special.log_expit({t}) + special.log_expit(-{t})",
+        )
+    return t, ""
 
 
 def _frozen(name: str, keywords: Callable[..., str]) -> Expression:
@@ -228,7 +229,7 @@ def _fixed_effects(outline: Outline) -> Iterator[str]:
 
 def _random_effects(outline: Outline) -> Iterator[str]:
     for term in outline.terms:
-        yield f"# random effects of {term.label}: {term.levels} levels, columns {', '.join(term.design.columns)}"
+        yield f"# random effects of {term.label}: {term.levels} levels, effects of {term.columns}"
         yield f"sd = np.array([{', '.join(outline.words[sd.name] for sd in term.sds)}])"
         yield f"u = v[{term.start}:{term.stop}].reshape({term.levels}, {term.k})"
         if np.any(term.exponent):
@@ -268,5 +269,3 @@ def _likelihood(outline: Outline) -> Iterator[str]:
         yield "used = a > 0"
         arguments = [f"{name}[used]" for name in arguments]
     yield f"lp += np.sum(log_density({', '.join(arguments + shapes)}))"
-
-

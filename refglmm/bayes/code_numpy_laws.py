@@ -74,7 +74,8 @@ def _truncated(*lines: str) -> Law:
 
 _BINOMIAL = _successes("return choose + k * log_p + (a - k) * log_q")
 _BETA_BINOMIAL = _successes(
-    "p, q = phi * np.exp(log_p), phi * np.exp(log_q)", "return choose + special.betaln(k + p, a - k + q) - special.betaln(p, q)"
+    "p, q = phi * np.exp(log_p), phi * np.exp(log_q)",
+    "return choose + special.betaln(k + p, a - k + q) - special.betaln(p, q)",
 )
 _INVERSE_GAUSSIAN = _mean(
     "k = a * shape",

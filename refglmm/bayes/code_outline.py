@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refglmm.bayes.priors import term_labels
 from refglmm.bayes.scalar import Scalar
 from refglmm.bayes.shape_priors import shapes_of
 from refglmm.errors import NotAvailableError
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 #: Names that the programs use themselves, or that their languages keep.
-RESERVED = frozenset(
-    "y a x X Z v u b t lp np eta mu data beta means level offset offsets weights used position hyper stats f L T N K Q "
-    "target lower upper int real vector matrix array row functions parameters model multiplier ordered cutpoints "
-    "thresholds log_p log_q k sd at spread P rest i j for in if else while return e pi".split()
-)
+_USED = """
+y a x X Z v u b t lp np eta mu data beta means level offset offsets weights used position stats special f L T N K Q w
+target lower upper int real vector matrix array row functions parameters model multiplier ordered thresholds log_p log_q
+k sd at spread P rest i j e pi for in if else while return"""
+RESERVED = frozenset(_USED.split())
 
 
 def identifiers(names: Iterable[str], reserved: frozenset[str] = RESERVED) -> dict[str, str]:
@@ -65,7 +66,7 @@ class Term:
         From 1.
     design : TermDesign
     label : str
-        What it is called in names, e.g. "group".
+        What it is called, e.g. "group"; "group:x" where several terms have that grouping factor.
     sds : tuple of Scalar
     partials : tuple of Scalar
         Partial correlations by rows of the lower triangle; empty where the columns are independent.
@@ -82,6 +83,11 @@ class Term:
     partials: tuple[Scalar, ...]
     exponent: FloatArray
     start: int
+
+    @property
+    def columns(self) -> str:
+        """What the effects belong to, e.g. "Int, x"."""
+        return ", ".join(_short(column) for column in self.design.columns)
 
     @property
     def k(self) -> int:
@@ -196,14 +202,21 @@ class Outline:
 
     def _terms(self) -> Iterator[Term]:
         sds, partials = list(self.block("sd")), list(self.block("corr"))
-        start = column = 0
+        labels, start, column = _unique_labels(self.model), 0, 0
         for number, design in enumerate(self.model.design.terms, 1):
             k = design.k
             m = k * (k - 1) // 2 if design.structure == "us" else 0
             own, correlations = tuple(sds[:k]), tuple(partials[:m])
             sds, partials = sds[k:], partials[m:]
-            label = own[0].name[3:-1].rsplit(":", 1)[0]
-            yield Term(number, design, label, own, correlations, self.posterior.exponent[column : column + k], start)
+            yield Term(
+                number,
+                design,
+                labels[number - 1],
+                own,
+                correlations,
+                self.posterior.exponent[column : column + k],
+                start,
+            )
             start, column = start + design.q, column + k
 
     # -- thresholds --------------------------------------------------------------------------------------------
@@ -245,6 +258,19 @@ class Outline:
         return out
 
 
+def _short(column: str) -> str:
+    return "Int" if column == "(Intercept)" else column
+
+
+def _unique_labels(model: GLMM) -> list[str]:
+    """A label for each term: the grouping factor, with the columns where that is not enough."""
+    labels, terms = term_labels(model), model.design.terms
+    return [
+        label if labels.count(label) == 1 else f"{label}:{','.join(map(_short, term.columns))}"
+        for label, term in zip(labels, terms, strict=True)
+    ]
+
+
 def law_of(laws: Mapping[str, Any], outline: Outline, language: str) -> Any:
     """The entry of a family.
 
@@ -267,4 +293,3 @@ def number(value: float) -> str:
     """A number that reads back as the same one, as short as can be: "10", "0.2", "1e-05"."""
     text = repr(float(value))
     return text[:-2] if text.endswith(".0") else text
-

@@ -45,7 +45,8 @@ def stan_code(outline: Outline) -> str:
         "model": _model(outline),
     }
     title = f"// {outline.formula}, {outline.family.display}\n"
-    return title + "".join(_block(name, list(lines)) for name, lines in blocks.items())
+    written = {name: list(lines) for name, lines in blocks.items()}
+    return title + "".join(_block(name, lines) for name, lines in written.items() if lines)
 
 
 def stan_numbers(outline: Outline) -> dict[str, Any]:
@@ -96,13 +97,14 @@ def _block(name: str, lines: list[str]) -> str:
 
 
 def _functions(outline: Outline, law: Law) -> Iterator[str]:
-    kind = {REAL: "real y, real eta, real a", SUCCESSES: "int k, int n, real eta"}
-    first = kind.get(law.response, "int y, real eta, real a")
-    shapes = ["vector thresholds"] if outline.family.is_ordinal else _shape_arguments(outline)
-    yield "// log density of one row, whose weight is a"
-    yield f"real log_density({', '.join([first, *shapes])}) {{"
-    yield from (f"  {line}" for line in law.body(outline.family))
-    yield "}"
+    if not _is_vector(outline):
+        kind = {REAL: "real y, real eta, real a", SUCCESSES: "int k, int n, real eta"}
+        first = kind.get(law.response, "int y, real eta, real a")
+        shapes = ["vector thresholds"] if outline.family.is_ordinal else _shape_arguments(outline)
+        yield "// log density of one row" + (", whose weight is a" if law.response != SUCCESSES else "")
+        yield f"real log_density({', '.join([first, *shapes])}) {{"
+        yield from (f"  {line}" for line in law.body(outline.family))
+        yield "}"
     if any(term.partials for term in outline.terms):
         yield from (
             "// Cholesky factor of a correlation matrix from partial correlations",
@@ -164,7 +166,8 @@ def _parameters(outline: Outline) -> Iterator[str]:
                 yield f"ordered[{len(outline.block('shape'))}] thresholds;"
             first_threshold = False
         elif scalar.fixed is None:
-            yield f"real{_bounds(scalar)} {outline.words[scalar.name]};  // {scalar.name}"
+            word = outline.words[scalar.name]
+            yield f"real{_bounds(scalar)} {word};" + (f"  // {scalar.name}" if word != scalar.name else "")
     if outline.posterior.q:
         yield f"vector[{outline.posterior.q}] v;  // random effects"
 
@@ -207,13 +210,13 @@ def _priors(outline: Outline) -> Iterator[str]:
         if outline.priors.ordered and scalar.block == "shape":
             thresholds += 1
             word = f"thresholds[{thresholds}]"
-        if scalar.fixed is None and (prior := _prior(scalar.prior, word)):
+        if scalar.fixed is None and (prior := prior_statement(scalar.prior, word)):
             yield f"target += {prior};"
     if outline.orders:
         yield f"target += lgamma({outline.orders + 1});  // the thresholds are one of {outline.orders}! orders"
 
 
-def _prior(prior: laws.Distribution, x: str) -> str:
+def prior_statement(prior: laws.Distribution, x: str) -> str:
     """The statement's right-hand side; a truncation divides by the probability of what is left."""
     if isinstance(prior, laws.Reciprocal):
         return f"-log({x})"
@@ -255,15 +258,16 @@ def _slopes(outline: Outline) -> Iterator[str]:
             yield f"beta[{j}] *= {weight} * {size};  // soft spike and slab"
     elif kind == JZS:
         n, columns = len(at), "{" + ", ".join(map(str, at)) + "}"
+        scale = f"({number(priors.slope_hyper[1])}{unit}) ^ 2"
         yield f"array[{n}] int at = {columns};"
-        yield f"matrix[{n}, {n}] spread = ({number(priors.slope_hyper[1])}{unit}) ^ 2 * inverse(crossprod(Xc[, at]) / N);"
+        yield f"matrix[{n}, {n}] spread = {scale} * inverse(crossprod(Xc[, at]) / N);"
         yield f"target += multi_student_t_lpdf(beta[at] | 1, rep_vector(0, {n}), spread);"
 
 
 def _random_effects(outline: Outline, term: Term) -> Iterator[str]:
     """A block of its own; the levels are the columns of b."""
     k, levels = term.k, term.levels
-    yield f"{{  // random effects of {term.label}: {levels} levels, columns {', '.join(term.design.columns)}"
+    yield f"{{  // random effects of {term.label}: {levels} levels, effects of {term.columns}"
     yield f"  vector[{k}] sd = {_row((outline.words[sd.name] for sd in term.sds), '0')}';"
     yield f"  matrix[{k}, {levels}] b = to_matrix(segment(v, {term.start + 1}, {k * levels}), {k}, {levels});"
     for c, exponent in enumerate(term.exponent, 1):
@@ -281,12 +285,17 @@ def _random_effects(outline: Outline, term: Term) -> Iterator[str]:
     yield "}"
 
 
+def _is_vector(outline: Outline) -> bool:
+    """Whether Stan has one statement for all rows."""
+    family = outline.family
+    is_weighted = outline.has_weights and LAWS[family.name].response != SUCCESSES
+    return (family.name, family.link.name) in VECTORS and not family.fixed_shape.size and not is_weighted
+
+
 def _likelihood(outline: Outline) -> Iterator[str]:
-    key = outline.family.name, outline.family.link.name
     response, shapes = LAWS[outline.family.name].response, _shapes(outline)
-    is_known = bool(outline.family.fixed_shape.size)
-    if key in VECTORS and not is_known and (response == SUCCESSES or not outline.has_weights):
-        yield f"target += {VECTORS[key]};"
+    if _is_vector(outline):
+        yield f"target += {VECTORS[outline.family.name, outline.family.link.name]};"
     elif response == SUCCESSES:
         row = ", ".join(["successes[i], trials[i], eta[i]", *shapes])
         yield f"for (i in 1:N) target += log_density({row});"
@@ -310,5 +319,3 @@ def _constant(value: float) -> str:
     if np.isinf(value):
         return "positive_infinity()" if value > 0 else "negative_infinity()"
     return number(value)
-
-
