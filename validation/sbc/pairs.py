@@ -34,6 +34,7 @@ class Pair:
     prior : Prior
     template : callable
         (rng, size) -> a response in the family's support; only ``prior_weak`` looks at it.
+    link : str, optional
     y_range : pair of float, optional
     options : mapping
         Of :meth:`refglmm.GLMM.sample`, where the defaults are not meant.
@@ -44,6 +45,7 @@ class Pair:
     family: str
     prior: Any
     template: Any
+    link: str | None = None
     y_range: tuple[float, float] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -55,7 +57,7 @@ class Pair:
         for number in range(1, 5):
             data[f"x{number}"] = 0.5 + rng.standard_normal(len(data))
         data["y"] = self.template(rng, len(data))
-        return rg.GLMM(self.formula, data, self.family, prior=self.prior, y_range=self.y_range)
+        return rg.GLMM(self.formula, data, self.family, link=self.link, prior=self.prior, y_range=self.y_range)
 
     @cached_property
     def priors(self) -> ResolvedPriors:
@@ -96,7 +98,7 @@ PAIRS = (
     Pair("ordered, weak", INTERCEPTS, "ordered", rg.prior_weak(), _ratings),
     Pair("gaussian with slopes, normal", SLOPES, "gaussian", rg.prior_normal(), _normal),
     Pair("student_t, weak", INTERCEPTS, "student_t", rg.prior_weak(y_range=(-4.0, 4.0)), _normal),
-    Pair("gamma, normal", INTERCEPTS, "gamma", UNIT, _positive),
+    Pair("gamma, normal", INTERCEPTS, "gamma", UNIT, _positive, link="log"),
 )
 
 
