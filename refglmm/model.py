@@ -588,6 +588,29 @@ class GLMM:
                 checkpoint=checkpoint,
             )
 
+    def prior_predict(self, draws: int = 100, seed: Any = None) -> np.ndarray:
+        """Responses drawn from the priors alone: what the model says before it has seen the data.
+
+        Parameters
+        ----------
+        draws : int
+            Independent draws of all parameters, with one response for each row of the model.
+        seed : int, Generator or None
+
+        Returns
+        -------
+        float array, shape (draws, n)
+            As ``frame.y`` holds a response.
+
+        Raises
+        ------
+        NotAvailableError
+            An improper prior.
+        """
+        from refglmm.bayes.predictive import prior_predict
+
+        return prior_predict(self, draws, seed)
+
     def variational(self, method: str = "meanfield", iter: int | None = None, **settings: Any) -> VBFit:
         """Approximate the posterior by a Gaussian that maximises the evidence lower bound.
 
