@@ -79,10 +79,11 @@ class SignedKernel:
             return self._dispatcher
 
     def _compiled(self) -> Any:
-        if numba.config.DISABLE_JIT:
+        if getattr(numba.config, "DISABLE_JIT", False):
             return self.py_func
-        options = {"cache": True, "error_model": "numpy", "nogil": True, "fastmath": {"contract", "reassoc"}}
-        made = numba.njit(**options)(self.py_func)
+        made: Any = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract", "reassoc"})(
+            self.py_func
+        )
         _announce(made)
         made.compile(self.signature)
         made.disable_compile()

@@ -360,7 +360,7 @@ def ascend(q, average, W, V, elbo, course, rng, log_density, target, log_likelih
         blend(average, q, 1.0 / (course.averaged + t + 1))
 
 
-@posterior_kernel(types.float64(WHITENING, types.npy_rng, types.FunctionType(LOG_DENSITY), TARGET, LIKELIHOOD))
+@signed_kernel(types.float64(WHITENING, types.npy_rng, types.FunctionType(LOG_DENSITY), TARGET, LIKELIHOOD))
 def largest_curvature(W, rng, log_density, target, log_likelihood):
     """Largest eigenvalue, in size, of the Hessian at the centre in the coordinates of W: power iteration."""
     d = W.center.size

@@ -52,7 +52,7 @@ FloatArray = NDArray[np.float64]
 GRID = (1.0, 2.0)
 #: SDs of half axes lie between these, in units of the Laplace approximation.
 NARROWEST, WIDEST = 0.3, 3.0
-#: Degrees of freedom of the heavier-tailed proposal.
+#: Degrees of freedom of the proposal: the density of log sd falls no faster than sd itself towards zero.
 HEAVY_DF = 5.0
 #: Fewer effective draws than this share of the proposals call for another attempt.
 GOOD_SHARE = 0.1
@@ -307,8 +307,8 @@ def independent_draws(
         draw), or a mode and precision of their own (one search for a mode a draw). By default the first, and the other
         where those weights cannot be relied on.
     df : float, optional
-        Degrees of freedom of the hyperparameters' proposal, inf for a normal one. By default normal, and t with 5
-        where the weights cannot be relied on; the attempt with the smallest k-hat is kept.
+        Degrees of freedom of the hyperparameters' proposal; by default 5. inf is a normal one, which misses the long
+        lower tail of the logarithm of a standard deviation without k-hat showing it.
     proposals : int, optional
         By default five times ``draws`` from the Laplace approximation, twice where each has a mode of its own.
     seed : int, SeedSequence, Generator or None
@@ -363,9 +363,7 @@ def independent_draws(
 def _plan(conditional: str, df: float | None) -> list[tuple[str, float]]:
     """Kinds of proposals in the order of their cost."""
     kinds = ["linear", "mode"] if conditional == "auto" else [conditional]
-    if df is not None:
-        return [(kind, df) for kind in kinds]
-    return [*((kind, np.inf) for kind in kinds), (kinds[-1], HEAVY_DF)]
+    return [(kind, HEAVY_DF if df is None else df) for kind in kinds]
 
 
 def _attempt(

@@ -1,5 +1,7 @@
 """Independent draws: proposal densities, exact conditionals, closed-form marginal likelihood, k-hat, errors."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -70,35 +72,33 @@ def test_conditionals_of_a_gaussian_response_are_exact(batches):
     np.testing.assert_array_equal(positions[:, :3], np.tile(hyper, (3000, 1)))
 
 
-@pytest.mark.parametrize("df", [None, 5.0])
-@pytest.mark.parametrize("conditional", ["auto", "linear", "mode"])
-def test_marginal_likelihood(batches, conditional, df):
-    """Y is normal given the SDs: the rest is an integral in two dimensions."""
-    posterior, data = batches
-    y, Z = data["y"].to_numpy(), np.equal.outer(data["Batch"].to_numpy(), data["Batch"].unique()).astype(float)
+@pytest.fixture(scope="module")
+def log_integral(batches):
+    """Given the SDs y is normal: what is left of the marginal likelihood is an integral in two dimensions."""
+    data, level = batches[1], 50.0
+    y, names = data["y"].to_numpy(), data["Batch"].astype(str).to_numpy()
+    same, prior = np.equal.outer(names, names).astype(float), stats.expon(scale=5.0)
 
     def density(log_sigma, log_tau):
         tau, sigma = np.exp(log_tau), np.exp(log_sigma)
-        V = 100.0 + tau**2 * Z @ Z.T + sigma**2 * np.eye(y.size)
-        prior = stats.expon(scale=5.0)
-        return np.exp(stats.multivariate_normal(np.zeros(y.size), V).logpdf(y) + LEVEL) * (
-            prior.pdf(tau) * prior.pdf(sigma) * tau * sigma
-        )
+        V = 100.0 + tau**2 * same + sigma**2 * np.eye(y.size)
+        value = stats.multivariate_normal(np.zeros(y.size), V).logpdf(y) + prior.logpdf(tau) + prior.logpdf(sigma)
+        return np.exp(value + level + log_sigma + log_tau)
 
-    LEVEL = 50.0
-    if not hasattr(test_marginal_likelihood, "value"):
-        x = np.linspace(-1.2, 1.2, 49)
-        t = np.linspace(-7.0, 3.0, 101)
-        grid = np.array([[density(a, b) for a in x] for b in t])
-        test_marginal_likelihood.value = np.log(integrate.simpson(integrate.simpson(grid, x=x), x=t)) - LEVEL
-    found = quietly(posterior, 1000, conditional=conditional, df=df, seed=2)
-    assert abs(found.log_marginal - test_marginal_likelihood.value) < 4 * found.log_marginal_se + 0.01
+    x, t = np.linspace(-1.2, 1.2, 41), np.linspace(-7.0, 3.0, 81)
+    grid = np.array([[density(a, b) for a in x] for b in t])
+    return np.log(integrate.simpson(integrate.simpson(grid, x=x), x=t)) - level
+
+
+@pytest.mark.parametrize("df", [None, 5.0])
+@pytest.mark.parametrize("conditional", ["auto", "linear", "mode"])
+def test_marginal_likelihood(batches, log_integral, conditional, df):
+    found = quietly(batches[0], 1000, conditional=conditional, df=df, seed=2)
+    assert abs(found.log_marginal - log_integral) < 4 * found.log_marginal_se + 0.01
     assert found.log_marginal_se < 0.2
 
 
 def quietly(posterior, draws, **settings):
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ParetoWarning)
         return independent_draws(posterior, draws, **settings)
