@@ -1,6 +1,6 @@
 """What an analyst does with a Bayesian fit: the methods that fits by draws and by the posterior mode share.
 
-Place in the reading order: after ``parameters``, before ``map_fit`` and ``fits``. Each method imports its module inside.
+Place in the reading order: after ``parameters``, before ``map_fit`` and ``fits``. Methods import their module inside.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class AfterFit:
         return pd.Series(draws.beta.mean(axis=0), index=list(self.design.names), name="fixef")
 
     def coef(self) -> GroupFrames:
-        """Coefficients of each level, fixed plus random effects, by grouping factor (means of the draws, or the mode)."""
+        """Fixed plus random effects of each level, by grouping factor (means of the draws, or the mode)."""
         from refglmm.bayes.variances import coefficients
 
         return coefficients(self)
@@ -275,9 +275,26 @@ class AfterFit:
 
         return simple_effects(self, effect, **how)  # type: ignore[arg-type]
 
-    def hypothesis(
-        self, hypotheses: Any, *, prob: float = 0.95, rope: tuple[float, float] | None = None
-    ) -> Hypotheses:
+    def row_numbers(self, rows: Any, **how: Any) -> dict[str, FloatArray]:
+        """Numbers of linear functions of the parameters, for the modules of :mod:`refglmm.effects`.
+
+        Parameters
+        ----------
+        rows : refglmm.effects.grid.Rows, r of them
+        **how
+            ``prob``; ``type`` and ``re`` (what is made of a row); ``C`` (linear combinations of that); ``along`` (Rows:
+            its derivative in a direction); ``ratio`` (exponentials).
+
+        Returns
+        -------
+        dict
+            estimate, se, lower, upper, pd: float arrays, shape (r,), or (r, categories) for type "prob".
+        """
+        from refglmm.bayes.effects import row_numbers
+
+        return row_numbers(self, rows, **how)
+
+    def hypothesis(self, hypotheses: Any, *, prob: float = 0.95, rope: tuple[float, float] | None = None) -> Hypotheses:
         """Estimates of expressions in the parameters, and the posterior probability of what is said of them.
 
         Parameters

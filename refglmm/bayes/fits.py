@@ -121,6 +121,11 @@ class PosteriorFit(AfterFit):
         return parameter_draws(self.posterior, self._flat_positions())
 
     @property
+    def reported_draws(self) -> tuple[tuple[str, ...], FloatArray]:
+        """Names of the reported quantities and their draws, chains one after the other."""
+        return self.draws.names, self.draws.stack()
+
+    @property
     def draws_shape(self) -> tuple[int, int]:
         """Chains and draws of each."""
         return self.draws.n_chains, self.draws.n_draws

@@ -102,6 +102,11 @@ class MAPFit(AfterFit):
 
         return parameter_draws(self.posterior.with_exponent(None), self.mode_positions)
 
+    @property
+    def reported_draws(self) -> tuple[tuple[str, ...], FloatArray]:
+        """Names of the reported quantities and draws of them from the normal approximation around the mode."""
+        return self.posterior.names, self.posterior.with_exponent(None).reported(self.mode_positions)
+
     @cached_property
     def centre(self) -> ParameterDraws:
         """The parameters at the mode, as a single draw."""

@@ -137,7 +137,7 @@ def _standardised(z: FloatArray) -> FloatArray:
     """Numbers whose columns have mean 0 and covariance I exactly (divisor m - 1)."""
     z = z - z.mean(axis=0)
     root = np.linalg.cholesky(np.atleast_2d(z.T @ z / (len(z) - 1)))
-    return np.linalg.solve(root, z.T).T
+    return np.asarray(np.linalg.solve(root, z.T).T, dtype=np.float64)
 
 
 # -- summaries --------------------------------------------------------------------------------------------------------

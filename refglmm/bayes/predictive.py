@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,7 @@ from refglmm.bayes.parameters import (
     summarised,
     with_new_levels,
 )
-from refglmm.errors import ArgumentError
+from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit.response import padded_frame
 from refglmm.fit.rows import (
     Rows,
@@ -51,7 +52,6 @@ from refglmm.fit.rows import (
     refuse_new_levels,
 )
 from refglmm.fit.simulate import check_nsim, draw_known, drawing_weights, generator
-from refglmm.formula.convert import to_table
 
 if TYPE_CHECKING:
     from refglmm.families.base import Family
@@ -142,7 +142,11 @@ def placed_rows(fit: Any, newdata: Any, re_form: Any, allow_new_levels: bool, of
 
 def _part(rows: Rows, here: slice) -> Rows:
     return Rows(
-        rows.index[here], rows.X[here], rows.offset[here], tuple(Z[here] for Z in rows.Z), tuple(c[here] for c in rows.codes)
+        rows.index[here],
+        rows.X[here],
+        rows.offset[here],
+        tuple(Z[here] for Z in rows.Z),
+        tuple(c[here] for c in rows.codes),
     )
 
 
@@ -177,7 +181,7 @@ def predict(
     step, pieces = max(1, BLOCK // len(fit.parameters)), []
     for first in range(0, len(rows.index), step):
         part = _part(rows, slice(first, first + step))
-        pieces.append(summarised(fit, lambda draws, part=part: values(draws, part), prob, scale_of(family, type)))
+        pieces.append(summarised(fit, partial(values, part=part), prob, scale_of(family, type)))
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     table = _table(family, columns, rows.index)
     padded = newdata is None and fit.frame.na_action == "exclude"
@@ -201,9 +205,7 @@ def _table(family: Any, columns: dict[str, FloatArray], index: pd.Index) -> pd.D
     """One line a row; of categories the columns are pairs (estimate, level)."""
     if columns["estimate"].ndim == 1:
         return pd.DataFrame(columns, index=index)
-    pairs = {
-        (name, level): values[:, k] for name, values in columns.items() for k, level in enumerate(family.levels)
-    }
+    pairs = {(name, level): values[:, k] for name, values in columns.items() for k, level in enumerate(family.levels)}
     return pd.DataFrame(pairs, index=index)
 
 
@@ -221,6 +223,15 @@ def replicated(
     return y
 
 
+def refuse_residuals(posterior: Any) -> None:
+    """Raise where a response of one row is not all that there is to draw."""
+    if posterior.residuals is not None:
+        raise NotAvailableError(
+            "responses of models with resid_corr= or sigma_by= are not drawn; predict() has their means and linear "
+            "predictors"
+        )
+
+
 def posterior_predict(
     fit: Any,
     newdata: Any = None,
@@ -233,6 +244,7 @@ def posterior_predict(
     weights: Any = None,
 ) -> FloatArray:
     """Replicated responses; see :meth:`.after.AfterFit.posterior_predict`."""
+    refuse_residuals(fit.posterior)
     rng, _ = generator(seed)
     if newdata is None and weights is not None:
         raise ArgumentError("weights= belongs to newdata; the rows of the fit have theirs")
@@ -266,6 +278,7 @@ def prior_positions(model: GLMM, size: int, rng: np.random.Generator) -> tuple[A
 
 def prior_predict(model: GLMM, draws: int = 100, seed: Any = None) -> FloatArray:
     """Responses of the rows of a model drawn from its prior alone; see :meth:`.GLMM.prior_predict`."""
+    refuse_residuals(model.posterior)
     rng, _ = generator(seed)
     parameters = parameter_draws(*prior_positions(model, check_nsim(draws), rng))
     eta = linear_predictor(parameters, own_rows(model.design))
