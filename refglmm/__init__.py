@@ -65,6 +65,7 @@ _HOME = {
     "prior_ssp": "bayes.prior_kinds",
     "prior_jzs": "bayes.prior_kinds",
     "prior_summary": "bayes.priors",
+    "hypothesis": "bayes.hypothesis",
 }
 #: Modules by the name they go by here; ``priors`` holds the distributions that a prior is made of.
 _MODULES = {name: name for name in ("datasets", "families", "errors", "plots", "teaching")}

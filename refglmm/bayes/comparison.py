@@ -26,6 +26,7 @@ from refglmm.bayes.information import LooResult, WaicResult, loo, waic
 from refglmm.bayes.laplace import Marginal, marginal_of
 from refglmm.bayes.posterior import Posterior
 from refglmm.bayes.savage_dickey import SavageDickey, shifted_density
+from refglmm.bayes.scalar import full_label
 from refglmm.bayes.shrinkage import DIRECT
 from refglmm.bayes.whiten import log_determinant, place_rows, standardise_rows
 from refglmm.errors import ArgumentError, NotAvailableError
@@ -162,6 +163,7 @@ def _fixed_values(posterior: Posterior, fixed: Mapping[str, float]) -> dict[str,
     known = {scalar.name: scalar for scalar in posterior.scalars}
     values: dict[str, float] = {}
     for key, value in fixed.items():
+        key = full_label(key, tuple(known))
         names = [key] if key in known else [name for name in known if name.split("[", 1)[0] == key]
         if not names:
             raise ArgumentError(f"fixed= names {key!r}, which is no parameter; there are: {', '.join(known)}", name=key)

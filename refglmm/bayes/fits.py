@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from refglmm.bayes.after import AfterFit
 from refglmm.bayes.diagnostics import e_bfmi, summary_table
 from refglmm.bayes.draws import Draws, chosen
 from refglmm.bayes.map_fit import effect_frames, level_names
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from refglmm.bayes.bayes_factor import BayesFactor
     from refglmm.bayes.bridge import BridgeResult
     from refglmm.bayes.information import LooResult, WaicResult
+    from refglmm.bayes.parameters import ParameterDraws
     from refglmm.bayes.posterior import Posterior
     from refglmm.model import GLMM
 
@@ -37,7 +39,7 @@ LARGEST_RHAT, SMALLEST_BFMI = 1.01, 0.3
 MOST_ROWS = 40
 
 
-class PosteriorFit:
+class PosteriorFit(AfterFit):
     """Draws from the posterior of a model, exact or approximate; immutable.
 
     Attributes
@@ -111,6 +113,23 @@ class PosteriorFit:
     def _flat_positions(self) -> FloatArray:
         return np.asarray(self.draws.positions).reshape(-1, self.posterior.dimension)
 
+    @cached_property
+    def parameters(self) -> ParameterDraws:
+        """Draws of the parameters as the linear predictor takes them, chains one after the other."""
+        from refglmm.bayes.parameters import parameter_draws
+
+        return parameter_draws(self.posterior, self._flat_positions())
+
+    @property
+    def reported_draws(self) -> tuple[tuple[str, ...], FloatArray]:
+        """Names of the reported quantities and their draws, chains one after the other."""
+        return self.draws.names, self.draws.stack()
+
+    @property
+    def draws_shape(self) -> tuple[int, int]:
+        """Chains and draws of each."""
+        return self.draws.n_chains, self.draws.n_draws
+
     # -- random effects ----------------------------------------------------------------------------------------
 
     @cached_property
@@ -159,6 +178,60 @@ class PosteriorFit:
         from refglmm.bayes.comparison import log_marginal_likelihood
 
         return log_marginal_likelihood(self, method=method, **settings)
+
+    # -- pictures ------------------------------------------------------------------------------------------------
+
+    def plot_dens(self, pars: Any = None, **settings: Any) -> Any:
+        """Posterior densities, see :func:`refglmm.plots.plot_dens`."""
+        from refglmm.plots import plot_dens
+
+        return plot_dens(self, pars, **settings)
+
+    def plot_trace(self, pars: Any = None, **settings: Any) -> Any:
+        """Draws in their order, see :func:`refglmm.plots.plot_trace`."""
+        from refglmm.plots import plot_trace
+
+        return plot_trace(self, pars, **settings)
+
+    def plot_acf(self, pars: Any = None, **settings: Any) -> Any:
+        """Autocorrelations, see :func:`refglmm.plots.plot_acf`."""
+        from refglmm.plots import plot_acf
+
+        return plot_acf(self, pars, **settings)
+
+    def plot_forest(self, pars: Any = None, **settings: Any) -> Any:
+        """Points with intervals, see :func:`refglmm.plots.plot_forest`."""
+        from refglmm.plots import plot_forest
+
+        return plot_forest(self, pars, **settings)
+
+    def plot_pairs(self, pars: Any = None, **settings: Any) -> Any:
+        """Draws of each pair of quantities, see :func:`refglmm.plots.plot_pairs`."""
+        from refglmm.plots import plot_pairs
+
+        return plot_pairs(self, pars, **settings)
+
+    def plot_rank(self, pars: Any = None, **settings: Any) -> Any:
+        """Ranks of the draws of each chain, see :func:`refglmm.plots.plot_rank`."""
+        from refglmm.plots import plot_rank
+
+        return plot_rank(self, pars, **settings)
+
+    def plot_energy(self, **settings: Any) -> Any:
+        """Energies and their changes, see :func:`refglmm.plots.plot_energy`."""
+        from refglmm.plots import plot_energy
+
+        return plot_energy(self, **settings)
+
+    def plot_rhat(self, **settings: Any) -> Any:
+        """R-hat of all quantities, see :func:`refglmm.plots.plot_rhat`."""
+        from refglmm.plots import plot_rhat
+
+        return plot_rhat(self._table, **settings)
+
+    def plot_ppc(self, kind: str | None = None, **settings: Any) -> Any:
+        """The response beside its replicates; the same as :meth:`ppc`."""
+        return self.ppc(kind, **settings)
 
     # -- exchange ------------------------------------------------------------------------------------------------
 
