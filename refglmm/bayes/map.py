@@ -94,8 +94,7 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
     Raises
     ------
     NotAvailableError
-        The slopes have the prior ``prior_ssp``: where one of them is zero, its density does not depend on the weight, and
-        is highest at the boundary of the scale.
+        The slopes have the prior ``prior_ssp``, whose density is highest at the boundary of their scales.
 
     Warns
     -----
@@ -103,8 +102,8 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
     """
     if posterior.priors.slope_kind == SSP:
         raise NotAvailableError(
-            "the posterior under prior_ssp has no mode to speak of: w * r * t is zero along whole lines, and the density "
-            "is highest at their ends; use sample(), variational() or laplace_draws()"
+            "the posterior under prior_ssp has no mode to speak of: a slope w r t is zero along whole lines, and the "
+            "density is highest at their ends; use sample(), variational() or laplace_draws()"
         )
     if n_starts < 1:
         raise ArgumentError(f"there must be at least one start, not {n_starts}")

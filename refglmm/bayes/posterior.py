@@ -344,8 +344,8 @@ class Posterior:
 
         Given the other parameters, u has posterior variance :math:`1/(1 + W sd^2)` with W the information of the data
         on b. The log of the spread of :math:`v = sd^c u` has slope :math:`c - W sd^2/(1 + W sd^2)` in log sd, so
-        :math:`c = 1 - Var(u \mid y)`, averaged over levels. That is taken one posterior SD of log sd below the Laplace mode
-        of the uncentred posterior: a term whose sd may be zero is a funnel unless it is all but uncentred.
+        :math:`c = 1 - Var(u \mid y)`, averaged over levels, at the Laplace mode of the uncentred posterior, and brought
+        one posterior SD of log sd below it: a term whose sd may be zero is a funnel unless it is all but uncentred.
         """
         plain = self if not np.any(self.exponent) else self.with_exponent(None)
         factor, layout = plain.laplace().factor, self.problem.layout
