@@ -352,7 +352,7 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray |
     if not _is_maximum(scaled, posterior):
         converged, message = False, "the curvature at the mode is not positive definite"
     if not converged:
-        warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
+        warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}{_improper_hint(posterior)}"))
     if not np.all(np.isfinite(H)) or (H.size and np.linalg.eigvalsh(scaled)[0] < FLAT):
         H = _positive(H, sizes)
     inverse = np.linalg.inv(H)
@@ -375,6 +375,16 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray |
         converged=converged,
         message=message,
         n_evaluations=minimum.n_evaluations,
+    )
+
+
+def _improper_hint(posterior: Posterior) -> str:
+    """What may be behind a mode that is not there."""
+    if posterior.is_proper:
+        return ""
+    return (
+        f"; {', '.join(posterior.priors.improper)} have no prior that integrates to one, and the data alone may not "
+        "determine them: give them one, e.g. prior=rg.prior_normal()"
     )
 
 
