@@ -20,18 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.bayes.laplace import (
-    AT_ONE,
-    AT_ZERO,
     LaplaceFit,
     Marginal,
     difference_columns,
+    edges,
     find_mode,
     laplace_fit,
     log_jacobian,
     marginal_of,
     root_of_effects,
 )
-from refglmm.bayes.scalars import ABOVE, INTERVAL
+from refglmm.bayes.scalars import ABOVE, INTERVAL, LAPLACE
 from refglmm.bayes.shrinkage import SSP
 from refglmm.errors import ArgumentError, ConvergenceWarning, NotAvailableError, warn
 from refglmm.optimize.newton import minimize_newton
@@ -150,15 +149,22 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
     )
 
 
+#: A number so close (in units of the scale) to the kink of a double-exponential prior is there.
+AT_KINK = 1e-2
+
+
 def at_edge(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
-    """Which hyperparameters are standard deviations that have run to zero, or correlations at 1 or -1."""
-    first = marginal_of(posterior).start()[0]
-    values, start = posterior.natural(np.array([hyper, first]))[0]
-    edge = np.zeros(values.size, dtype=bool)
-    sd, corr = posterior.block("sd"), posterior.block("corr")
-    edge[sd] = values[sd] < AT_ZERO * start[sd]
-    edge[corr] = np.abs(values[corr]) > 1.0 - AT_ONE
-    return edge[[scalar.fixed is None for scalar in posterior.scalars]]
+    """Which hyperparameters are at a bound of their natural values, or at the kink of their prior."""
+    lower, upper = edges(posterior, marginal_of(posterior).start()[0])
+    kink = np.zeros(hyper.size, dtype=bool)
+    values = posterior.natural(hyper[None])[0][0]
+    free = [(scalar, x) for scalar, x in zip(posterior.scalars, values, strict=True) if scalar.fixed is None]
+    for j, (scalar, x) in enumerate(free):
+        if scalar.prior.code == LAPLACE:
+            mean, scale = scalar.prior.hyper[:2]
+            kink[j] = abs(x - mean) < AT_KINK * scale
+    edge: NDArray[np.bool_] = (hyper < lower) | (hyper > upper) | kink
+    return edge
 
 
 def _labels(names: Any) -> tuple[str, ...]:
