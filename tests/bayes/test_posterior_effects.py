@@ -87,7 +87,7 @@ def test_marginal_means_and_comparisons(linear, made):
     assert row["estimate"] == pytest.approx(difference.mean(), abs=1e-12)
     assert row[["lower.CL", "upper.CL"]].tolist() == pytest.approx(np.quantile(difference, [0.025, 0.975]).tolist())
     assert "p.value" not in means.comparisons.table
-    assert "intervals from draws, each for itself" in str(means)
+    assert "intervals from the posterior, each for itself" in str(means)
     assert "<td" in means._repr_html_()
 
 
@@ -108,17 +108,15 @@ def test_back_transformed_means_are_means_of_draws(cbpp):
 
 
 def test_population_means_are_integrals(cbpp):
-    table = rg.conditional_effects(cbpp, "period", re="integrate").table
     some = slice(None, None, 80)
     eta = (flat(cbpp, "Intercept") + flat(cbpp, "b[period2]"))[some]
     want = [
         quad(lambda z, e=e, s=s: norm.pdf(z) / (1.0 + np.exp(-e - s * z)), -12, 12, epsabs=1e-12)[0]
         for e, s in zip(eta, flat(cbpp, "sd[herd:Int]")[some], strict=True)
     ]
-    rows = rg.lsmeans(cbpp, "period", type="response", bias_correct=True).rows
+    rows = rg.lsmeans(cbpp, "period").rows
     got = means_of(cbpp, cbpp.parameters.take(some), rows, "response", "integrate")[:, 1]
     np.testing.assert_allclose(got, want, atol=1e-10)
-    assert table["estimate"].between(0, 1).all()
 
 
 def test_slopes_of_the_population_mean(made):
