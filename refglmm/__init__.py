@@ -54,6 +54,8 @@ _HOME = {
     "effect_data": "effects.effect_data",
     "interval_table": "inference.confint",
     "compare_information": "bayes.information",
+    "posterior_model_probabilities": "bayes.bayes_factor",
+    "bf_table": "bayes.bayes_factor",
     "to_long": "formula.reshape",
     "to_wide": "formula.reshape",
     "prior_flat": "bayes.prior_kinds",

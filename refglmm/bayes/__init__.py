@@ -7,7 +7,8 @@ Place in the reading order: after ``plots``, before ``fitted``. In itself:
 ``target``             the log posterior and its gradient, one jitted function
 ``distributions``      the densities' constants and quantiles; ``prior_kinds``: what a user says about priors
 ``priors``             the prior of every parameter of a model; ``posterior`` puts model and priors together
-``laplace``            the mode with the random effects integrated out, and the curvature around it
+``residuals``          residual correlation, and residual standard deviations by cell
+``laplace``            the mode with the random effects integrated out, and the curvature around it; ``block_laplace``
 ``whiten``             the metric as a change of coordinates
 ``trees``, ``chain``   the NUTS transition, ``adaptation``, chains; ``stepping``: one transition point by point
 ``advi``               variational approximations

@@ -50,8 +50,11 @@ from refglmm.bayes.whiten import place, pull_back
 
 FloatArray = NDArray[np.float64]
 
-#: First step of the mean: one would be a Newton step, were the posterior Gaussian and the gradient without noise.
+#: First step of the mean: one would be a Newton step, were the posterior Gaussian and the gradient without noise. It is
+#: divided by half the largest curvature in the coordinates of W where W has missed that.
 MEAN_RATE = 0.5
+#: Iterations for that curvature, and the length of the differences of gradients, in SDs.
+POWER_STEPS, POWER_LENGTH = 20, 1e-3
 #: Steps begin to decay after about so many of their time constants.
 PATIENCE = 10.0
 DECAY = 0.6
@@ -263,13 +266,15 @@ def all_finite(values):
 class Course(NamedTuple):
     """Where a run stands and how it goes on.
 
-    ``first``: steps so far; ``averaged``: of them in the average; ``pairs``: draws a step, halved; ``log_det``: of V.
+    ``first``: steps so far; ``averaged``: of them in the average; ``pairs``: draws a step, halved; ``log_det``: of V;
+    ``mean_rate``: first step of the mean.
     """
 
     first: int
     averaged: int
     pairs: int
     log_det: float
+    mean_rate: float
 
 
 _VECTOR = types.float64[::1]
@@ -281,7 +286,7 @@ _ASCEND = types.void(
     WHITENING,
     WHITENING,
     _VECTOR,  # estimates of the ELBO
-    numba.typeof(Course(1, 1, 1, 1.0)),
+    numba.typeof(Course(1, 1, 1, 1.0, 0.5)),
     types.npy_rng,
     types.FunctionType(LOG_DENSITY),
     TARGET,
@@ -347,12 +352,37 @@ def ascend(q, average, W, V, elbo, course, rng, log_density, target, log_likelih
         elbo[t] = bound / pairs
         decay = (1.0 + rate_0 * (course.first + t) / PATIENCE) ** -DECAY
         pull_back(W, total, pull)
-        move_mean(q, pull, MEAN_RATE * decay)
+        move_mean(q, pull, course.mean_rate * decay)
         if r > 0:
             move_low_rank(q, d_log_sd, d_factor, rate_0 * decay / pairs)
         else:
             move_spread(q, A, E, rate_0 * decay)
         blend(average, q, 1.0 / (course.averaged + t + 1))
+
+
+@signed_kernel(types.float64(WHITENING, types.npy_rng, types.FunctionType(LOG_DENSITY), TARGET, LIKELIHOOD))
+def largest_curvature(W, rng, log_density, target, log_likelihood):
+    """Largest eigenvalue, in size, of the Hessian at the centre in the coordinates of W: power iteration."""
+    d = W.center.size
+    v, x, up, down, slope = np.empty(d), np.empty(d), np.empty(d), np.empty(d), np.empty(d)
+    for i in range(d):
+        slope[i] = rng.standard_normal()
+    size = np.nan
+    for _ in range(POWER_STEPS):
+        length = np.sqrt(np.sum(slope * slope))
+        if not length > 0.0:
+            return size
+        v[:] = slope / length * POWER_LENGTH
+        place(W, v, x)
+        log_density(x, up, target, log_likelihood)
+        v[:] *= -1.0
+        place(W, v, x)
+        log_density(x, down, target, log_likelihood)
+        for i in range(d):
+            up[i] = 0.5 * (down[i] - up[i]) / POWER_LENGTH
+        pull_back(W, up, slope)
+        size = np.sqrt(np.sum(slope * slope))
+    return size
 
 
 _MATRIX = types.float64[:, ::1]

@@ -5,8 +5,9 @@ block matrix W here, not a diagonal one. With A = Z Lambda and the mode u~ of th
 
 .. math:: \log p(t \mid y) \approx f(t, \tilde u) + \tfrac q2\log 2\pi - \tfrac12\log|H|,\qquad H = I + A'WA
 
-which is exact for normal residuals (and lognormal ones), where W = P = V^{-1} does not depend on u. For a multivariate
-t, with m rows in the block, Q = e'Pe, :math:`\kappa = (\nu+m)/(\nu+Q)` and the score :math:`s = \kappa P e`,
+which is exact for normal residuals (and lognormal ones), where W = P = V^{-1} does not depend on u. For a
+multivariate t, with m rows in the block, Q = e'Pe, :math:`\kappa = (\nu+m)/(\nu+Q)` and the score
+:math:`s = \kappa P e`,
 
 .. math:: W = \kappa P - \tfrac{2}{\nu+m} s s',\qquad E(W) = \tfrac{\nu+m}{\nu+m+2} P .
 
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from refglmm._jit import kernel
 from refglmm.bayes.laplace import Marginal, difference_columns, log_jacobian
+from refglmm.bayes.shrinkage import DIRECT
 from refglmm.errors import NotPositiveDefiniteError
 from refglmm.likelihood.cholesky import BuiltinCholesky, Pattern
 from refglmm.optimize.starts import start_shape
@@ -36,7 +38,7 @@ FloatArray = NDArray[np.float64]
 #: Newton decrement (twice the expected increase of f) at which the mode is found, and steps to get there.
 DECREMENT = 1e-16
 MAX_STEPS = 100
-#: Size of the changes of all hyperparameters for which log|H| is differentiated.
+#: Size of a change of the hyperparameters, for differences.
 SIZE = 0.3
 
 
@@ -69,11 +71,13 @@ def _pattern(z_at: Any, columns: Any, indptr: Any, q: int) -> tuple[Pattern, NDA
 class BlockMarginal(Marginal):
     """As :class:`.Marginal`, for a posterior with ``residuals``."""
 
+    residuals: Any
+
     def prepare(self) -> None:
         """Where the elements of P and of H stand, and the posterior in spherical random effects."""
         posterior = self.posterior
         self.spherical = posterior.with_exponent(None) if np.any(posterior.exponent) else posterior
-        self.residuals: Any = posterior.residuals
+        self.residuals = posterior.residuals
         self.block = self.residuals.rows.block
         starts = np.flatnonzero(np.diff(self.block, prepend=-1))
         self.sizes = np.diff(np.append(starts, self.block.size))
@@ -93,7 +97,7 @@ class BlockMarginal(Marginal):
         try:
             u, value, gradient = self.mode(hyper)
             log_det, self.u = self.log_det(hyper, u), u
-            slopes = difference_columns(self._log_det_at, hyper, np.full(hyper.size, SIZE))
+            slopes = difference_columns(self._log_det_at, hyper, self._sizes(hyper))
         except NotPositiveDefiniteError:
             return nowhere
         value += 0.5 * (self.problem.q * np.log(2.0 * np.pi) - log_det)
@@ -102,6 +106,15 @@ class BlockMarginal(Marginal):
             change, slope = log_jacobian(self.posterior, hyper)
             value, gradient = value - change, gradient - slope
         return (value, gradient) if np.isfinite(value) and np.all(np.isfinite(gradient)) else nowhere
+
+    def _sizes(self, hyper: FloatArray) -> FloatArray:
+        """Natural sizes of changes of the hyperparameters; those of fixed effects in units of the first sigma."""
+        posterior, X = self.posterior, self.problem.X
+        sizes = np.full(len(posterior.scalars), SIZE)
+        if posterior.target.slope_kind[0] == DIRECT:
+            sigma = posterior.natural(hyper[None])[3][0, 0]
+            sizes[posterior.block("fixed")] *= sigma / np.sqrt(np.mean(X * X, axis=0))
+        return sizes[[scalar.fixed is None for scalar in posterior.scalars]]
 
     def value(self, hyper: FloatArray) -> float:
         """Log density alone; -inf where no mode of the random effects is found."""
@@ -244,6 +257,7 @@ class BlockMarginal(Marginal):
 
         self.u = self.mode(hyper)[0]
         u = self.u.copy()
-        slope = difference_columns(lambda t: self.mode(t)[0], hyper, sd)
+        sizes = np.minimum(sd, self._sizes(hyper))  # at a standard deviation of zero sd is very large
+        slope = difference_columns(lambda t: self.mode(t)[0], hyper, sizes)
         lower = csc_array((self.precision(hyper, u), self.pattern.indices, self.pattern.indptr), shape=(u.size, u.size))
         return u, slope, csc_array(lower + tril(lower, -1).T)

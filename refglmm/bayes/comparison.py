@@ -26,6 +26,7 @@ from refglmm.bayes.information import LooResult, WaicResult, loo, waic
 from refglmm.bayes.laplace import Marginal, marginal_of
 from refglmm.bayes.posterior import Posterior
 from refglmm.bayes.savage_dickey import SavageDickey, shifted_density
+from refglmm.bayes.scalar import full_label
 from refglmm.bayes.shrinkage import DIRECT
 from refglmm.bayes.whiten import log_determinant, place_rows, standardise_rows
 from refglmm.errors import ArgumentError, NotAvailableError
@@ -162,6 +163,7 @@ def _fixed_values(posterior: Posterior, fixed: Mapping[str, float]) -> dict[str,
     known = {scalar.name: scalar for scalar in posterior.scalars}
     values: dict[str, float] = {}
     for key, value in fixed.items():
+        key = full_label(key, tuple(known))
         names = [key] if key in known else [name for name in known if name.split("[", 1)[0] == key]
         if not names:
             raise ArgumentError(f"fixed= names {key!r}, which is no parameter; there are: {', '.join(known)}", name=key)
@@ -345,8 +347,8 @@ def group_log_lik(fit: PosteriorFit, by: str, *, n_agq: int = 7, max_draws: int 
     terms, posterior = fit.model.design.terms, fit.posterior
     if posterior.residuals is not None:
         raise NotAvailableError(
-            "groups cannot be left out by integration beside resid_corr= or sigma_by=; leave by= out, which "
-            "takes whole blocks of correlated rows"
+            "groups cannot be left out by integration beside resid_corr= or sigma_by=; without by= whole blocks of "
+            "correlated rows are left out"
         )
     if {term.group for term in terms} != {by}:
         groups = ", ".join(dict.fromkeys(term.group for term in terms))

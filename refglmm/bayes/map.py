@@ -141,10 +141,8 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
 
 def at_zero(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
     """Which hyperparameters are standard deviations that have run to zero."""
-    values, start = (
-        posterior.natural(hyper[None])[0][0],
-        posterior.natural(marginal_of(posterior).start()[0][None])[0][0],
-    )
+    first = marginal_of(posterior).start()[0]
+    values, start = posterior.natural(np.array([hyper, first]))[0]
     block = posterior.block("sd")
     zero = np.zeros(values.size, dtype=bool)
     zero[block] = values[block] < AT_ZERO * start[block]
@@ -152,13 +150,17 @@ def at_zero(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
 
 
 def effects_sd(posterior: Posterior, fit: LaplaceFit) -> FloatArray:
-    r"""Posterior SDs of b: roots of :math:`diag(S H^{-1} S' + J_b \Sigma J_b')`, S as in ``laplace``."""
-    S = root_of_effects(posterior, fit.hyper)
-    sd = np.sqrt(np.diag(fit.covariance))
+    r"""Posterior SDs of b: roots of :math:`diag(S H^{-1} S' + J_b \Sigma J_b')`, S as in ``laplace``.
+
+    Standard deviations at zero, whose logarithms have no finite variance, add nothing.
+    """
+    S, boundary = root_of_effects(posterior, fit.hyper), at_zero(posterior, fit.hyper)
+    covariance = np.where(boundary | boundary[:, None], 0.0, fit.covariance)
+    sd = np.where(boundary, 1.0, np.sqrt(np.diag(fit.covariance)))
     moved = difference_columns(lambda t: root_of_effects(posterior, t) @ fit.u, fit.hyper, sd)
     J = S @ fit.slope + moved
     rows = fit.factor.solve_L_rows(np.ascontiguousarray(S.toarray())) if posterior.q else np.empty((0, 0))
-    return np.sqrt(np.sum(rows * rows, axis=1) + np.sum((J @ fit.covariance) * J, axis=1))
+    return np.sqrt(np.sum(rows * rows, axis=1) + np.sum((J @ covariance) * J, axis=1))
 
 
 def _joint_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
@@ -222,7 +224,7 @@ def interval_scales(posterior: Posterior) -> list[tuple[Callable[[float], float]
     shapes = {scalar.name for scalar in posterior.scalars[posterior.block("shape")]}
     for name in posterior.names:
         scalar = kinds.get(name)
-        if name.startswith("corr"):
+        if name.startswith(("corr", "rho_resid[")):
             out.append((np.arctanh, np.tanh))
         elif scalar is None or scalar.block == "fixed" or (ordinal and name in shapes) or not np.isfinite(scalar.low):
             out.append((_same, _same))

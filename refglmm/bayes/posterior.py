@@ -82,12 +82,9 @@ class Posterior:
             self.exponent[:] = exponent
         self.scalars: tuple[Scalar, ...] = tuple(priors.scalars)
         self.full_target = self._target()
-        if residuals is None:
-            self.target, self.log_likelihood = (
-                _collapsed(self.full_target, problem.family),
-                problem.family.log_likelihood,
-            )
-        else:
+        self.target = _collapsed(self.full_target, problem.family)
+        self.log_likelihood = problem.family.log_likelihood
+        if residuals is not None:
             self.target, self.log_likelihood = residuals.sorted(self.full_target), residuals.log_likelihood
         free = [scalar for scalar in self.scalars if scalar.fixed is None]
         self.hyper_names = tuple(scalar.name for scalar in free)
@@ -235,7 +232,10 @@ class Posterior:
         return B
 
     def shape(self, positions: FloatArray) -> FloatArray:
-        """Shape parameters as the kernels take them, for X as the user wrote it; shape (m, number of them)."""
+        """Shape parameters as the kernels take them, for X as the user wrote it; shape (m, number of them).
+
+        With ``residuals`` the kernel is that of :mod:`.correlated_rows`: standard deviations, nu of a t, correlations.
+        """
         _, B, _, PHI = self.natural(positions)
         if self.constant < 0 and self.priors.centre:  # thresholds stand in the place of an intercept
             return PHI + (B @ self.means)[:, None]

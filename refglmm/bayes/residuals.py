@@ -16,7 +16,9 @@ kind        R_ij                                             prior
 ``car1``    rho^gap, any gap                                 rho, the correlation at distance one, uniform on (0, 1)
 ``cs``      rho                                              rho uniform on (-1/(T - 1), 1)
 ``toep``    one number for each lag                          partial autocorrelations independent, uniform on (-1, 1)
-``un``      one number for each pair of times                uniform over correlation matrices, LKJ(1)
+``un``      one number for each pair of times                uniform over correlation matrices, LKJ(1), or as the
+                                                             prior's ``lkj_eta`` says; under ``prior_flat`` uniform
+                                                             partial correlations: the mode is the maximum likelihood
 ==========  ===============================================  ==========================================================
 
 Numbers are times with their real gaps (ranks only for ``un``); the levels of a factor are 0, 1, ...; without
@@ -27,7 +29,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +62,7 @@ from refglmm.formula.grammar import Formula, parse
 from refglmm.formula.values import Factor, Logical, as_factor
 
 if TYPE_CHECKING:
+    from refglmm.bayes.prior_kinds import Prior
     from refglmm.bayes.target import Target
     from refglmm.formula.convert import Table
     from refglmm.model import GLMM
@@ -381,25 +383,31 @@ class Residuals:
     @property
     def n_corr(self) -> int:
         """Parameters of R."""
-        return len(self._correlations)
+        T = len(self.times)
+        return {None: 0, "toep": T - 1, "un": T * (T - 1) // 2}.get(self.kind, 1)
 
-    @cached_property
-    def _correlations(self) -> tuple[Scalar, ...]:
+    @property
+    def _pairs(self) -> list[tuple[int, int]]:
+        """(Row, column) of the lower triangle of R, by rows."""
+        return [(i, j) for i in range(len(self.times)) for j in range(i)]
+
+    def _correlations(self, prior: Prior) -> list[Scalar]:
         """Parameters of R with their priors."""
         low, high = self.bounds
-        T = len(self.times)
         if self.kind is None:
-            return ()
+            return []
         if self.kind == "toep":
-            prior = PartialCorrelation(1.0)
-            return tuple(make_scalar(f"partial_resid[{lag}]", "shape", prior, low, high) for lag in range(1, T))
+            uniform = PartialCorrelation(1.0)
+            return [make_scalar(f"partial_resid[{k}]", "shape", uniform, low, high) for k in range(1, len(self.times))]
         if self.kind == "un":
-            return tuple(
-                make_scalar(f"partial_resid[{self._pair(i, j)}]", "shape", LKJ(1.0).partial(T, j + 1), low, high)
-                for i in range(T)
-                for j in range(i)
-            )
-        return (make_scalar("rho_resid", "shape", Uniform(low, high), low, high),)
+            eta = prior.settings.get("lkj_eta", None if prior.kind == "flat" else 1.0)
+            laws = [
+                PartialCorrelation(1.0) if eta is None else LKJ(eta).partial(len(self.times), j + 1)
+                for _, j in self._pairs
+            ]
+            names = [f"partial_resid[{self._pair(i, j)}]" for i, j in self._pairs]
+            return [make_scalar(name, "shape", law, low, high) for name, law in zip(names, laws, strict=True)]
+        return [make_scalar("rho_resid", "shape", Uniform(low, high), low, high)]
 
     def _pair(self, i: int, j: int) -> str:
         return f"{self.times[j]},{self.times[i]}"
@@ -423,7 +431,7 @@ class Residuals:
         first = next((j for j, (s, _) in enumerate(entries) if s.block in ("shape", "other")), len(entries))
         last = first + sum(s.block == "shape" for s, _ in entries)
         shape = self._shapes(entries[first:last])
-        entries[first:last] = [*shape, *((scalar, f"resid_corr={self.kind!r}") for scalar in self._correlations)]
+        entries[first:last] = [*shape, *((s, f"resid_corr={self.kind!r}") for s in self._correlations(resolved.prior))]
         scalars, sources = zip(*entries, strict=True)
         return replace(
             resolved, scalars=tuple(scalars), sources=tuple(sources), shape_power=np.ones(len(shape) + self.n_corr)
@@ -446,11 +454,11 @@ class Residuals:
     def names(self) -> tuple[str, ...]:
         """Names of what :meth:`report` gives."""
         sds = [f"sigma[{cell}]" if cell else "sigma" for cell in self.cells]
-        T, correlations = len(self.times), [scalar.name for scalar in self._correlations]
+        correlations = [] if self.kind is None else ["rho_resid"]
         if self.kind == "toep":
-            correlations = [f"rho_resid[{lag}]" for lag in range(1, T)]
+            correlations = [f"rho_resid[{lag}]" for lag in range(1, len(self.times))]
         if self.kind == "un":
-            correlations = [f"corr_resid[{self._pair(i, j)}]" for i in range(T) for j in range(i)]
+            correlations = [f"corr_resid[{self._pair(i, j)}]" for i, j in self._pairs]
         return (*sds, *(["nu"] if self.is_student else []), *correlations)
 
     def report(self, shapes: FloatArray) -> FloatArray:

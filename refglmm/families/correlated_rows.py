@@ -46,7 +46,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from refglmm._jit import inline, summing_kernel
+from refglmm._jit import fused_kernel, inline
 from refglmm.families.fused import LOG_LIKELIHOOD
 from refglmm.families.special import HALF_LOG_2PI, log1p_minus, polygammas, stirling_rest
 
@@ -62,7 +62,7 @@ def end_of_block(block, first):
     return last
 
 
-@summing_kernel
+@fused_kernel
 def radial(Q, m, nu):
     r"""f_m(Q), kappa, and df/dnu; nu = inf is the normal.
 
@@ -84,7 +84,7 @@ def radial(Q, m, nu):
 # returns the slope in nu.
 
 
-@summing_kernel
+@fused_kernel
 def independent(rows, z, nu, g, values):
     """Every row is a block."""
     d_nu = 0.0
@@ -110,7 +110,7 @@ def power(rho, gap):
     return c, 1.0 / np.sqrt(-np.expm1(2.0 * log_size)), slope
 
 
-@summing_kernel
+@fused_kernel
 def autoregressive(rows, z, nu, rho, g, d_rho, values):
     r"""Row by row given the one before: :math:`v_i = (z_i - c_i z_{i-1}) / \sqrt{1 - c_i^2}`, c = rho^gap."""
     n = z.size
@@ -147,7 +147,7 @@ def autoregressive(rows, z, nu, rho, g, d_rho, values):
     return d_nu
 
 
-@summing_kernel
+@fused_kernel
 def exchangeable(rows, z, nu, rho, g, d_rho, values):
     r"""R = (1 - rho) I + rho 11': :math:`R^{-1}z = \{z - \rho\,1'z / (1 + (m-1)\rho)\} / (1 - \rho)`."""
     d_nu, first, b = 0.0, 0, 0
@@ -174,7 +174,7 @@ def exchangeable(rows, z, nu, rho, g, d_rho, values):
     return d_nu
 
 
-@summing_kernel
+@fused_kernel
 def toeplitz(rows, z, nu, rho, g, d_rho, values):
     """R of the autocorrelations that belong to the partial ones."""
     T = positions(rows.time)
@@ -193,7 +193,7 @@ def toeplitz(rows, z, nu, rho, g, d_rho, values):
     return d_nu
 
 
-@summing_kernel
+@fused_kernel
 def unstructured(rows, z, nu, rho, g, d_rho, values):
     """R = L L' of the partial correlations."""
     T = positions(rows.time)
@@ -224,7 +224,7 @@ def positions(time):
     return int(time.max()) + 1
 
 
-@summing_kernel
+@fused_kernel
 def dense(rows, z, nu, R, G, g, values):
     """For blocks whose R is part of a whole one; G (lower triangle) takes the slopes in its elements."""
     T, n = R.shape[0], z.size
@@ -403,7 +403,7 @@ def n_parameters(kind, rows):
     return 0 if kind == INDEPENDENT else 1
 
 
-@summing_kernel
+@fused_kernel
 def block_densities(rows, eta, phi, s, d_phi, values):
     """Fill the log density of each block, s = dl/deta of each row, and d_phi; ``values`` has an element a block."""
     kind, n_sd = rows.structure[0], int(rows.cell.max()) + 1
@@ -433,7 +433,7 @@ def block_densities(rows, eta, phi, s, d_phi, values):
         s[i] *= np.sqrt(rows.weights[i]) / phi[c]
 
 
-@numba.njit(LOG_LIKELIHOOD, cache=True, error_model="numpy", nogil=True, fastmath={"contract", "reassoc"})
+@numba.njit(LOG_LIKELIHOOD, cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
 def log_likelihood(rows, eta, phi, s, d_phi):
     """Log likelihood of all rows; s and d_phi are filled in place."""
     values = np.empty(rows.block[-1] + 1)
@@ -444,7 +444,7 @@ def log_likelihood(rows, eta, phi, s, d_phi):
 # -- correlations of many parameter vectors ------------------------------------------------------------------
 
 
-@summing_kernel
+@fused_kernel
 def autocorrelations_of(partial):
     """Autocorrelations at lags 1, 2, ... of each row of partial ones; new array of the same shape."""
     T = partial.shape[1] + 1
@@ -456,7 +456,7 @@ def autocorrelations_of(partial):
     return out
 
 
-@summing_kernel
+@fused_kernel
 def correlations_of(partial, T):
     """Correlations (by rows of the lower triangle) of each row of partial ones; new array of the same shape."""
     out = np.empty_like(partial)
