@@ -30,7 +30,7 @@ import refglmm as rg
 
 DEBATE = "sat ~ talk + perf + (1 | group)"
 #: Short chains: enough to see that everything is right, not for a paper.
-CHAINS = {"sampling": 1000, "warmup": 500, "chains": 2, "seed": 1, "progress": False}
+CHAINS = {"sampling": 500, "warmup": 500, "chains": 4, "seed": 1, "progress": False}
 TIMES = {"time": ["t1", "t2", "t3"]}
 TRAINING = "cbind(t1, t2, t3) ~ time * cond + (1 | person)"
 
@@ -66,7 +66,7 @@ class Exact:
         return -0.5 * (m * np.log(2.0 * np.pi) + log_determinant + quadratic / sigma2)
 
     def log_prior(self, theta: np.ndarray) -> np.ndarray:
-        """N(0, 10) for intercept (at the means) and slopes, exponential with mean 5 for both SDs; on the natural scale."""
+        """N(0, 10) for intercept (at the means) and slopes, exponential with mean 5 for both SDs."""
         sds = np.exp(theta[:, -2:])
         return stats.norm.logpdf(theta[:, :-2], scale=10.0).sum(axis=1) + stats.expon.logpdf(sds, scale=5.0).sum(axis=1)
 
@@ -138,7 +138,7 @@ def first_model(example: Example, data: pd.DataFrame, exact: Exact) -> rg.GLMM:
         and data and fits nothing; the prior belongs to the model.""")
     model = rg.GLMM(DEBATE, data, family="gaussian", prior=rg.prior_normal())
     show(model)
-    model.print_code()
+    show(model.print_code())
     show(model.prior_summary().to_string())
     say("""optimize() is the posterior mode with the random effects integrated out.""")
     mode = model.optimize()
@@ -188,12 +188,13 @@ def priors(example: Example, data: pd.DataFrame) -> None:
     table = {"flat": rg.GLMM(formula, data).optimize().summary("b")["Estimate"]}
     kinds = {
         "weak": rg.prior_weak(y_range=(1, 5)),
-        "rhs": rg.prior_rhs(y_range=(1, 5)),
+        "rhs": rg.prior_rhs(expected_vars=1, y_range=(1, 5)),
         "ssp": rg.prior_ssp(y_range=(1, 5)),
         "jzs": rg.prior_jzs(),
     }
     for kind, prior in kinds.items():
-        fit = quietly(rg.GLMM(formula, data, prior=prior).sample, **CHAINS | {"delta": 0.95})
+        narrow = {"delta": 0.95, "warmup": 1000} if kind in ("rhs", "ssp") else {}
+        fit = quietly(rg.GLMM(formula, data, prior=prior).sample, **CHAINS | narrow)
         table[kind] = fit.summary("b")["mean"]
     means = pd.DataFrame(table)
     show(means.round(3))
