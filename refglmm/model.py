@@ -65,6 +65,7 @@ from refglmm.optimize.separation import certain_zeros, runaway_deviations, separ
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 if TYPE_CHECKING:
+    from refglmm.bayes.code import Code
     from refglmm.bayes.fits import IndependentFit, MCMCFit, VBFit
     from refglmm.bayes.map_fit import MAPFit
     from refglmm.bayes.posterior import Posterior
@@ -462,6 +463,49 @@ class GLMM:
         from refglmm.bayes.priors import prior_summary
 
         return prior_summary(self.posterior.priors)
+
+    def code(self, kind: str = "math") -> Code:
+        """Write the model and its priors down.
+
+        Parameters
+        ----------
+        kind : {"math", "numpy", "stan"}
+            "math": readable mathematics with all numbers. "numpy": a script without this library that defines
+            ``log_posterior(position, data)``, with ``data`` from :meth:`code_data`. "stan": a Stan program, with its
+            data from :meth:`stan_data`. Both have the density of ``posterior.log_density``, constants and Jacobians
+            included, at the same position (Stan: the unconstrained parameters).
+
+        Returns
+        -------
+        Code
+            A string that shows itself as text.
+
+        Raises
+        ------
+        ArgumentError
+            Another kind.
+        NotAvailableError
+            A family whose density cannot be written in that language.
+        """
+        from refglmm.bayes.code import model_code
+
+        return model_code(self, kind)
+
+    def print_code(self, kind: str = "math") -> None:
+        """Print :meth:`code`."""
+        print(self.code(kind), end="")
+
+    def code_data(self) -> dict[str, Any]:
+        """Return the arrays that ``code("numpy")`` reads: y, weights, offset, X, and Z1, level1, ... of each term."""
+        from refglmm.bayes.code import code_data
+
+        return code_data(self)
+
+    def stan_data(self) -> dict[str, Any]:
+        """Return the data of ``code("stan")`` as numbers and lists, ready for json."""
+        from refglmm.bayes.code import stan_data
+
+        return stan_data(self)
 
     def optimize(
         self,

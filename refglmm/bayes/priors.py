@@ -151,6 +151,8 @@ def _refuse_models(model: GLMM) -> None:
     """Raise for what the posterior does not cover."""
     if model.problem.n_parts > 1:
         raise NotAvailableError("priors and posteriors are for models with one linear predictor: no zi=, dispersion=")
+    if model.problem.group_weights is not None:
+        raise NotAvailableError("priors and posteriors are for models without group_weights=; repeat the rows instead")
     for term in model.design.terms:
         if term.structure not in ("us", "diag") or term.hom:
             kind = f"hom{term.structure}" if term.hom else term.structure
