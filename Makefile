@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup demo test lint validate bench calibrate clean
+.PHONY: setup demo test lint validate bench bench-bayes calibrate sbc clean
 
 setup:
 	@bash scripts/setup.sh
@@ -33,6 +33,17 @@ bench: setup
 calibrate: setup
 	@$(PYTHON) -m validation.calibration $(CALIBRATE_ARGS)
 
+# Posteriors beside rstanarm, nutpie and blackjax, as far as they are there; writes validation/bench_bayes/report.md.
+# BENCH_ARGS="--quick" for cbpp alone, one round.
+bench-bayes: setup
+	@bash validation/bench_bayes/setup.sh
+	@$(PYTHON) -m validation.bench_bayes $(BENCH_ARGS)
+
+# Simulation-based calibration of the Bayesian side; goes on where an interrupted run was, and writes
+# validation/sbc/report.md. SBC_ARGS="--pairs gaussian --datasets 50 --out somewhere" for a look.
+sbc: setup
+	@$(PYTHON) -m validation.sbc $(SBC_ARGS)
+
 clean:
-	rm -rf .venv .venv-bench build dist refglmm.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-bench-bayes build dist refglmm.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find refglmm tests validation -name __pycache__ -type d -prune -exec rm -rf {} +

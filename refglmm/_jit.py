@@ -102,8 +102,9 @@ _announced = False
 def _announce(made: Any) -> None:
     """Say once, on standard error, that samplers are being compiled, if numba's cache does not hold the kernel yet."""
     global _announced
-    stem = f"{made.py_func.__module__.rpartition('.')[2]}.{made.py_func.__qualname__}"
-    found = glob.glob(os.path.join(glob.escape(made.stats.cache_path), f"{stem}*.nbi"))
+    source = os.path.splitext(os.path.basename(made.py_func.__code__.co_filename))[0]  # as numba names its files
+    stem = f"{source}.{made.py_func.__qualname__}"
+    found = glob.glob(os.path.join(glob.escape(made.stats.cache_path), f"{stem}-*.nbi"))
     if not _announced and not found:
         _announced = True
         text = "refglmm: compiling the kernels of posteriors, once per installation (up to a minute) ..."

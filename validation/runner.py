@@ -19,6 +19,7 @@ from validation.compare import Broken, Comparison, Record, compare_entry
 from validation.entries import ENTRIES
 from validation.explained import explanation
 from validation.peers import compare_figures, compare_lme4, compare_scale_families
+from validation.posterior import compare_posterior
 from validation.report import render, verdict
 from validation.shelf import table as shelf
 
@@ -42,6 +43,7 @@ def compare_peers() -> Iterator[Record]:
     yield from compare_figures()
     yield from compare_scale_families()
     yield from compare_lme4()
+    yield from compare_posterior()
 
 
 def with_explanations(records: Iterator[Record], label: str) -> list[Record]:

@@ -663,6 +663,44 @@ class LogNormal(Distribution):
         return np.exp(self.mean - self.sd * special.ndtri(p))
 
 
+@dataclass(frozen=True, repr=False)
+class LogLogistic(Distribution):
+    r"""log x is logistic; with scale 1/2 and median 1 the density of :math:`x^2 = v` is :math:`1/(1 + v)^2`.
+
+    Attributes
+    ----------
+    location, scale : float
+        Of log x.
+    """
+
+    location: float
+    scale: float
+    code = scalars.LOG_LOGISTIC
+    word = "log_logistic"
+    natural = POSITIVE
+    positive = ("scale",)
+
+    @property
+    def _log_constant(self) -> float:
+        return -float(np.log(self.scale))
+
+    def _score(self, x: float) -> float:
+        with np.errstate(divide="ignore"):
+            return (float(np.log(x)) - self.location) / self.scale
+
+    def _below(self, x: float) -> Any:
+        return special.expit(self._score(x))
+
+    def _above(self, x: float) -> Any:
+        return special.expit(-self._score(x))
+
+    def _quantile(self, p: FloatArray) -> FloatArray:
+        return np.exp(self.location + self.scale * special.logit(p))
+
+    def _upper_quantile(self, p: FloatArray) -> FloatArray:
+        return np.exp(self.location - self.scale * special.logit(p))
+
+
 # -- on an interval ------------------------------------------------------------------------------------------
 
 

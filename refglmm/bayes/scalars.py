@@ -32,7 +32,8 @@ IDENTITY, ABOVE, INTERVAL = range(3)
     RECIPROCAL,
     PARTIAL_CORRELATION,
     GUMBEL,
-) = range(15)
+    LOG_LOGISTIC,
+) = range(16)
 
 
 @inline
@@ -89,6 +90,7 @@ def log_prior(code, x, hyper):
     RECIPROCAL                                                  :math:`1/x` (improper)
     PARTIAL_CORRELATION     a                                   :math:`(1 - x^2)^{a-1}`
     GUMBEL                  location m, scale s (of minima)     :math:`e^{z - e^z}`, :math:`z = (x - m)/s`
+    LOG_LOGISTIC            location m, scale s of the log      log x is logistic(m, s)
     ======================  ==================================  =========================================
     """
     a, b, c, constant = hyper[0], hyper[1], hyper[2], hyper[3]
@@ -131,4 +133,8 @@ def log_prior(code, x, hyper):
         z = (x - a) / b
         e = np.exp(z)
         return constant + z - e, (1.0 - e) / b
+    if code == LOG_LOGISTIC:
+        z = (np.log(x) - a) / b
+        p, q = logistic_parts(z)
+        return constant - abs(z) - 2.0 * np.log1p(np.exp(-abs(z))) - np.log(x), ((q - p) / b - 1.0) / x
     return constant, 0.0

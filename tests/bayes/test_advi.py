@@ -7,12 +7,13 @@ import pytest
 from log_densities import UNUSED, normal, parameters
 
 import refglmm as rg
+from refglmm._jit import signed_kernel
 from refglmm.bayes import advi, whiten
 from refglmm.bayes.advi import Drift, Variational, Window, approximate, conditional_sds, sds, start, variational
 from refglmm.bayes.ascent import Gaussian
 from refglmm.bayes.posterior import Posterior
 from refglmm.bayes.priors import resolve
-from refglmm.bayes.target import LOG_DENSITY, posterior_kernel
+from refglmm.bayes.target import LOG_DENSITY
 from refglmm.errors import ArgumentError, ConvergenceWarning, ParetoWarning, SamplingError
 
 RNG = np.random.default_rng(2)
@@ -21,7 +22,7 @@ CENTER = np.linspace(-1.0, 2.0, D)
 LEVEL = 3.7  # log of the integral of the test densities
 
 
-@posterior_kernel(LOG_DENSITY)
+@signed_kernel(LOG_DENSITY)
 def gaussian(position, gradient, target, log_likelihood):
     """Normal; the last element of ``slope_scale`` is added."""
     value = target.slope_scale[0]
@@ -33,7 +34,7 @@ def gaussian(position, gradient, target, log_likelihood):
     return value
 
 
-@posterior_kernel(LOG_DENSITY)
+@signed_kernel(LOG_DENSITY)
 def cauchy(position, gradient, target, log_likelihood):
     """Independent Cauchy coordinates."""
     value = 0.0
@@ -43,7 +44,7 @@ def cauchy(position, gradient, target, log_likelihood):
     return value
 
 
-@posterior_kernel(LOG_DENSITY)
+@signed_kernel(LOG_DENSITY)
 def nowhere(position, gradient, target, log_likelihood):
     """Not a density."""
     gradient[:] = 0.0

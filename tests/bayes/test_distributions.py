@@ -30,6 +30,7 @@ CASES = [
     (d.Gamma(2, 0.1), stats.gamma(2, scale=10), "gamma(2, 0.1)"),
     (d.InverseGamma(2, 8), stats.invgamma(2, scale=8), "inverse_gamma(2, 8)"),
     (d.LogNormal(0.3, 1.2), stats.lognorm(1.2, scale=np.exp(0.3)), "lognormal(0.3, 1.2)"),
+    (d.LogLogistic(0.3, 0.5), stats.fisk(2, scale=np.exp(0.3)), "log_logistic(0.3, 0.5)"),
     (d.InverseRootNormal(0.7), stats.invgamma(0.5, scale=0.5 / 0.49), "inverse_root_normal(0.7)"),
     (d.Uniform(1, 4), stats.uniform(1, 3), "uniform(1, 4)"),
     (d.Beta(2, 3.5), stats.beta(2, 3.5), "beta(2, 3.5)"),
@@ -50,6 +51,7 @@ OTHERS = [
     d.Laplace(0, 1).truncated(2, 5),
     d.Gumbel(0, 1).truncated(0.5),
     d.LogNormal(0, 1).truncated(2, 3),
+    d.LogLogistic(0, 0.5).truncated(2, 3),
     d.Beta(2, 2).truncated(0.9),
 ]
 EVERY = [case[0] for case in CASES] + OTHERS
@@ -63,6 +65,12 @@ def test_log_density_quantiles_and_text(ours, law, text):
     np.testing.assert_allclose(ours.quantile(P), x, rtol=1e-7)
     assert ours.text == text
     assert ours.is_proper
+
+
+def test_a_log_logistic_sd_has_a_variance_with_density_one_over_one_plus_v_squared():
+    sd = np.array([0.01, 0.5, 1.0, 30.0])
+    expected = np.log(2 * sd / (1 + sd**2) ** 2)
+    np.testing.assert_allclose(d.LogLogistic(0, 0.5).log_density(sd), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("ours", EVERY, ids=repr)

@@ -34,6 +34,7 @@ LAWS = [
     (scalars.LOGNORMAL, (0.3, 1.2, 0.0), stats.lognorm(1.2, scale=np.exp(0.3)), (0.01, 1.0, 50.0)),
     (scalars.PARTIAL_CORRELATION, (1.5, 0.0, 0.0), stats.beta(1.5, 1.5, -1, 2), (-0.9, 0.1, 0.99)),
     (scalars.GUMBEL, (0.5, 2.0, 0.0), stats.gumbel_l(0.5, 2), (-9.0, 0.5, 4.0)),
+    (scalars.LOG_LOGISTIC, (0.3, 0.5, 0.0), stats.fisk(2, scale=np.exp(0.3)), (1e-4, 1.2, 300.0)),
 ]
 IDS = [str(law[0]) for law in LAWS]
 

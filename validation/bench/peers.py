@@ -73,14 +73,16 @@ class Worker:
     ----------
     memory_limit : int
         Address space in bytes that the process may use.
+    arguments : list of str, optional
+        Command line; by default that of :func:`command`.
     """
 
-    def __init__(self, peer: str, memory_limit: int) -> None:
+    def __init__(self, peer: str, memory_limit: int, arguments: list[str] | None = None) -> None:
         self.peer = peer
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by stop()
         environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(REPOSITORY)}
         self.process = subprocess.Popen(
-            limited(command(peer), memory_limit),
+            limited(arguments or command(peer), memory_limit),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -157,9 +159,9 @@ def limited(arguments: list[str], memory_limit: int) -> list[str]:
     return ["/bin/sh", "-c", f'ulimit -v {memory_limit // 1024} && exec "$@"', "sh", *arguments]
 
 
-def start(peer: str, memory_limit: int) -> tuple[Worker, dict[str, Any]]:
+def start(peer: str, memory_limit: int, arguments: list[str] | None = None) -> tuple[Worker, dict[str, Any]]:
     """A worker that is ready, and its program's version."""
-    worker = Worker(peer, memory_limit)
+    worker = Worker(peer, memory_limit, arguments)
     try:
         return worker, worker.ask("version")
     except PeerError:

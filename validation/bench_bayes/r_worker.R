@@ -1,0 +1,76 @@
+# One process that samples with rstanarm (Rscript r_worker.R). Requests and answers: see validation/bench/wire.py.
+# rstanarm's own model code is compiled with the package, so there is nothing to compile here.
+suppressPackageStartupMessages({
+  library(jsonlite)
+  library(rstanarm)
+})
+
+state <- new.env()
+
+answer <- function(x) {
+  cat("@answer ", toJSON(x, auto_unbox = TRUE, digits = NA, na = "null"), "\n", sep = "")
+  flush(stdout())
+}
+
+read_columns <- function(folder) {
+  listing <- fromJSON(file.path(folder, "columns.json"), simplifyVector = FALSE)
+  data <- lapply(listing$columns, function(column) {
+    file <- file.path(folder, column$file)
+    if (is.null(column$levels)) return(readBin(file, "double", listing$rows))
+    structure(readBin(file, "integer", listing$rows) + 1L, levels = unlist(column$levels), class = "factor")
+  })
+  names(data) <- vapply(listing$columns, function(column) column$name, "")
+  as.data.frame(data, optional = TRUE)
+}
+
+# Fixed effects in the order of the model matrix, then the SD of each grouping factor in the order asked for.
+parameters <- function(fit) {
+  draws <- as.array(fit)
+  sd_names <- sprintf("Sigma[%s:(Intercept),(Intercept)]", state$case$groups)
+  fixed <- names(fixef(fit))
+  sds <- sqrt(draws[, , sd_names, drop = FALSE])
+  values <- array(c(draws[, , fixed], sds), c(dim(draws)[1:2], length(fixed) + length(sd_names)))
+  aperm(values, c(3, 1, 2)) # written column by column: parameters fastest, chains slowest
+}
+
+sample <- function(request) {
+  priors <- state$case$priors
+  wall <- as.numeric(Sys.time())
+  fit <- suppressWarnings(stan_glmer(
+    state$formula, state$data, family = binomial(), refresh = 0,
+    prior = normal(0, priors$slope, autoscale = FALSE),
+    prior_intercept = normal(0, priors$intercept, autoscale = FALSE),
+    prior_covariance = decov(shape = 1, scale = priors$sd),
+    chains = request$chains, iter = request$warmup + request$draws, warmup = request$warmup,
+    cores = request$cores, seed = request$seed
+  ))
+  wall <- as.numeric(Sys.time()) - wall
+  writeBin(as.double(parameters(fit)), request$file)
+  info <- rstan::get_sampler_params(fit$stanfit, inc_warmup = FALSE)
+  list(
+    wall = wall, sampling = sum(rstan::get_elapsed_time(fit$stanfit)) / request$cores,
+    divergent = sum(sapply(info, function(x) sum(x[, "divergent__"]))),
+    leapfrogs = mean(sapply(info, function(x) mean(x[, "n_leapfrog__"])))
+  )
+}
+
+respond <- function(request) {
+  switch(request$do,
+    version = list(
+      version = as.character(packageVersion("rstanarm")),
+      `stands on` = list(rstan = as.character(packageVersion("rstan")), R = R.version$version.string)
+    ),
+    load = {
+      state$case <- request
+      state$data <- read_columns(request$folder)
+      state$formula <- as.formula(request$formula)
+      list()
+    },
+    sample = sample(request)
+  )
+}
+
+input <- file("stdin", "r")
+while (length(line <- readLines(input, n = 1)) > 0) {
+  answer(tryCatch(respond(fromJSON(line)), error = function(e) list(error = conditionMessage(e))))
+}
