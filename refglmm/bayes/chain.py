@@ -455,9 +455,9 @@ def _by_name(stats: FloatArray) -> dict[str, NDArray[Any]]:
 def _check_settings(settings: Settings, threads: int | None) -> None:
     least = {"warmup": 0, "draws": 1, "thin": 1, "max_treedepth": 1}
     for name, low in least.items():
-        _check_whole(name, getattr(settings, name), low)
+        check_whole(name, getattr(settings, name), low)
     if threads is not None:
-        _check_whole("threads", threads, 1)
+        check_whole("threads", threads, 1)
     if settings.max_treedepth > 30:
         raise ArgumentError(f"max_treedepth must be at most 30, not {settings.max_treedepth}")
     if not 0.0 < settings.delta < 1.0:
@@ -467,7 +467,8 @@ def _check_settings(settings: Settings, threads: int | None) -> None:
             raise ArgumentError(f"{name} must be one of {', '.join(known)}, not {getattr(settings, name)!r}")
 
 
-def _check_whole(name: str, value: Any, least: int) -> None:
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Refuse what is no whole number, or too small."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ArgumentError(f"{name} must be a whole number of at least {least}, not {value!r}")
 

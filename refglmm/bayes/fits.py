@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,7 +88,7 @@ class PosteriorFit(AfterFit):
             return self.draws.mean(pars)
         chosen_draws = self.draws.select(pars)
         if type == "median":
-            return chosen_draws.quantile(0.5).squeeze().rename(None)
+            return chosen_draws.quantile(0.5).iloc[:, 0].rename(None)
         if type == "marginal_map":
             return self.summary(list(chosen_draws.names))["map"].rename(None)
         if type == "joint_map":
@@ -287,10 +288,23 @@ def _formatted(row: pd.Series) -> list[str]:
         if name in ("ess_bulk", "ess_tail"):
             cells.append("" if np.isnan(value) else f"{value:.0f}")
         elif name == "rhat":
-            cells.append("" if np.isnan(value) else f"{value:.3f}")
+            cells.append("" if np.isnan(value) else _rhat(value))
         else:
             cells.append(f"{value:.2f}" if abs(value) >= 1.0 else f"{value:.3g}")
     return cells
+
+
+def _rhat(value: float) -> str:
+    """R-hat with three decimals, while they mean anything."""
+    return f"{value:.3f}" if value < 100.0 else ">100"
+
+
+def _refuse_unknown(settings: Mapping[str, Any], function: Callable[..., Any], name: str) -> None:
+    """Refuse what is no keyword of the function that does the work."""
+    kinds = signature(function).parameters.values()
+    known = [parameter.name for parameter in kinds if parameter.kind is parameter.KEYWORD_ONLY]
+    if unknown := [setting for setting in settings if setting not in known]:
+        raise ArgumentError(f"{name}() has no argument {unknown[0]!r}; known are {', '.join(known)}", name=unknown[0])
 
 
 class MCMCFit(PosteriorFit):
@@ -342,9 +356,11 @@ class MCMCFit(PosteriorFit):
         """What is wrong with the chains, in words; empty if nothing is."""
         seen, found = self.diagnostics, []
         n = len(self.draws)
+        if np.isnan(seen["rhat"]):
+            found.append(f"{self.draws.n_draws} draws of a chain are too few to tell whether the chains have mixed")
         if seen["rhat"] > LARGEST_RHAT:
             worst = self._table["rhat"].idxmax()
-            found.append(f"R-hat of {worst} is {seen['rhat']:.3f} (> {LARGEST_RHAT}): the chains have not mixed")
+            found.append(f"R-hat of {worst} is {_rhat(seen['rhat'])} (> {LARGEST_RHAT}): the chains have not mixed")
         if seen["divergent"]:
             found.append(f"{seen['divergent']} of {n} transitions diverged: raise delta, or use a tighter prior")
         if seen["saturated"]:
@@ -418,23 +434,34 @@ def _independent_fit(kind: type[IndependentFit], model: GLMM, posterior: Posteri
     return kind(model, posterior, Draws(positions, values, posterior.names, {}, about), result)
 
 
-def variational_fit(model: GLMM, posterior: Posterior, parametrisation: Any = "auto", **settings: Any) -> VBFit:
+def variational_fit(
+    model: GLMM,
+    posterior: Posterior,
+    method: str = "meanfield",
+    iter: int | None = None,
+    *,
+    parametrisation: Any = "auto",
+    **settings: Any,
+) -> VBFit:
     """Fit by ADVI; arguments as :func:`.advi.variational` takes them."""
-    from refglmm.bayes.advi import variational
+    from refglmm.bayes.advi import approximate, variational
 
+    _refuse_unknown(settings, approximate, "variational")
     posterior = parametrised(model, posterior, parametrisation)
-    fit: VBFit = _independent_fit(VBFit, model, posterior, variational(posterior, **settings))
+    fit: VBFit = _independent_fit(VBFit, model, posterior, variational(posterior, method, iter, **settings))
     return fit
 
 
 def independent_fit(
-    model: GLMM, posterior: Posterior, parametrisation: Any = "auto", **settings: Any
+    model: GLMM, posterior: Posterior, draws: int = 1000, *, parametrisation: Any = "auto", **settings: Any
 ) -> IndependentFit:
     """Draw without a chain; arguments as :func:`.independent.independent_draws` takes them."""
     from refglmm.bayes.independent import independent_draws
 
+    _refuse_unknown(settings, independent_draws, "laplace_draws")
     posterior = parametrised(model, posterior, parametrisation)
-    fit: IndependentFit = _independent_fit(IndependentFit, model, posterior, independent_draws(posterior, **settings))
+    result = independent_draws(posterior, draws, **settings)
+    fit: IndependentFit = _independent_fit(IndependentFit, model, posterior, result)
     return fit
 
 
@@ -489,12 +516,13 @@ def sample(
     **options: Any,
 ) -> MCMCFit:
     """Draw by NUTS; arguments as :meth:`refglmm.model.GLMM.sample` describes them."""
-    from refglmm.bayes.chain import sample_chains
+    from refglmm.bayes.chain import check_whole, sample_chains
     from refglmm.bayes.target import log_posterior
 
-    if chains < 1:
-        raise ArgumentError(f"there must be at least one chain, not {chains}")
-    entropy = int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
+    check_whole("sampling", sampling, 1)
+    check_whole("chains", chains, 1)
+    check_whole("parallel", int(parallel) if isinstance(parallel, bool) else parallel, 0)
+    entropy = _entropy(seed)
     if laplace:
         if init is not None or parametrisation != "auto":
             raise ArgumentError("laplace=True integrates the random effects out: no init= or parametrisation= then")
@@ -516,13 +544,21 @@ def sample(
         warmup=warmup,
         draws=sampling,
         thin=thin,
-        seed=entropy,
+        seed=None if seed is None and options.get("checkpoint") is not None else entropy,  # goes on with any seed
         threads=None if parallel is True else max(1, int(parallel)),
         **options,
     )
     about = {"method": "nuts", "seed": entropy, "warmup": warmup, "thin": thin}
     about |= {"max_treedepth": options.get("max_treedepth", 10)}
     return _chain_fit(model, posterior, run.positions, run, about)
+
+
+def _entropy(seed: Any) -> int:
+    """A whole number that stands for a seed; fresh for None."""
+    try:
+        return int(np.random.SeedSequence(seed).entropy)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ArgumentError(f"seed must be a whole number that is not negative, or None, not {seed!r}") from None
 
 
 def _chain_fit(model: GLMM, posterior: Posterior, positions: FloatArray, run: Any, about: dict[str, Any]) -> MCMCFit:
@@ -622,7 +658,13 @@ def _exponent(value: Any) -> float | None:
 
 
 def _given_starts(posterior: Posterior, init: Any, chains: int) -> FloatArray:
-    starts = np.array(init, dtype=np.float64, ndmin=2)
+    try:
+        starts = np.array(init, dtype=np.float64, ndmin=2)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"init must hold numbers, not {init!r}") from None
+    if not np.all(np.isfinite(starts)):
+        row, at = (int(i) for i in np.argwhere(~np.isfinite(starts))[0])
+        raise ArgumentError(f"init is not finite: number {at} of position {row} is {starts[row, at]}", row=row, at=at)
     starts = np.repeat(starts, chains, axis=0) if len(starts) == 1 else starts
     if starts.shape != (chains, posterior.dimension):
         raise ArgumentError(

@@ -16,13 +16,14 @@ mode u~(t) of the random effects, :math:`J = du~/dt` and precision :math:`H = LL
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm.bayes.scalars import ABOVE
+from refglmm.bayes.distributions import Normal
+from refglmm.bayes.scalars import LAPLACE, to_natural
 from refglmm.bayes.shrinkage import DIRECT, JZS
 from refglmm.bayes.target import prior_and_chain
 from refglmm.errors import ConvergenceWarning, warn
@@ -34,6 +35,7 @@ from refglmm.optimize.starts import start_fixed, start_par, start_shape
 
 if TYPE_CHECKING:
     from refglmm.bayes.posterior import Posterior
+    from refglmm.bayes.scalar import Scalar
 
 FloatArray = NDArray[np.float64]
 
@@ -48,6 +50,9 @@ TOLERANCE = 1e-10
 MAX_EVALUATIONS = 400
 #: Smallest eigenvalue of a scaled Hessian that counts as curvature.
 FLAT = 1e-6
+#: A standard deviation below this share of its starting value is zero; a correlation so close to 1 or -1 is that. The
+#: search for the mode of natural values, which may be there, ends somewhat farther out (in unconstrained units).
+AT_ZERO, AT_ONE, FARTHER = 1e-4, 1e-4, 1.0
 
 
 class Marginal:
@@ -130,11 +135,12 @@ class Marginal:
     def start(self) -> tuple[FloatArray, FloatArray]:
         """Hyperparameters to start from, and natural sizes of their changes.
 
-        Fixed effects from the link of the data, standard deviations and shapes by moments; everything else at t = 0.
+        Fixed effects from the link of the data, standard deviations and shapes by moments; everything else at t = 0,
+        the middle of an interval.
         """
         posterior, problem = self.posterior, self.problem
         beta, eta = start_fixed(problem)
-        values = np.array([scalar.low + 1.0 if scalar.scale == ABOVE else 0.0 for scalar in posterior.scalars])
+        values = np.array([_middle(scalar) for scalar in posterior.scalars])
         sizes = np.full(values.size, SIZE)
         fixed = posterior.block("fixed")
         if posterior.target.slope_kind[0] in (DIRECT, JZS):
@@ -146,6 +152,17 @@ class Marginal:
         hyper = posterior.hyper(_inside(values, posterior))
         free = np.array([scalar.fixed is None for scalar in posterior.scalars])
         return hyper, sizes[free]
+
+    def box(self, start: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Bounds of the search for the mode from a start: natural values may have theirs at a boundary."""
+        lower, upper = np.full(start.size, -np.inf), np.full(start.size, np.inf)
+        if not self.jacobian:
+            first = self.start()[0]
+            block = np.array([s.block for s in self.posterior.scalars if s.fixed is None])
+            lower[block == "sd"] = first[block == "sd"] + np.log(AT_ZERO) - FARTHER
+            upper[block == "corr"] = np.log(2.0 / AT_ONE) + FARTHER
+            lower[block == "corr"] = -upper[block == "corr"]
+        return np.minimum(lower, start), np.maximum(upper, start)
 
     def start_shapes(self, eta: FloatArray) -> FloatArray:
         """Natural values of the shape parameters to start from."""
@@ -204,6 +221,11 @@ def _sds(problem: Any, par: FloatArray) -> FloatArray:
     return np.concatenate([*pieces, np.empty(0)])
 
 
+def _middle(scalar: Scalar) -> float:
+    """Natural value at t = 0."""
+    return float(to_natural(scalar.scale, 0.0, scalar.low, scalar.high)[0])
+
+
 def _inside(values: FloatArray, posterior: Posterior) -> FloatArray:
     """Natural values pulled off the bounds of their scales."""
     values = values.copy()
@@ -260,6 +282,7 @@ class LaplaceFit:
 def find_mode(marginal: Marginal, start: FloatArray, sizes: FloatArray) -> tuple[Any, FloatArray]:
     """Maximise the density from a start; return the minimum of its negative and minus the Hessian there."""
     unbounded = np.full(start.size, np.inf)
+    lower, upper = marginal.box(start)
 
     def gradient(hyper: FloatArray) -> FloatArray:
         return marginal.negative(hyper)[1]
@@ -271,8 +294,8 @@ def find_mode(marginal: Marginal, start: FloatArray, sizes: FloatArray) -> tuple
     minimum, _ = minimize_newton(
         marginal.negative,
         start,
-        -unbounded,
-        unbounded,
+        lower,
+        upper,
         hessian=first,
         tolerance=TOLERANCE,
         max_evaluations=MAX_EVALUATIONS,
@@ -292,15 +315,35 @@ def _positive(H: FloatArray, sizes: FloatArray) -> FloatArray:
     return (vectors * values) @ vectors.T / np.outer(sizes, sizes)
 
 
+def smoothed(posterior: Posterior) -> Posterior:
+    """The posterior with a normal prior, of the same mean and variance, in place of each double-exponential one.
+
+    The kink of the latter has no curvature, and often is the mode: as a metric, or a proposal, it would be useless.
+    """
+    scalars = [_smooth(scalar) for scalar in posterior.scalars]
+    if all(new is old for new, old in zip(scalars, posterior.scalars, strict=True)):
+        return posterior
+    return posterior.with_priors(replace(posterior.priors, scalars=tuple(scalars)))
+
+
+def _smooth(scalar: Scalar) -> Scalar:
+    if scalar.fixed is not None or scalar.prior.code != LAPLACE:
+        return scalar
+    mean, scale = scalar.prior.hyper[:2]
+    return replace(scalar, prior=Normal(mean, np.sqrt(2.0) * scale).truncated(scalar.low, scalar.high))
+
+
 def laplace_fit(posterior: Posterior, jacobian: bool = True) -> LaplaceFit:
     """Mode and curvature of the marginal density of the hyperparameters, from a start that the data give.
+
+    That of the unconstrained ones (``jacobian``) is to draw with: it is the mode of the :func:`smoothed` posterior.
 
     Warns
     -----
     ConvergenceWarning
         The search ended before the predicted increase was negligible, or the density has no curvature in a direction.
     """
-    marginal = marginal_of(posterior, jacobian)
+    marginal = marginal_of(smoothed(posterior) if jacobian else posterior, jacobian)
     start, sizes = marginal.start()
     return fit_at(marginal, *find_mode(marginal, start, sizes), sizes)
 
@@ -308,13 +351,13 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True) -> LaplaceFit:
 def fit_at(marginal: Marginal, minimum: Any, H: FloatArray, sizes: FloatArray) -> LaplaceFit:
     """Describe the mode that :func:`find_mode` found; warns as :func:`laplace_fit` does."""
     converged, message = minimum.success, minimum.message
-    is_finite = bool(np.all(np.isfinite(H)))
-    values = np.linalg.eigvalsh(H * np.outer(sizes, sizes)) if is_finite else np.array([-1.0])
-    if values.size and values.min() <= 0.0:
+    scaled = H * np.outer(sizes, sizes)
+    if not _is_maximum(scaled, marginal.posterior):
         converged, message = False, "the curvature at the mode is not positive definite"
-        H = _positive(H, sizes)
     if not converged:
         warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
+    if not np.all(np.isfinite(H)) or (H.size and np.linalg.eigvalsh(scaled)[0] < FLAT):
+        H = _positive(H, sizes)
     inverse = np.linalg.inv(H)
     covariance = np.array(0.5 * (inverse + inverse.T), dtype=np.float64)
     root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
@@ -334,6 +377,18 @@ def fit_at(marginal: Marginal, minimum: Any, H: FloatArray, sizes: FloatArray) -
         message=message,
         n_evaluations=minimum.n_evaluations,
     )
+
+
+def _is_maximum(scaled: FloatArray, posterior: Posterior) -> bool:
+    """Whether minus the Hessian, in natural sizes, is that of a maximum.
+
+    Nothing depends on the logarithm of a standard deviation that has run to zero, nor on its correlations.
+    """
+    if not np.all(np.isfinite(scaled)):
+        return False
+    of_effects = np.array([s.block in ("sd", "corr") for s in posterior.scalars if s.fixed is None], dtype=bool)
+    kept = ~(of_effects & (np.abs(np.diag(scaled)) < FLAT))
+    return bool(np.all(np.linalg.eigvalsh(scaled[np.ix_(kept, kept)]) > 0.0))
 
 
 def _random_part(

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.bayes.laplace import (
+    AT_ONE,
+    AT_ZERO,
     STEP,
     LaplaceFit,
     Marginal,
@@ -31,7 +33,8 @@ from refglmm.bayes.laplace import (
     root_of_effects,
 )
 from refglmm.bayes.scalars import ABOVE, INTERVAL
-from refglmm.errors import ArgumentError, ConvergenceWarning, OptimizationError, warn
+from refglmm.bayes.shrinkage import SSP
+from refglmm.errors import ArgumentError, ConvergenceWarning, NotAvailableError, OptimizationError, warn
 from refglmm.optimize.newton import difference_hessian, minimize_newton
 
 if TYPE_CHECKING:
@@ -41,8 +44,6 @@ FloatArray = NDArray[np.float64]
 
 #: SD of the unbounded hyperparameters, in natural sizes, from which further starts are drawn.
 DISPERSION = 3.0
-#: A standard deviation below this share of its starting value is reported as being zero.
-AT_ZERO = 1e-4
 #: Rows of a dense right-hand side at a time.
 ROWS_AT_ONCE = 512
 
@@ -96,6 +97,8 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
     Raises
     ------
     ArgumentError
+    NotAvailableError
+        The slopes have the prior ``prior_ssp``, whose density is highest at the boundary of their scales.
     OptimizationError
         The density is zero at every start.
 
@@ -103,6 +106,11 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
     -----
     ConvergenceWarning
     """
+    if posterior.priors.slope_kind == SSP:
+        raise NotAvailableError(
+            "the posterior under prior_ssp has no mode to speak of: a slope w r t is zero along whole lines, and the "
+            "density is highest at their ends; use sample(), variational() or laplace_draws()"
+        )
     if n_starts < 1:
         raise ArgumentError(f"there must be at least one start, not {n_starts}")
     if np.any(posterior.exponent):
@@ -124,7 +132,7 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
     if not found:
         raise OptimizationError("the posterior density is zero, or not finite, at every start; give other priors")
     fit = fit_at(marginal, *min(found, key=lambda each: each[0].value), sizes)
-    boundary = at_zero(posterior, fit.hyper, starts[0])
+    boundary = at_edge(posterior, fit.hyper, starts[0])
     return Mode(
         position=fit.position,
         covariance=np.where(boundary | boundary[:, None], np.nan, fit.covariance),
@@ -140,22 +148,25 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
 
 
 def _names(posterior: Posterior, which: NDArray[np.bool_]) -> tuple[str, ...]:
-    return tuple(name for name, chosen in zip(posterior.hyper_names, which, strict=True) if chosen)
+    """Names as they are reported: a partial correlation at its edge is a correlation there."""
+    chosen = [name for name, is_chosen in zip(posterior.hyper_names, which, strict=True) if is_chosen]
+    return tuple(name.replace("partial[", "corr[", 1) for name in chosen)
 
 
-def at_zero(posterior: Posterior, hyper: FloatArray, start: FloatArray) -> NDArray[np.bool_]:
-    """Which hyperparameters are standard deviations that have run from their start to zero."""
+def at_edge(posterior: Posterior, hyper: FloatArray, start: FloatArray) -> NDArray[np.bool_]:
+    """Which hyperparameters are standard deviations that have run from their start to zero, or correlations at +-1."""
     values, first = posterior.natural(np.array([hyper[: posterior.n_hyper], start]))[0]
-    block = posterior.block("sd")
-    zero = np.zeros(values.size, dtype=bool)
-    zero[block] = values[block] < AT_ZERO * first[block]
-    return zero[[scalar.fixed is None for scalar in posterior.scalars]]
+    edge = np.zeros(values.size, dtype=bool)
+    sd, corr = posterior.block("sd"), posterior.block("corr")
+    edge[sd] = values[sd] < AT_ZERO * first[sd]
+    edge[corr] = np.abs(values[corr]) > 1.0 - AT_ONE
+    return edge[[scalar.fixed is None for scalar in posterior.scalars]]
 
 
 def effects_sd(posterior: Posterior, fit: LaplaceFit, boundary: NDArray[np.bool_]) -> FloatArray:
     r"""Posterior SDs of b: roots of :math:`diag(S H^{-1} S' + J_b \Sigma J_b')`, S as in ``laplace``.
 
-    Standard deviations at zero, whose logarithms have no finite variance, add nothing.
+    Parameters at the edge, which have no finite variance on the unbounded scale, add nothing.
     """
     S = root_of_effects(posterior, fit.hyper)
     covariance = np.where(boundary | boundary[:, None], 0.0, fit.covariance)
@@ -175,7 +186,7 @@ def _joint_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
     scale = np.concatenate([sizes, np.ones(posterior.q)])
     found = [_climb(posterior, np.concatenate([start, np.zeros(posterior.q)]), scale) for start in starts]
     best = min(found, key=lambda each: each.value)
-    boundary = at_zero(posterior, best.x, starts[0])
+    boundary = at_edge(posterior, best.x, starts[0])
     covariance = _joint_covariance(posterior, best.x, scale, boundary)
     converged, message = best.success, best.message
     if converged and covariance is None:

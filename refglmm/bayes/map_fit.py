@@ -19,6 +19,7 @@ from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.ranef import GroupFrames
 from refglmm.fit.rformat import table
+from refglmm.inference.tasks import seeds
 
 if TYPE_CHECKING:
     from refglmm.bayes.parameters import ParameterDraws
@@ -187,7 +188,7 @@ class MAPFit(AfterFit):
             f"Approx. Log Marginal Likelihood (Laplace): {self.log_marginal:.2f}",
         ]
         if self.mode.at_boundary:
-            lines.append(f"At the boundary (zero): {', '.join(self.mode.at_boundary)}; no standard errors for these")
+            lines.append(f"At the boundary: {', '.join(self.mode.at_boundary)}; no standard errors for these")
         if not self.converged:
             lines.append(f"NOT CONVERGED: {self.mode.message}")
         lines.append("Random effects are stored separately: .ranef()")
@@ -229,6 +230,7 @@ def optimize(
         raise ArgumentError(f"se_method must be one of {', '.join(SE_METHODS)}, not {se_method!r}")
     if not 0.0 < prob < 1.0:
         raise ArgumentError(f"prob must lie between 0 and 1, not {prob!r}")
+    seeds(seed, 1)  # refuses what is none
     mode = posterior_mode(posterior, laplace=laplace, n_starts=num_estimate, seed=seed)
     draws = _normal_draws(posterior, mode, num_samples, seed) if se_method == "sampling" else None
     return MAPFit(model, posterior, mode, se_method=se_method, prob=prob, draws=draws)

@@ -344,7 +344,8 @@ class Posterior:
 
         Given the other parameters, u has posterior variance :math:`1/(1 + W sd^2)` with W the information of the data
         on b. The log of the spread of :math:`v = sd^c u` has slope :math:`c - W sd^2/(1 + W sd^2)` in log sd, so
-        :math:`c = 1 - Var(u \mid y)`, averaged over levels, at the Laplace mode of the uncentred posterior.
+        :math:`c = 1 - Var(u \mid y)`, averaged over levels, at the Laplace mode of the uncentred posterior, and brought
+        one posterior SD of log sd below it: a term whose sd may be zero is a funnel unless it is all but uncentred.
         """
         plain = self if not np.any(self.exponent) else self.with_exponent(None)
         factor, layout = plain.laplace().factor, self.problem.layout
@@ -353,7 +354,16 @@ class Posterior:
         for k, levels in zip(layout.k, layout.levels, strict=True):
             out.append(1.0 - variance[at : at + k * levels].reshape(levels, k).mean(axis=0))
             at += int(k * levels)
-        return np.concatenate([*out, np.empty(0)])
+        odds = np.concatenate([*out, np.empty(0)])
+        odds = odds / np.maximum(1.0 - odds, 1e-12) * np.exp(-2.0 * plain._spread_of_log_sd)
+        return odds / (1.0 + odds)
+
+    @property
+    def _spread_of_log_sd(self) -> FloatArray:
+        """Posterior SDs of the unconstrained standard deviations in the Laplace approximation; zero for known ones."""
+        sd, block = np.zeros(len(self.scalars)), self.block("sd")
+        sd[[scalar.fixed is None for scalar in self.scalars]] = np.sqrt(np.diag(self.laplace().covariance))
+        return sd[block]
 
 
 def _constant_column(problem: Problem) -> int:
