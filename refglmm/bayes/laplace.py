@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.bayes.scalars import ABOVE
+from refglmm.bayes.shrinkage import DIRECT, JZS
 from refglmm.bayes.target import prior_and_chain
 from refglmm.errors import ConvergenceWarning, warn
 from refglmm.likelihood.cholesky import BuiltinCholesky, Pattern
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+#: Natural size of a change of a hyperparameter on its unbounded scale, but for slopes and intercept.
+SIZE = 0.3
 #: Steps of differences, in natural sizes of the hyperparameters.
 STEP = 1e-3
 #: Half-widths, in natural sizes, beyond which no step goes.
@@ -132,16 +135,12 @@ class Marginal:
         posterior, problem = self.posterior, self.problem
         beta, eta = start_fixed(problem)
         values = np.array([scalar.low + 1.0 if scalar.scale == ABOVE else 0.0 for scalar in posterior.scalars])
-        sizes = np.full(values.size, 0.3)
+        sizes = np.full(values.size, SIZE)
         fixed = posterior.block("fixed")
-        if not problem.n or posterior.target.slope_kind[0] == 0:
+        if posterior.target.slope_kind[0] in (DIRECT, JZS):
+            spread = problem.X.std(axis=0)
             values[fixed] = beta
-        spread = problem.X.std(axis=0)
-        sizes[fixed] = (
-            1.0 / (np.sqrt(problem.n) * np.where(spread > 0, spread, 1.0))
-            if (posterior.target.slope_kind[0] == 0)
-            else 0.3
-        )
+            sizes[fixed] = 1.0 / (np.sqrt(problem.n) * np.where(spread > 0, spread, 1.0))
         values[posterior.block("sd")] = np.abs(_sds(problem, start_par(problem, eta)))
         values[posterior.block("shape")] = self.start_shapes(eta)
         hyper = posterior.hyper(_inside(values, posterior))
@@ -293,8 +292,8 @@ def _positive(H: FloatArray, sizes: FloatArray) -> FloatArray:
     return (vectors * values) @ vectors.T / np.outer(sizes, sizes)
 
 
-def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray | None = None) -> LaplaceFit:
-    """Mode and curvature of the marginal density of the hyperparameters.
+def laplace_fit(posterior: Posterior, jacobian: bool = True) -> LaplaceFit:
+    """Mode and curvature of the marginal density of the hyperparameters, from a start that the data give.
 
     Warns
     -----
@@ -302,23 +301,26 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray |
         The search ended before the predicted increase was negligible, or the density has no curvature in a direction.
     """
     marginal = marginal_of(posterior, jacobian)
-    first, sizes = marginal.start()
-    minimum, H = find_mode(marginal, first if start is None else start, sizes)
+    start, sizes = marginal.start()
+    return fit_at(marginal, *find_mode(marginal, start, sizes), sizes)
+
+
+def fit_at(marginal: Marginal, minimum: Any, H: FloatArray, sizes: FloatArray) -> LaplaceFit:
+    """Describe the mode that :func:`find_mode` found; warns as :func:`laplace_fit` does."""
     converged, message = minimum.success, minimum.message
-    values = np.linalg.eigvalsh(H * np.outer(sizes, sizes)) if np.all(np.isfinite(H)) else np.array([-1.0])
+    is_finite = bool(np.all(np.isfinite(H)))
+    values = np.linalg.eigvalsh(H * np.outer(sizes, sizes)) if is_finite else np.array([-1.0])
     if values.size and values.min() <= 0.0:
         converged, message = False, "the curvature at the mode is not positive definite"
+        H = _positive(H, sizes)
     if not converged:
         warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
-    H = H if values.size == 0 or values.min() > 0.0 else _positive(H, sizes)
     inverse = np.linalg.inv(H)
     covariance = np.array(0.5 * (inverse + inverse.T), dtype=np.float64)
     root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-    value, _ = marginal.value_and_gradient(minimum.x)
-    log_jacobian = 0.0 if jacobian else marginal.log_jacobian(minimum.x)
-    d = minimum.x.size
-    log_marginal = value + log_jacobian + 0.5 * d * np.log(2.0 * np.pi) + float(np.log(np.diag(root)).sum())
-    u, slope, factor = _random_part(posterior, marginal, minimum.x, np.sqrt(np.diag(covariance)))
+    log_jacobian = 0.0 if marginal.jacobian else marginal.log_jacobian(minimum.x)
+    volume = 0.5 * minimum.x.size * np.log(2.0 * np.pi) + float(np.log(np.diag(root)).sum())
+    u, slope, factor = _random_part(marginal.posterior, marginal, minimum.x, np.sqrt(np.diag(covariance)))
     return LaplaceFit(
         hyper=minimum.x,
         covariance=covariance,
@@ -326,8 +328,8 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray |
         u=u,
         slope=slope,
         factor=factor,
-        log_density=float(value),
-        log_marginal=log_marginal,
+        log_density=-float(minimum.value),
+        log_marginal=-float(minimum.value) + log_jacobian + volume,
         converged=converged,
         message=message,
         n_evaluations=minimum.n_evaluations,

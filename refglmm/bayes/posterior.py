@@ -242,7 +242,7 @@ class Posterior:
         return PHI
 
     def eta(self, positions: FloatArray) -> FloatArray:
-        """Linear predictor of each row of the data, shape (m, n)."""
+        """Linear predictor of each row of the data, shape (m, n); with thresholds, that of centred predictors."""
         at = self._positions(positions, 2)
         eta = np.empty((len(at), self.problem.n))
         linear_predictors(self.natural(at)[1], self.random_effects(at), self.full_target, eta)
