@@ -68,6 +68,8 @@ class Mode:
     message : str
     starts : float array, shape (number of starts,)
         Log posterior that was reached from each start where the density is not zero.
+    laplace : LaplaceFit or None
+        The approximation around a marginal mode.
     """
 
     position: FloatArray
@@ -80,6 +82,7 @@ class Mode:
     converged: bool
     message: str
     starts: FloatArray
+    laplace: LaplaceFit | None = None
 
 
 def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int = 1, seed: int = 1) -> Mode:
@@ -144,6 +147,7 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
         converged=fit.converged,
         message=fit.message,
         starts=np.array([-minimum.value for minimum, _ in found]),
+        laplace=fit,
     )
 
 

@@ -1,4 +1,4 @@
-"""The pass over all rows that samplers take, against the kernels of single observations, which have tests of their own."""
+"""The pass over all rows that samplers take, against the kernels of single rows, which have their own tests."""
 
 from __future__ import annotations
 
