@@ -26,11 +26,12 @@ from refglmm.bayes.distributions import Normal
 from refglmm.bayes.scalars import LAPLACE, to_natural
 from refglmm.bayes.shrinkage import DIRECT, JZS
 from refglmm.bayes.target import prior_and_chain
-from refglmm.errors import ConvergenceWarning, warn
+from refglmm.errors import ConvergenceWarning, SeparationWarning, warn
 from refglmm.likelihood.cholesky import BuiltinCholesky, Pattern
 from refglmm.likelihood.laplace import LaplaceObjective
 from refglmm.likelihood.pirls import Pirls
 from refglmm.optimize.newton import difference_hessian, minimize_newton
+from refglmm.optimize.separation import LARGE, can_separate, running_columns
 from refglmm.optimize.starts import start_fixed, start_par, start_shape
 
 if TYPE_CHECKING:
@@ -169,12 +170,15 @@ class Marginal:
         phi = start_shape(self.problem, eta)[: self.problem.n_phi]
         return np.asarray(phi ** (1.0 / self.posterior.target.shape_power), dtype=np.float64)
 
-    def random_part(self, hyper: FloatArray, sd: FloatArray) -> tuple[FloatArray, FloatArray, Any]:
-        """Mode of the spherical random effects at t, its slope in t, and their precision, sparse."""
+    def random_part(self, hyper: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArray, Any]:
+        """Mode of the spherical random effects at t, its slope in t, and their precision, sparse.
+
+        ``sizes``: natural sizes of changes of t, for differences.
+        """
         psi = self.psi(hyper)
         self.objective.value(psi)
         u = self.objective.pirls.u.copy()
-        slope = self.objective.mode_slope(psi) @ difference_columns(self.psi, hyper, sd)
+        slope = self.objective.mode_slope(psi) @ difference_columns(self.psi, hyper, sizes)
         return u, slope, _symmetric(self.objective.pirls.H, self.problem.layout)
 
 
@@ -342,6 +346,8 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True) -> LaplaceFit:
     -----
     ConvergenceWarning
         The search ended before the predicted increase was negligible, or the density has no curvature in a direction.
+    SeparationWarning
+        Fixed effects without a proper prior run away.
     """
     marginal = marginal_of(smoothed(posterior) if jacobian else posterior, jacobian)
     start, sizes = marginal.start()
@@ -354,16 +360,19 @@ def fit_at(marginal: Marginal, minimum: Any, H: FloatArray, sizes: FloatArray) -
     scaled = H * np.outer(sizes, sizes)
     if not _is_maximum(scaled, marginal.posterior):
         converged, message = False, "the curvature at the mode is not positive definite"
-    if not converged:
-        warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
     if not np.all(np.isfinite(H)) or (H.size and np.linalg.eigvalsh(scaled)[0] < FLAT):
         H = _positive(H, sizes)
     inverse = np.linalg.inv(H)
     covariance = np.array(0.5 * (inverse + inverse.T), dtype=np.float64)
+    if names := separated(marginal.posterior, minimum.x, covariance):
+        converged, message = False, f"separation: nothing holds {', '.join(names)}; give proper priors"
+        warn(SeparationWarning(f"the posterior has no mode and is improper, by {message}", columns=names))
+    elif not converged:
+        warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
     root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     log_jacobian = 0.0 if marginal.jacobian else marginal.log_jacobian(minimum.x)
     volume = 0.5 * minimum.x.size * np.log(2.0 * np.pi) + float(np.log(np.diag(root)).sum())
-    u, slope, factor = _random_part(marginal.posterior, marginal, minimum.x, np.sqrt(np.diag(covariance)))
+    u, slope, factor = _random_part(marginal.posterior, marginal, minimum.x, sizes)
     return LaplaceFit(
         hyper=minimum.x,
         covariance=covariance,
@@ -391,14 +400,31 @@ def _is_maximum(scaled: FloatArray, posterior: Posterior) -> bool:
     return bool(np.all(np.linalg.eigvalsh(scaled[np.ix_(kept, kept)]) > 0.0))
 
 
+def separated(posterior: Posterior, hyper: FloatArray, covariance: FloatArray) -> tuple[str, ...]:
+    """Fixed effects under flat priors that the data let run away, see :mod:`.separation`."""
+    problem, fixed = posterior.problem, posterior.block("fixed")
+    scalars, shapes = posterior.scalars[fixed], posterior.scalars[posterior.block("shape")]
+    free = np.array([scalar.fixed is None and not scalar.prior.is_proper for scalar in scalars], dtype=bool)
+    if (
+        not free.any()
+        or not can_separate(problem)
+        or (problem.family.is_ordinal and any(s.prior.is_proper for s in shapes))
+    ):
+        return ()
+    at, extent = posterior.target.slot[fixed][free], problem.column_extent[free]
+    if np.all(np.maximum(np.abs(hyper[at]), np.sqrt(np.diag(covariance)[at])) * extent <= LARGE):
+        return ()
+    return tuple(scalars[j].name for j in running_columns(problem, np.flatnonzero(free)))
+
+
 def _random_part(
-    posterior: Posterior, marginal: Marginal, hyper: FloatArray, sd: FloatArray
+    posterior: Posterior, marginal: Marginal, hyper: FloatArray, sizes: FloatArray
 ) -> tuple[FloatArray, FloatArray, BuiltinCholesky]:
     """Mode of the random effects at ``hyper`` as positions hold them, its slope, and the factor of their precision."""
-    u, slope, H = marginal.random_part(hyper, sd)
+    u, slope, H = marginal.random_part(hyper, sizes)
     if np.any(posterior.exponent):
         f = posterior.centring(hyper)
-        moved = difference_columns(lambda t: posterior.centring(t) * u, hyper, sd)
+        moved = difference_columns(lambda t: posterior.centring(t) * u, hyper, sizes)
         slope, u, H = f[:, None] * slope + moved, f * u, H / f[:, None] / f
     return u, slope, _factor(H)
 
