@@ -54,6 +54,8 @@ _HOME = {
     "effect_data": "effects.effect_data",
     "interval_table": "inference.confint",
     "compare_information": "bayes.information",
+    "posterior_model_probabilities": "bayes.bayes_factor",
+    "bf_table": "bayes.bayes_factor",
     "to_long": "formula.reshape",
     "to_wide": "formula.reshape",
     "prior_flat": "bayes.prior_kinds",
@@ -63,6 +65,7 @@ _HOME = {
     "prior_ssp": "bayes.prior_kinds",
     "prior_jzs": "bayes.prior_kinds",
     "prior_summary": "bayes.priors",
+    "hypothesis": "bayes.hypothesis",
 }
 #: Modules by the name they go by here; ``priors`` holds the distributions that a prior is made of.
 _MODULES = {name: name for name in ("datasets", "families", "errors", "plots", "teaching")}

@@ -19,7 +19,12 @@ answer. Kernels that call each other live in one file where that is reasonable, 
 
 from __future__ import annotations
 
+import glob
+import os
+import sys
 from collections.abc import Callable
+from functools import update_wrapper
+from threading import Lock
 from typing import Any
 
 import numba
@@ -44,6 +49,71 @@ def fused_kernel(function: Callable[..., Any]) -> Any:
 def summing_kernel(function: Callable[..., Any]) -> Any:
     """As :func:`fused_kernel`; sums may be added up in any order, several terms at once."""
     return numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract", "reassoc"})(function)
+
+
+class SignedKernel:
+    """A kernel for one signature, so that functions may be among its arguments; compiled when it is first called.
+
+    A function handed to a kernel without a signature makes numba compile the kernel anew for that function, in every
+    process. With one it is a plain pointer, and the kernel is found in the disk cache.
+
+    Parameters
+    ----------
+    function : callable
+    signature : numba signature
+        ``types.FunctionType(...)`` stands for arguments that are kernels, signed or not.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: Any) -> None:
+        self.py_func, self.signature = function, signature
+        self._dispatcher: Any = None
+        self._lock = Lock()
+        update_wrapper(self, function)
+
+    @property
+    def dispatcher(self) -> Any:
+        """The compiled function."""
+        with self._lock:
+            if self._dispatcher is None:
+                self._dispatcher = self._compiled()
+            return self._dispatcher
+
+    def _compiled(self) -> Any:
+        if getattr(numba.config, "DISABLE_JIT", False):
+            return self.py_func
+        made: Any = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract", "reassoc"})(
+            self.py_func
+        )
+        _announce(made)
+        made.compile(self.signature)
+        made.disable_compile()
+        return made
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.dispatcher(*(a.dispatcher if isinstance(a, SignedKernel) else a for a in arguments))
+
+    def __reduce__(self) -> str:
+        return self.py_func.__qualname__
+
+
+_announced = False
+
+
+def _announce(made: Any) -> None:
+    """Say once, on standard error, that samplers are being compiled, if numba's cache does not hold the kernel yet."""
+    global _announced
+    source = os.path.splitext(os.path.basename(made.py_func.__code__.co_filename))[0]  # as numba names its files
+    stem = f"{source}.{made.py_func.__qualname__}"
+    found = glob.glob(os.path.join(glob.escape(made.stats.cache_path), f"{stem}-*.nbi"))
+    if not _announced and not found:
+        _announced = True
+        text = "refglmm: compiling the kernels of posteriors, once per installation (up to a minute) ..."
+        print(text, file=sys.stderr, flush=True)
+
+
+def signed_kernel(signature: Any) -> Callable[[Callable[..., Any]], SignedKernel]:
+    """Decorate a kernel that takes functions, see :class:`SignedKernel`."""
+    return lambda function: SignedKernel(function, signature)
 
 
 def pure(function: Any) -> Callable[..., Any]:

@@ -157,6 +157,10 @@ class PriorWarning(RefglmmWarning):
     """A prior was replaced by another one, or disagrees with the data so clearly that it may not be meant."""
 
 
+class IdentificationWarning(RefglmmWarning):
+    """Two parts of a model explain the same variation: the data cannot tell them apart."""
+
+
 class ParetoWarning(RefglmmWarning):
     """Importance weights have so heavy a tail that their averages cannot be trusted (``facts`` name the points)."""
 

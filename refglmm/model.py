@@ -65,9 +65,11 @@ from refglmm.optimize.separation import certain_zeros, runaway_deviations, separ
 from refglmm.optimize.two_stage import fit_glmm, fit_linear
 
 if TYPE_CHECKING:
+    from refglmm.bayes.code import Code
     from refglmm.bayes.fits import IndependentFit, MCMCFit, VBFit
     from refglmm.bayes.map_fit import MAPFit
     from refglmm.bayes.posterior import Posterior
+    from refglmm.bayes.residuals import Residuals
     from refglmm.families.ordinal import OrdinalFamily
     from refglmm.inference.coefficients import ClassicFit
 
@@ -138,6 +140,16 @@ class GLMM:
         Means are those of the rows that the model uses.
     missing : {"listwise"}
         Rows in which a variable of the model is missing are left out (see ``na_action``).
+    sigma_by : str or sequence of str, optional
+        Columns whose combinations have a residual standard deviation each; "all" is every factor among the predictors.
+        This and the following are for :meth:`optimize`, :meth:`sample` and :meth:`variational`, see
+        :mod:`refglmm.bayes.residuals`.
+    resid_corr : {"ar1", "car1", "cs", "toep", "un"}, optional
+        Correlation of residuals within blocks; the formula may then do without random effects.
+    resid_group : str or sequence of str, optional
+        Column, or product ``a:b``, of the blocks; by default the first grouping factor of the random effects.
+    resid_time : str, optional
+        Column with the position within a block: a number, with its real gaps, or a factor; by default rows in order.
 
     Attributes
     ----------
@@ -176,10 +188,20 @@ class GLMM:
         cwc: Any = None,
         gmc: Any = None,
         missing: str = "listwise",
+        sigma_by: Any = None,
+        resid_corr: str | None = None,
+        resid_group: Any = None,
+        resid_time: str | None = None,
     ) -> None:
         if mode not in MODES:
             raise ArgumentError(f"mode must be 'exact' or 'lme4', not {mode!r}")
         _refuse_missing_rule(missing)
+        residual = {
+            "sigma_by": sigma_by,
+            "resid_corr": resid_corr,
+            "resid_group": resid_group,
+            "resid_time": resid_time,
+        }
         self.mode_name = mode
         family, zi = read_zero_part(family, zi)
         self.base_family = get_family(family, link)
@@ -216,6 +238,7 @@ class GLMM:
             "cwc": deepcopy(cwc),
             "gmc": deepcopy(gmc),
             "missing": missing,
+            **{name: deepcopy(value) for name, value in residual.items()},
         }
         source = to_table(data)
         prepared = prepare(
@@ -243,7 +266,7 @@ class GLMM:
             subset=rowwise["subset"],
             na_action=na_action,
             env=env,
-            also=list(self.part_formulas.values()),
+            also=[*self.part_formulas.values(), *_residual_columns(prepared.table, residual)],
             factors=prepared.factors,
             centring=prepared.centring,
             notes=() if self.wide is None else self.wide.notes,
@@ -259,7 +282,10 @@ class GLMM:
         if self.family.is_ordinal:
             self.family = cast("OrdinalFamily", self.family).for_levels(self.frame.response_levels)
         self.family.check_response(self.frame.y, self.frame.weights)
-        self.design = self._build_design(contrasts, _make_checks(checks, self.is_lmm), tie)
+        found = _make_checks(checks, self.is_lmm)
+        if resid_corr is not None:  # correlated residuals may take the place of random effects
+            found = replace(found, no_random_effects="ignore")
+        self.design = self._build_design(contrasts, found, tie)
         self.structures = term_structures(self.design.terms)
         if self.is_lmm and any(term.structure == "equalto" for term in self.design.terms):
             raise FormulaError(
@@ -269,6 +295,7 @@ class GLMM:
         by_group = None if group_weights is None else self._group_weights(rowwise["group_weights"], prepared.table)
         self.problem = build_problem(self.design, self.frame, self.family, self.structures, by_group)
         self.autoscale = autoscale
+        _ = self.residuals  # raises for what cannot be
         shown = {"weights": weights, "offset": offset, "group_weights": group_weights, "subset": subset}
         shown |= {part: formula.expanded for part, formula in self.part_formulas.items()}
         self.call = {"formula": self.frame.formula.text, "family": self.family.display} | {
@@ -335,7 +362,8 @@ class GLMM:
             before = self.frame.weights
             trials = np.divide(trials * chosen, before, out=chosen.copy(), where=before > 0)
         other = copy(self)
-        other.__dict__.pop("posterior", None)
+        for name in ("posterior", "residuals"):
+            other.__dict__.pop(name, None)
         raw = raw_with_response(self.frame, values, trials)
         other.frame = replace(self.frame, y=values, weights=chosen, trials=trials, raw=raw)
         other.problem = self.problem.with_response(values, chosen)
@@ -416,13 +444,68 @@ class GLMM:
         from refglmm.bayes.posterior import Posterior
         from refglmm.bayes.priors import resolve
 
-        return Posterior(self.problem, resolve(self.arguments["prior"], self, y_range=self.arguments["y_range"]))
+        priors, residuals = resolve(self.arguments["prior"], self, y_range=self.arguments["y_range"]), self.residuals
+        if residuals is not None:
+            priors = residuals.priors(priors)
+        return Posterior(self.problem, priors, residuals=residuals)
+
+    @cached_property
+    def residuals(self) -> Residuals | None:
+        """Residual correlation, and residual standard deviations by cell; None without them."""
+        if self.arguments["resid_corr"] is None and self.arguments["sigma_by"] is None:
+            return None
+        from refglmm.bayes.residuals import read_residuals
+
+        return read_residuals(self)
 
     def prior_summary(self) -> pd.DataFrame:
         """Return the exact prior of every parameter."""
         from refglmm.bayes.priors import prior_summary
 
         return prior_summary(self.posterior.priors)
+
+    def code(self, kind: str = "math") -> Code:
+        """Write the model and its priors down.
+
+        Parameters
+        ----------
+        kind : {"math", "numpy", "stan"}
+            "math": readable mathematics with all numbers. "numpy": a script without this library that defines
+            ``log_posterior(position, data)``, with ``data`` from :meth:`code_data`. "stan": a Stan program, with its
+            data from :meth:`stan_data`. Both have the density of ``posterior.log_density``, constants and Jacobians
+            included, at the same position (Stan: the unconstrained parameters).
+
+        Returns
+        -------
+        Code
+            A string that shows itself as text.
+
+        Raises
+        ------
+        ArgumentError
+            Another kind.
+        NotAvailableError
+            A family whose density cannot be written in that language.
+        """
+        from refglmm.bayes.code import model_code
+
+        return model_code(self, kind)
+
+    def print_code(self, kind: str = "math") -> None:
+        """Print :meth:`code`."""
+        print(self.code(kind), end="")
+
+    def code_data(self) -> dict[str, Any]:
+        """Return the arrays that ``code("numpy")`` reads: y, weights, offset, X, and Z1, level1, ... of each term."""
+        from refglmm.bayes.code import code_data
+
+        return code_data(self)
+
+    def stan_data(self) -> dict[str, Any]:
+        """Return the data of ``code("stan")`` as numbers and lists, ready for json."""
+        from refglmm.bayes.code import stan_data
+
+        return stan_data(self)
 
     def optimize(
         self,
@@ -549,6 +632,29 @@ class GLMM:
                 checkpoint=checkpoint,
             )
 
+    def prior_predict(self, draws: int = 100, seed: Any = None) -> np.ndarray:
+        """Responses drawn from the priors alone: what the model says before it has seen the data.
+
+        Parameters
+        ----------
+        draws : int
+            Independent draws of all parameters, with one response for each row of the model.
+        seed : int, Generator or None
+
+        Returns
+        -------
+        float array, shape (draws, n)
+            As ``frame.y`` holds a response.
+
+        Raises
+        ------
+        NotAvailableError
+            An improper prior.
+        """
+        from refglmm.bayes.predictive import prior_predict
+
+        return prior_predict(self, draws, seed)
+
     def variational(self, method: str = "meanfield", iter: int | None = None, **settings: Any) -> VBFit:
         """Approximate the posterior by a Gaussian that maximises the evidence lower bound.
 
@@ -635,6 +741,11 @@ class GLMM:
         -----
         SingularFitWarning, ConvergenceWarning, SeparationWarning
         """
+        if self.residuals is not None:
+            raise NotAvailableError(
+                "sigma_by= and resid_corr= are not part of fit(); use optimize() (the posterior mode: maximum "
+                "likelihood under flat priors) or sample()"
+            )
         order = self._check_order(n_agq)
         if se not in ("hessian", "rx"):
             raise ArgumentError(f"se must be 'hessian' or 'rx', not {se!r}")
@@ -1122,6 +1233,15 @@ def _refuse_missing_rule(missing: str) -> None:
         raise NotAvailableError(
             f"missing={missing!r} is not there; 'listwise' leaves out rows in which a variable of the model is missing"
         )
+
+
+def _residual_columns(table: Table, residual: Mapping[str, Any]) -> list[Formula]:
+    """Columns that arguments about residuals name, as formulas; the posterior is loaded only if there are such."""
+    if all(value is None for value in residual.values()):
+        return []
+    from refglmm.bayes.residuals import residual_columns
+
+    return residual_columns(table, **residual)
 
 
 def _make_checks(checks: Mapping[str, str] | None, is_lmm: bool) -> Checks:

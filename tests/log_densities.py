@@ -5,7 +5,8 @@
 
 import numpy as np
 
-from refglmm.bayes.target import LOG_DENSITY, blank, posterior_kernel
+from refglmm._jit import signed_kernel
+from refglmm.bayes.target import LOG_DENSITY, blank
 from refglmm.families.registry import get_family
 
 #: Handed through, never called.
@@ -13,7 +14,7 @@ UNUSED = get_family("gaussian").log_likelihood
 NU = 5.0
 
 
-@posterior_kernel(LOG_DENSITY)
+@signed_kernel(LOG_DENSITY)
 def normal(position, gradient, target, log_likelihood):
     """Normal, without its constant."""
     value = 0.0
@@ -25,7 +26,7 @@ def normal(position, gradient, target, log_likelihood):
     return value
 
 
-@posterior_kernel(LOG_DENSITY)
+@signed_kernel(LOG_DENSITY)
 def independent(position, gradient, target, log_likelihood):
     """Normal with the precisions in the first row."""
     value = 0.0
@@ -35,7 +36,7 @@ def independent(position, gradient, target, log_likelihood):
     return value
 
 
-@posterior_kernel(LOG_DENSITY)
+@signed_kernel(LOG_DENSITY)
 def student(position, gradient, target, log_likelihood):
     """Multivariate t with NU degrees of freedom, location and (unit) scale."""
     square = 0.0

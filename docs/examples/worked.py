@@ -58,6 +58,22 @@ class Example(Demo):
         """Compare one table with numbers by quantity."""
         self.compare(table, ours.__getitem__)
 
+    def check(self, what: str, expected: float, ours: float, allowed: float) -> None:
+        """Compare one number with what it must be, worked out in another way by the example itself."""
+        self.compared += 1
+        good = abs(ours - expected) <= allowed
+        verdict = "ok" if good else "MISSED"
+        print(f"  {what}: {expected:.8g} expected, {ours:.8g} here, allowed {small(allowed)}  {verdict}")
+        if not good:
+            self.missed.append(f"{what}: {expected:.8g} expected, {ours:.8g} here, allowed {small(allowed)}")
+
+    def claim(self, what: str, holds: bool) -> None:
+        """Check a property."""
+        self.compared += 1
+        print(f"  {what}: {'yes  ok' if holds else 'no  MISSED'}")
+        if not holds:
+            self.missed.append(what)
+
     def compare_intervals(self, source: pd.DataFrame, ours: pd.DataFrame, allowed: float, what: str) -> None:
         """Compare columns lower and upper of frames with the same rows; print the largest difference."""
         for end in ("lower", "upper"):

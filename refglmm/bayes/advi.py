@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from refglmm._jit import pure
 from refglmm.bayes import whiten
-from refglmm.bayes.ascent import Course, Gaussian, ascend, copy, draw
+from refglmm.bayes.ascent import MEAN_RATE, Course, Gaussian, ascend, copy, draw, largest_curvature
 from refglmm.bayes.chain import Density, available_cores
 from refglmm.bayes.psis import khat_threshold, psis, resample, weights_ess
 from refglmm.bayes.target import log_densities, log_posterior
@@ -173,6 +173,18 @@ class Drift:
         )
 
 
+def _compiled(kernel: Any, density: Density) -> Any:
+    """The kernel, compiled if the log density is."""
+    return kernel if hasattr(density.log_density, "py_func") else pure(kernel)
+
+
+def first_mean_rate(density: Density, W: Whitening) -> float:
+    """Step of the mean that is stable in every direction."""
+    rng = np.random.Generator(np.random.Philox(0))
+    curvature = _compiled(largest_curvature, density)(W, rng, *density)
+    return float(MEAN_RATE / max(1.0, 0.5 * curvature)) if np.isfinite(curvature) else MEAN_RATE
+
+
 class Problem(NamedTuple):
     """What all runs have in common."""
 
@@ -182,6 +194,7 @@ class Problem(NamedTuple):
     max_iter: int
     pairs: int
     draws: int
+    mean_rate: float
 
 
 class Run:
@@ -223,8 +236,10 @@ class Run:
 
     def _climb(self, average: Gaussian, first: int, n: int) -> None:
         problem, elbo = self.problem, np.empty(n)
-        course = Course(self.trace.size, self.trace.size - first, problem.pairs, log_determinant(problem.V))
-        step = ascend if hasattr(problem.density.log_density, "py_func") else pure(ascend)
+        course = Course(
+            self.trace.size, self.trace.size - first, problem.pairs, log_determinant(problem.V), problem.mean_rate
+        )
+        step = _compiled(ascend, problem.density)
         step(self.q, average, problem.W, problem.V, elbo, course, self.rng, *problem.density)
         self.trace = np.append(self.trace, elbo)
 
@@ -234,7 +249,7 @@ class Run:
         self.positions = np.empty((problem.draws, self.q.mean.size))
         log_q, log_p = np.empty(problem.draws), np.empty(problem.draws)
         draw(self.q, problem.W, problem.V, log_determinant(problem.V), self.rng, self.positions, log_q)
-        each = log_densities if hasattr(problem.density.log_density, "py_func") else pure(log_densities)
+        each = _compiled(log_densities, problem.density)
         each(self.positions, log_p, *problem.density)
         self.log_ratios = np.where(np.isfinite(log_p), log_p - log_q, -np.inf)
 
@@ -312,9 +327,13 @@ class Variational:
             + ("Pareto-smoothed resampled draws" if self.is_resampled else "draws"),
             f"  ELBO {self.elbo:.3f} (SE {self.elbo_se:.3f})",
             f"  Pareto k-hat {self.khat:.2f}, {self.ess:.0f} effective of {n} draws: {self.verdict}",
-            f"  log marginal likelihood by importance sampling {self.log_marginal:.3f} (SE {self.log_marginal_se:.3f})",
-            f"  {self.message}",
         ]
+        if self.khat <= khat_threshold(n):
+            lines.append(
+                f"  log marginal likelihood by importance sampling {self.log_marginal:.3f} "
+                f"(SE {self.log_marginal_se:.3f})"
+            )
+        lines.append(f"  {self.message}")
         if len(self.elbo_traces) > 1:
             lines.append(f"  means of the runs differ by up to {self.disagreement:.2g} SDs")
         return "\n".join(lines)
@@ -381,7 +400,8 @@ def approximate(
     density = Density(log_density, target, log_likelihood)
     _check_start(density, whitening.center)
     q, V = start(method, whitening, rank or 0)
-    problem = Problem(density, whitening, V, max_iter, draws_per_step // 2, draws)
+    pairs, mean_rate = draws_per_step // 2, first_mean_rate(density, whitening)
+    problem = Problem(density, whitening, V, max_iter, pairs, draws, mean_rate)
     *sources, last = seeds(seed, n_runs + 1)
     runs = [Run(problem, _run_start(q, r, last), source) for r, source in enumerate(sources)]
     _run_all(runs, threads or min(n_runs, available_cores()), progress)
@@ -435,10 +455,17 @@ def variational(
     ParetoWarning
         k-hat is above 0.7 (or the lower threshold of few draws).
     """
-    fit = posterior.laplace()
-    W = whiten.laplace(fit.position, fit.root, fit.slope, fit.indptr, fit.indices, fit.data, fit.order)
+    W = laplace_coordinates(posterior)
     most = max_iter if iter is None else iter
     return approximate(log_posterior, posterior.target, posterior.log_likelihood, W, method, max_iter=most, **settings)
+
+
+def laplace_coordinates(posterior: Posterior) -> Whitening:
+    """Coordinates in which the joint Laplace approximation is standard normal."""
+    from refglmm.bayes.fits import laplace_whitening  # which imports this module
+
+    whitening: Whitening = laplace_whitening(posterior)
+    return whitening
 
 
 def _run_start(q: Gaussian, r: int, seed: np.random.SeedSequence) -> Gaussian:

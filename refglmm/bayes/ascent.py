@@ -43,15 +43,18 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from refglmm._jit import inline
+from refglmm._jit import inline, signed_kernel
 from refglmm.bayes import whiten
-from refglmm.bayes.target import HALF_LOG_2PI, LIKELIHOOD, LOG_DENSITY, TARGET, posterior_kernel
+from refglmm.bayes.target import HALF_LOG_2PI, LIKELIHOOD, LOG_DENSITY, TARGET
 from refglmm.bayes.whiten import place, pull_back
 
 FloatArray = NDArray[np.float64]
 
-#: First step of the mean: one would be a Newton step, were the posterior Gaussian and the gradient without noise.
+#: First step of the mean: one would be a Newton step, were the posterior Gaussian and the gradient without noise. It is
+#: divided by half the largest curvature in the coordinates of W where W has missed that.
 MEAN_RATE = 0.5
+#: Iterations for that curvature, and the length of the differences of gradients, in SDs.
+POWER_STEPS, POWER_LENGTH = 20, 1e-3
 #: Steps begin to decay after about so many of their time constants.
 PATIENCE = 10.0
 DECAY = 0.6
@@ -263,13 +266,15 @@ def all_finite(values):
 class Course(NamedTuple):
     """Where a run stands and how it goes on.
 
-    ``first``: steps so far; ``averaged``: of them in the average; ``pairs``: draws a step, halved; ``log_det``: of V.
+    ``first``: steps so far; ``averaged``: of them in the average; ``pairs``: draws a step, halved; ``log_det``: of V;
+    ``mean_rate``: first step of the mean.
     """
 
     first: int
     averaged: int
     pairs: int
     log_det: float
+    mean_rate: float
 
 
 _VECTOR = types.float64[::1]
@@ -281,7 +286,7 @@ _ASCEND = types.void(
     WHITENING,
     WHITENING,
     _VECTOR,  # estimates of the ELBO
-    numba.typeof(Course(1, 1, 1, 1.0)),
+    numba.typeof(Course(1, 1, 1, 1.0, 0.5)),
     types.npy_rng,
     types.FunctionType(LOG_DENSITY),
     TARGET,
@@ -296,7 +301,7 @@ def spread_rate(q, pairs):
     return CAUTION * pairs / (pairs + n + 1.0)
 
 
-@posterior_kernel(_ASCEND)
+@signed_kernel(_ASCEND)
 def ascend(q, average, W, V, elbo, course, rng, log_density, target, log_likelihood):
     """As many steps as ``elbo`` has elements; fill it with estimates, move q and its average in place.
 
@@ -347,7 +352,7 @@ def ascend(q, average, W, V, elbo, course, rng, log_density, target, log_likelih
         elbo[t] = bound / pairs
         decay = (1.0 + rate_0 * (course.first + t) / PATIENCE) ** -DECAY
         pull_back(W, total, pull)
-        move_mean(q, pull, MEAN_RATE * decay)
+        move_mean(q, pull, course.mean_rate * decay)
         if r > 0:
             move_low_rank(q, d_log_sd, d_factor, rate_0 * decay / pairs)
         else:
@@ -355,10 +360,35 @@ def ascend(q, average, W, V, elbo, course, rng, log_density, target, log_likelih
         blend(average, q, 1.0 / (course.averaged + t + 1))
 
 
+@signed_kernel(types.float64(WHITENING, types.npy_rng, types.FunctionType(LOG_DENSITY), TARGET, LIKELIHOOD))
+def largest_curvature(W, rng, log_density, target, log_likelihood):
+    """Largest eigenvalue, in size, of the Hessian at the centre in the coordinates of W: power iteration."""
+    d = W.center.size
+    v, x, up, down, slope = np.empty(d), np.empty(d), np.empty(d), np.empty(d), np.empty(d)
+    for i in range(d):
+        slope[i] = rng.standard_normal()
+    size = np.nan
+    for _ in range(POWER_STEPS):
+        length = np.sqrt(np.sum(slope * slope))
+        if not length > 0.0:
+            return size
+        v[:] = slope / length * POWER_LENGTH
+        place(W, v, x)
+        log_density(x, up, target, log_likelihood)
+        v[:] *= -1.0
+        place(W, v, x)
+        log_density(x, down, target, log_likelihood)
+        for i in range(d):
+            up[i] = 0.5 * (down[i] - up[i]) / POWER_LENGTH
+        pull_back(W, up, slope)
+        size = np.sqrt(np.sum(slope * slope))
+    return size
+
+
 _MATRIX = types.float64[:, ::1]
 
 
-@posterior_kernel(types.void(GAUSSIAN, WHITENING, WHITENING, types.float64, types.npy_rng, _MATRIX, _VECTOR))
+@signed_kernel(types.void(GAUSSIAN, WHITENING, WHITENING, types.float64, types.npy_rng, _MATRIX, _VECTOR))
 def draw(q, W, V, log_det_V, rng, positions, log_q):
     """Fill ``positions`` with independent draws from q, a row each, and ``log_q`` with its log density there."""
     d, r = q.mean.size, q.factor.shape[1]

@@ -369,8 +369,10 @@ def sample_chains(
     for chain in chains:
         chain.load(seed is not None)
     is_complete = _run_all(chains, threads or min(len(chains), available_cores()), stop, progress)
-    kept = chains if is_complete else _kept(chains)
-    return _collected(kept, positions, is_complete)
+    if is_complete:
+        return _collected(chains, positions, is_complete)
+    kept, n = _kept(chains)
+    return _collected(kept, np.array([chain.positions[:n] for chain in kept]), is_complete)
 
 
 def available_cores() -> int:
@@ -407,29 +409,32 @@ def _watch(futures: list[Future[None]], chains: Sequence[Chain], bar: Any) -> No
             return
 
 
-def _kept(chains: Sequence[Chain]) -> list[Chain]:
-    """Of an interrupted run: the chains with at least half as many draws as the longest."""
-    longest = max(chain.done for chain in chains)
-    if longest == 0:
+def most_draws(done: Sequence[int]) -> tuple[list[int], int]:
+    """Of chains with so many draws: those, cut to the same length, that have the most draws together; that length."""
+    order = sorted(range(len(done)), key=lambda c: -done[c])
+    number = max(range(1, len(done) + 1), key=lambda m: m * done[order[m - 1]])
+    return sorted(order[:number]), done[order[number - 1]]
+
+
+def _kept(chains: Sequence[Chain]) -> tuple[list[Chain], int]:
+    """Chains and draws that an interrupted run leaves."""
+    numbers, draws = most_draws([chain.done for chain in chains])
+    if draws == 0:
         raise KeyboardInterrupt("sampling was interrupted before there were any draws")
-    kept = [chain for chain in chains if 2 * chain.done >= longest]
-    draws, asked = min(chain.done for chain in kept), chains[0].settings.draws
+    asked = chains[0].settings.draws
     warn(
         InterruptedWarning(
-            f"sampling was interrupted: {draws} of {asked} draws are kept, of {len(kept)} of {len(chains)} chains",
+            f"sampling was interrupted: {draws} of {asked} draws are kept, of {len(numbers)} of {len(chains)} chains",
             draws=draws,
-            chains=[chain.number + 1 for chain in kept],
+            chains=[c + 1 for c in numbers],
         )
     )
-    return kept
+    return [chains[c] for c in numbers], draws
 
 
 def _collected(chains: Sequence[Chain], positions: FloatArray, is_complete: bool) -> Chains:
-    draws = min(chain.done for chain in chains)
-    stats = np.array([chain.stats[:draws] for chain in chains])
-    _check_divergences(stats[..., DIVERGENT])
-    if not is_complete:
-        positions = np.array([chain.positions[:draws] for chain in chains])
+    stats = np.array([chain.stats[: positions.shape[1]] for chain in chains])
+    _check_divergences(stats[..., DIVERGENT], [chain.number + 1 for chain in chains])
     return Chains(
         positions=positions,
         stats=_by_name(stats),
@@ -518,18 +523,18 @@ def _starting_metric(whitening: Whitening, settings: Settings) -> Whitening:
     return start
 
 
-def _check_divergences(divergent: FloatArray) -> None:
-    """Chains in which every draw diverged have not moved."""
-    lost = np.flatnonzero(divergent.all(axis=1))
-    if lost.size == len(divergent):
+def _check_divergences(divergent: FloatArray, numbers: Sequence[int]) -> None:
+    """Chains in which every draw diverged explore nothing."""
+    lost = [number for number, of_chain in zip(numbers, divergent, strict=True) if of_chain.all()]
+    if len(lost) == len(divergent):
         raise SamplingError(
-            f"every transition of all {lost.size} chains diverged: the draws are worthless; "
+            f"every transition of all {len(lost)} chains diverged: the draws are worthless; "
             "look at the model's scales and priors, or take delta closer to 1",
-            chains=lost + 1,
+            chains=lost,
         )
-    if lost.size:
-        names = ", ".join(str(c + 1) for c in lost)
-        warn(SamplingWarning(f"every transition of chain {names} diverged: it has not moved", chains=lost + 1))
+    if lost:
+        names = ", ".join(map(str, lost))
+        warn(SamplingWarning(f"every transition of chain {names} diverged: its draws are worthless", chains=lost))
 
 
 def _folder(checkpoint: str | os.PathLike[str] | None) -> Path | None:

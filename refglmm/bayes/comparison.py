@@ -23,9 +23,11 @@ from refglmm.bayes.bridge import BridgeResult, bridge_sampling
 from refglmm.bayes.distributions import Normal
 from refglmm.bayes.fits import MCMCFit, laplace_whitening, sample
 from refglmm.bayes.information import LooResult, WaicResult, loo, waic
-from refglmm.bayes.laplace import Marginal
+from refglmm.bayes.laplace import Marginal, marginal_of
 from refglmm.bayes.posterior import Posterior
 from refglmm.bayes.savage_dickey import SavageDickey, shifted_density
+from refglmm.bayes.scalar import full_label
+from refglmm.bayes.scalars import IDENTITY
 from refglmm.bayes.shrinkage import DIRECT
 from refglmm.bayes.whiten import log_determinant, place_rows, standardise_rows
 from refglmm.errors import ArgumentError, NotAvailableError
@@ -112,7 +114,7 @@ def log_marginal_likelihood(
     require_proper(fit.posterior, shared)
     posterior, positions = fit.posterior, np.array(fit.draws.positions)
     if marginal or positions.shape[2] == posterior.n_hyper:
-        target = Marginal(posterior)
+        target = marginal_of(posterior)
 
         def densities(hyper: FloatArray) -> FloatArray:
             return np.array([target.value(t) for t in hyper])
@@ -153,7 +155,7 @@ def fixed_posterior(posterior: Posterior, fixed: Mapping[str, float]) -> Posteri
     scalars = tuple(
         replace(scalar, fixed=values[scalar.name]) if scalar.name in values else scalar for scalar in posterior.scalars
     )
-    return Posterior(posterior.original, replace(posterior.priors, scalars=scalars), posterior.exponent)
+    return posterior.with_priors(replace(posterior.priors, scalars=scalars))
 
 
 def _fixed_values(posterior: Posterior, fixed: Mapping[str, float]) -> dict[str, float]:
@@ -162,12 +164,25 @@ def _fixed_values(posterior: Posterior, fixed: Mapping[str, float]) -> dict[str,
     known = {scalar.name: scalar for scalar in posterior.scalars}
     values: dict[str, float] = {}
     for key, value in fixed.items():
+        key = full_label(key, tuple(known))
+        if key == "Intercept" and key not in known and "Intercept_c" in known:
+            key = _centred_intercept(posterior)
         names = [key] if key in known else [name for name in known if name.split("[", 1)[0] == key]
         if not names:
             raise ArgumentError(f"fixed= names {key!r}, which is no parameter; there are: {', '.join(known)}", name=key)
         for name in names:
             values[name] = _checked_value(posterior, known[name], float(value))
     return values
+
+
+def _centred_intercept(posterior: Posterior) -> str:
+    """The parameter that "Intercept" is, where the predictors have means of zero."""
+    if np.any(posterior.means):
+        raise NotAvailableError(
+            "Intercept is no parameter here: the posterior is that of Intercept_c, the linear predictor at the means "
+            "of the predictors; fix that one, or subtract the means from the columns (gmc='all')"
+        )
+    return "Intercept_c"
 
 
 def _checked_value(posterior: Posterior, scalar: Any, value: float) -> float:
@@ -230,10 +245,10 @@ def bayes_factor(
         other, description = comparison, f"Model 2 is {comparison.model.frame.formula.text}"
     shared = _shared_improper(fit.posterior, other.posterior)
     bridge = {"method": method, "seed": seed, "marginal": marginal, "shared": shared}
-    results = [log_marginal_likelihood(each, **bridge) for each in (fit, other)]  # type: ignore[arg-type]
+    result, other_result = (log_marginal_likelihood(each, **bridge) for each in (fit, other))  # type: ignore[arg-type]
     check = _savage_dickey(fit, fixed) if fixed is not None and len(fixed) == 1 else None
     return BayesFactor.from_results(
-        *results, description=description, savage_dickey=check, error_threshold=error_threshold
+        result, other_result, description, savage_dickey=check, error_threshold=error_threshold
     )
 
 
@@ -252,10 +267,10 @@ def _check_same_data(fit: MCMCFit, other: MCMCFit) -> None:
 
 
 def _savage_dickey(fit: MCMCFit, fixed: Mapping[str, float]) -> SavageDickey | None:
-    """The ratio for one coefficient with a proper prior of its own."""
+    """The ratio for one unbounded coefficient with a proper prior of its own."""
     (name, value), posterior = next(iter(fixed.items())), fit.posterior
     scalar = next((s for s in posterior.scalars if s.name == name), None)
-    if scalar is None or scalar.block != "fixed" or not scalar.prior.is_proper:
+    if scalar is None or scalar.block != "fixed" or scalar.scale != IDENTITY or not scalar.prior.is_proper:
         return None
     at = posterior.hyper_names.index(name)
     log_prior = float(scalar.prior.log_density(np.array([value]))[0])
@@ -291,15 +306,15 @@ def prior_sensitivity(
         raise ArgumentError("scales must be positive numbers")
     posterior = fit.posterior
     restricted = fixed_posterior(posterior, {name: value})
-    shape = {"chains": fit.draws.n_chains, "sampling": fit.draws.n_draws}
-    shape |= {"warmup": int(fit.draws.metadata.get("warmup", 1000)), "seed": seed + 1}
+    shape: dict[str, Any] = {"chains": fit.draws.n_chains, "sampling": fit.draws.n_draws, "seed": seed + 1}
+    shape["warmup"] = int(fit.draws.metadata.get("warmup", 1000))
     base = log_marginal_likelihood(sample(fit.model, restricted, **shape), seed=seed, **settings)
     rows = []
     for scale in scales:
         scalars = tuple(
             replace(s, prior=Normal(value, float(scale))) if s.name == name else s for s in posterior.scalars
         )
-        wider = Posterior(posterior.original, replace(posterior.priors, scalars=scalars), posterior.exponent)
+        wider = posterior.with_priors(replace(posterior.priors, scalars=scalars))
         result = log_marginal_likelihood(sample(fit.model, wider, **shape), seed=seed, **settings)
         log_bf = result.logml - base.logml
         rows.append((log_bf, float(np.hypot(result.error, base.error)), result.logml, evidence_label(log_bf)))
@@ -317,7 +332,7 @@ def fit_loo(fit: PosteriorFit, *, by: str | None = None, n_agq: int = 7, max_dra
     ----------
     by : str, optional
         Grouping factor: leave out whole groups, their random effects integrated out by adaptive quadrature. By default
-        single rows are left out, given the random effects.
+        single rows are left out, given the random effects; whole blocks where residuals are correlated.
     n_agq : int
         Quadrature points for each random effect of a group.
     max_draws : int
@@ -328,6 +343,9 @@ def fit_loo(fit: PosteriorFit, *, by: str | None = None, n_agq: int = 7, max_dra
     NotAvailableError
         Groups of a model with several grouping factors.
     """
+    residuals = fit.posterior.residuals
+    if by is None and residuals is not None and residuals.kind is not None:
+        return loo(fit.log_lik, labels=residuals.blocks, unit="block")
     if by is None:
         return loo(fit.log_lik)
     values, labels = group_log_lik(fit, by, n_agq=n_agq, max_draws=max_draws)
@@ -340,6 +358,11 @@ def group_log_lik(fit: PosteriorFit, by: str, *, n_agq: int = 7, max_draws: int 
     Shape (chains, draws, groups). See :func:`fit_loo`.
     """
     terms, posterior = fit.model.design.terms, fit.posterior
+    if posterior.residuals is not None:
+        raise NotAvailableError(
+            "groups cannot be left out by integration beside resid_corr= or sigma_by=; without by= whole blocks of "
+            "correlated rows are left out"
+        )
     if {term.group for term in terms} != {by}:
         groups = ", ".join(dict.fromkeys(term.group for term in terms))
         raise NotAvailableError(

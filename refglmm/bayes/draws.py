@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from refglmm.bayes.scalar import full_label
 from refglmm.errors import ArgumentError
 from refglmm.fit.arrays import plain
 from refglmm.fit.html import html_block, html_lines, html_table
@@ -125,12 +126,13 @@ class Draws:
     # -- access ----------------------------------------------------------------------------------------------
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names
+        return isinstance(name, str) and full_label(name, self.names) in self.names
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """Draws of one quantity by its exact label, shape (chains, draws), read-only; "lp" is the log posterior."""
+        """Draws of one quantity by its label, shape (chains, draws), read-only; "lp" is the log posterior."""
         if not isinstance(name, str):
             raise ArgumentError(f"draws[...] takes one label, not {name!r}; draws.select(...) takes several")
+        name = full_label(name, self.names)
         if name in self.names:
             return self.values[:, :, self.names.index(name)]
         if name == "lp" and "lp" in self.stats:
@@ -149,9 +151,9 @@ class Draws:
         Parameters
         ----------
         pars : str, int or sequence of them, optional
-            Exact labels ("b[talk]"), base names ("b": all b[...]), positions in ``names`` (negative ones count from
-            the end), or any of the names with "-" in front to leave it out ("-sd"; out of all, where nothing else is
-            asked for). All by default.
+            Labels ("b[talk]"; "sd[Int]" for the only "sd[...:Int]"), base names ("b": all b[...]), positions in
+            ``names`` (negative ones count from the end), or any of the names with "-" in front to leave it out ("-sd";
+            out of all, where nothing else is asked for). All by default.
 
         Returns
         -------
@@ -351,6 +353,7 @@ def _matching(names: Sequence[str], item: Any) -> list[int]:
         return [int(item) % len(names)]
     if not isinstance(item, str):
         raise ArgumentError(f"pars holds labels, base names and positions, not {item!r}", pars=item)
+    item = full_label(item, names)
     if item in names:
         return [list(names).index(item)]
     found = [k for k, name in enumerate(names) if base_name(name) == item]

@@ -35,10 +35,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refglmm.bayes import whiten
-from refglmm.bayes.advi import log_mean_weight
-from refglmm.bayes.laplace import Marginal, _root
+from refglmm.bayes.advi import laplace_coordinates, log_mean_weight
+from refglmm.bayes.laplace import Marginal, marginal_of
 from refglmm.bayes.psis import khat_threshold, psis, resample, weights_ess
-from refglmm.bayes.target import HALF_LOG_2PI, prior_and_chain
+from refglmm.bayes.target import HALF_LOG_2PI
 from refglmm.errors import ArgumentError, ParetoWarning, SamplingError, warn
 from refglmm.inference.tasks import progress_bar, seeds
 from refglmm.likelihood.posterior import draw_student
@@ -52,7 +52,7 @@ FloatArray = NDArray[np.float64]
 GRID = (1.0, 2.0)
 #: SDs of half axes lie between these, in units of the Laplace approximation.
 NARROWEST, WIDEST = 0.3, 3.0
-#: Degrees of freedom of the heavier-tailed proposal.
+#: Degrees of freedom of the proposal: the density of log sd falls no faster than sd itself towards zero.
 HEAVY_DF = 5.0
 #: Fewer effective draws than this share of the proposals call for another attempt.
 GOOD_SHARE = 0.1
@@ -101,13 +101,11 @@ def split_proposal(posterior: Posterior, marginal: Marginal) -> SplitProposal:
     sd = np.sqrt(np.diag(fit.covariance))
     values, vectors = np.linalg.eigh(fit.covariance / np.outer(sd, sd))
     axes = sd[:, None] * vectors * np.sqrt(values)
-    top = log_marginal_density(posterior, marginal, fit.hyper)
+    top = marginal.value(fit.hyper)
     scales = np.empty((2, sd.size))
     for side, sign in enumerate((1.0, -1.0)):
         for j in range(sd.size):
-            drops = [
-                (z, top - log_marginal_density(posterior, marginal, fit.hyper + sign * z * axes[:, j])) for z in GRID
-            ]
+            drops = [(z, top - marginal.value(fit.hyper + sign * z * axes[:, j])) for z in GRID]
             scales[side, j] = max(_half_sd(z, drop) for z, drop in drops)
     return SplitProposal(fit.hyper, axes, scales[0], scales[1], np.inf)
 
@@ -117,18 +115,6 @@ def _half_sd(z: float, drop: float) -> float:
     if not np.isfinite(drop):
         return NARROWEST
     return float(np.clip(z / np.sqrt(2.0 * drop), NARROWEST, WIDEST)) if drop > 0.0 else WIDEST
-
-
-def log_marginal_density(posterior: Posterior, marginal: Marginal, hyper: FloatArray) -> float:
-    """Log density of the hyperparameters, random effects integrated out by Laplace's method; -inf without a mode."""
-    with np.errstate(all="ignore"):
-        psi = marginal.psi(hyper)
-        deviance = marginal.objective.value(psi) if np.all(np.isfinite(psi)) else np.inf
-    problem = marginal.problem
-    zeros = np.zeros(problem.p), np.zeros(problem.layout.T_size), np.zeros(problem.n_phi)
-    prior, jacobian = prior_and_chain(hyper, np.empty(hyper.size), posterior.target, *zeros, True)
-    value = prior + jacobian - 0.5 * deviance
-    return float(value) if np.isfinite(value) else -np.inf
 
 
 # -- random effects ------------------------------------------------------------
@@ -169,7 +155,7 @@ def conditional_effects_draws(
         raise ArgumentError(f"hyper_draws[{row}] is not finite", row=row)
     if not isinstance(rng, np.random.Generator):
         raise ArgumentError(f"rng must be a numpy Generator, not {rng!r}")
-    return _effects(posterior, Marginal(posterior), draws, rng, progress)[:2]
+    return _effects(posterior, marginal_of(posterior), draws, rng, progress)[:2]
 
 
 def _effects(
@@ -183,12 +169,12 @@ def _effects(
     with progress_bar(m, "random effects", progress) as bar:
         for i, hyper in enumerate(draws):
             _predict_mode(posterior, marginal, hyper)
-            log_marginal[i] = log_marginal_density(posterior, marginal, hyper)
+            log_marginal[i] = marginal.value(hyper)
             if np.isfinite(log_marginal[i]):
-                u = marginal.objective.pirls.u
-                drawn = u + marginal.objective.pirls.factor.solve_Lt_rows(noise[i : i + 1])[0]
-                both = _as_positions(posterior, hyper, np.vstack([u, drawn]))
-                modes[i, n_hyper:], positions[i, n_hyper:] = both
+                u, factor = _mode_and_factor(posterior, marginal, hyper)
+                drawn = u + factor.solve_Lt_rows(noise[i : i + 1])[0]
+                f = posterior.centring(hyper)
+                modes[i, n_hyper:], positions[i, n_hyper:] = f * u, f * drawn
             bar.update()
     with np.errstate(invalid="ignore"):
         log_weights = posterior.log_densities(positions) - posterior.log_densities(modes)
@@ -199,25 +185,28 @@ def _effects(
 
 def _predict_mode(posterior: Posterior, marginal: Marginal, hyper: FloatArray) -> None:
     """Let the search for the mode start where the Laplace approximation expects it."""
-    if not np.any(posterior.centred):
+    if posterior.residuals is None and not np.any(posterior.exponent):
         fit = posterior.laplace()
         marginal.objective.resume((fit.u + fit.slope @ (hyper - fit.hyper),))
 
 
-def _as_positions(posterior: Posterior, hyper: FloatArray, U: FloatArray) -> FloatArray:
-    """Rows of standard random effects as positions hold them."""
-    return (_root(posterior, hyper) @ U.T).T if np.any(posterior.centred) else U
+def _mode_and_factor(posterior: Posterior, marginal: Any, hyper: FloatArray) -> tuple[FloatArray, Any]:
+    """Mode of the spherical random effects where ``marginal`` was evaluated last, and the factor of their precision."""
+    if posterior.residuals is None:
+        return marginal.objective.pirls.u, marginal.objective.pirls.factor
+    u = marginal.mode(hyper)[0]
+    return u, marginal.factor(hyper, u)
 
 
 def _linear_effects(posterior: Posterior, draws: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Positions whose random effects are linear in the hyperparameters, and their log density given these."""
     fit = posterior.laplace()
-    W = whiten.laplace(fit.position, fit.root, fit.slope, fit.indptr, fit.indices, fit.data, fit.order)
+    W = laplace_coordinates(posterior)
     noise = rng.standard_normal((len(draws), posterior.q))
     xi = np.hstack([np.linalg.solve(fit.root, (draws - fit.hyper).T).T, noise])
     positions = np.empty(xi.shape)
     whiten.place_rows(W, np.ascontiguousarray(xi), positions)
-    log_det = float(np.log(fit.data[fit.indptr[:-1]]).sum())
+    log_det = float(np.log(W.data[W.indptr[:-1]]).sum())
     return positions, log_det - posterior.q * HALF_LOG_2PI - 0.5 * np.sum(noise * noise, axis=1)
 
 
@@ -287,12 +276,14 @@ class IndependentDraws:
             if self.is_reliable
             else "NOT to be trusted: the approximation misses part of the posterior; sample() draws from it"
         )
-        return (
+        text = (
             f"{self.positions.shape[1]} independent draws, resampled from {self.log_weights.size} proposals "
             f"({self.method})\n"
-            f"  Pareto k-hat {self.khat:.2f}, {self.ess:.0f} effective of {self.log_weights.size} proposals: {says}\n"
-            f"  log marginal likelihood {self.log_marginal:.3f} (SE {self.log_marginal_se:.3f})"
+            f"  Pareto k-hat {self.khat:.2f}, {self.ess:.0f} effective of {self.log_weights.size} proposals: {says}"
         )
+        if self.is_reliable:
+            text += f"\n  log marginal likelihood {self.log_marginal:.3f} (SE {self.log_marginal_se:.3f})"
+        return text
 
 
 def independent_draws(
@@ -316,8 +307,8 @@ def independent_draws(
         draw), or a mode and precision of their own (one search for a mode a draw). By default the first, and the other
         where those weights cannot be relied on.
     df : float, optional
-        Degrees of freedom of the hyperparameters' proposal, inf for a normal one. By default normal, and t with 5
-        where the weights cannot be relied on; the attempt with the smallest k-hat is kept.
+        Degrees of freedom of the hyperparameters' proposal; by default 5. inf is a normal one, which misses the long
+        lower tail of the logarithm of a standard deviation without k-hat showing it.
     proposals : int, optional
         By default five times ``draws`` from the Laplace approximation, twice where each has a mode of its own.
     seed : int, SeedSequence, Generator or None
@@ -341,7 +332,7 @@ def independent_draws(
         k-hat is above 0.7 (less for few proposals): the draws are not to be trusted.
     """
     _check(draws, proposals, conditional, df)
-    marginal = Marginal(posterior)
+    marginal = marginal_of(posterior)
     split = split_proposal(posterior, marginal)
     *sources, last = (np.random.Generator(np.random.Philox(source)) for source in seeds(seed, 4))
     attempts: list[Attempt] = []
@@ -372,9 +363,7 @@ def independent_draws(
 def _plan(conditional: str, df: float | None) -> list[tuple[str, float]]:
     """Kinds of proposals in the order of their cost."""
     kinds = ["linear", "mode"] if conditional == "auto" else [conditional]
-    if df is not None:
-        return [(kind, df) for kind in kinds]
-    return [*((kind, np.inf) for kind in kinds), (kinds[-1], HEAVY_DF)]
+    return [(kind, HEAVY_DF if df is None else df) for kind in kinds]
 
 
 def _attempt(

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.bayes.scalars import ABOVE
+from refglmm.bayes.shrinkage import DIRECT, JZS
 from refglmm.bayes.target import prior_and_chain
 from refglmm.errors import ConvergenceWarning, warn
 from refglmm.likelihood.cholesky import BuiltinCholesky, Pattern
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+#: Natural size of a change of a hyperparameter on its unbounded scale, but for slopes and intercept.
+SIZE = 0.3
 #: Steps of differences, in natural sizes of the hyperparameters.
 STEP = 1e-3
 #: Half-widths, in natural sizes, beyond which no step goes.
@@ -60,8 +63,12 @@ class Marginal:
     def __init__(self, posterior: Posterior, jacobian: bool = True) -> None:
         self.posterior, self.jacobian = posterior, jacobian
         self.problem = posterior.problem
+        self.prepare()
+
+    def prepare(self) -> None:
+        """What values and gradients are made with."""
         self.objective = LaplaceObjective(Pirls(self.problem))
-        self.rows, self.columns, self.elements = _factor_elements(self.problem)
+        self.elements = _factor_elements(self.problem)
 
     def psi(self, hyper: FloatArray) -> FloatArray:
         """(par, beta, working phi) at t."""
@@ -106,8 +113,7 @@ class Marginal:
 
     def _prior(self, hyper: FloatArray) -> tuple[float, float]:
         """Log prior of the natural values and log|dx/dt|."""
-        problem, gradient = self.problem, np.empty(hyper.size)
-        zeros = np.zeros(problem.p), np.zeros(problem.layout.T_size), np.zeros(problem.n_phi)
+        gradient, zeros = np.empty(hyper.size), _no_slopes(self.posterior)
         at = np.ascontiguousarray(hyper, dtype=np.float64)
         prior, jacobian = prior_and_chain(at, gradient, self.posterior.target, *zeros, True)
         return float(prior), float(jacobian)
@@ -129,34 +135,64 @@ class Marginal:
         posterior, problem = self.posterior, self.problem
         beta, eta = start_fixed(problem)
         values = np.array([scalar.low + 1.0 if scalar.scale == ABOVE else 0.0 for scalar in posterior.scalars])
-        sizes = np.full(values.size, 0.3)
+        sizes = np.full(values.size, SIZE)
         fixed = posterior.block("fixed")
-        if not problem.n or posterior.target.slope_kind[0] == 0:
+        if posterior.target.slope_kind[0] in (DIRECT, JZS):
+            spread = problem.X.std(axis=0)
             values[fixed] = beta
-        spread = problem.X.std(axis=0)
-        sizes[fixed] = (
-            1.0 / (np.sqrt(problem.n) * np.where(spread > 0, spread, 1.0))
-            if (posterior.target.slope_kind[0] == 0)
-            else 0.3
-        )
+            sizes[fixed] = 1.0 / (np.sqrt(problem.n) * np.where(spread > 0, spread, 1.0))
         values[posterior.block("sd")] = np.abs(_sds(problem, start_par(problem, eta)))
-        phi = start_shape(problem, eta)[: problem.n_phi]
-        values[posterior.block("shape")] = phi ** (1.0 / posterior.target.shape_power)
+        values[posterior.block("shape")] = self.start_shapes(eta)
         hyper = posterior.hyper(_inside(values, posterior))
         free = np.array([scalar.fixed is None for scalar in posterior.scalars])
         return hyper, sizes[free]
 
+    def start_shapes(self, eta: FloatArray) -> FloatArray:
+        """Natural values of the shape parameters to start from."""
+        phi = start_shape(self.problem, eta)[: self.problem.n_phi]
+        return np.asarray(phi ** (1.0 / self.posterior.target.shape_power), dtype=np.float64)
 
-def _factor_elements(problem: Any) -> tuple[Any, Any, NDArray[np.int64]]:
+    def random_part(self, hyper: FloatArray, sd: FloatArray) -> tuple[FloatArray, FloatArray, Any]:
+        """Mode of the spherical random effects at t, its slope in t, and their precision, sparse."""
+        psi = self.psi(hyper)
+        self.objective.value(psi)
+        u = self.objective.pirls.u.copy()
+        slope = self.objective.mode_slope(psi) @ difference_columns(self.psi, hyper, sd)
+        return u, slope, _symmetric(self.objective.pirls.H, self.problem.layout)
+
+
+def marginal_of(posterior: Posterior, jacobian: bool = True) -> Marginal:
+    """The marginal density of a posterior, by the method that its residuals call for."""
+    if posterior.residuals is None:
+        return Marginal(posterior, jacobian)
+    from refglmm.bayes.block_laplace import BlockMarginal
+
+    return BlockMarginal(posterior, jacobian)
+
+
+def _no_slopes(posterior: Posterior) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Slopes in fixed effects, T and shape parameters of nothing."""
+    n_shape = posterior.target.shape_power.size
+    return np.zeros(posterior.problem.p), np.zeros(posterior.problem.layout.T_size), np.zeros(n_shape)
+
+
+def log_jacobian(posterior: Posterior, hyper: FloatArray) -> tuple[float, FloatArray]:
+    """log|dx/dt| at t, and its gradient."""
+    target, hyper = posterior.target, np.ascontiguousarray(hyper)
+    slopes = []
+    for flag in (True, False):
+        slopes.append(np.empty(hyper.size))
+        value = prior_and_chain(hyper, slopes[-1], target, *_no_slopes(posterior), flag)[1]
+    return float(value), slopes[0] - slopes[1]
+
+
+def _factor_elements(problem: Any) -> NDArray[np.int64]:
     """Where each covariance parameter stands among the entries of all T: par is made of such entries."""
-    rows, columns, elements = [], [], []
+    elements = [np.empty(0, dtype=np.int64)]
     for start, structure in zip(problem.layout.T_start, problem.structures, strict=True):
         r, c = structure.theta_entries
-        rows.append(r)
-        columns.append(c)
         elements.append(start + r * structure.k + c)
-    none = np.empty(0, dtype=np.int64)
-    return np.concatenate([none, *rows]), np.concatenate([none, *columns]), np.concatenate([none, *elements])
+    return np.concatenate(elements)
 
 
 def _sds(problem: Any, par: FloatArray) -> FloatArray:
@@ -256,32 +292,35 @@ def _positive(H: FloatArray, sizes: FloatArray) -> FloatArray:
     return (vectors * values) @ vectors.T / np.outer(sizes, sizes)
 
 
-def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray | None = None) -> LaplaceFit:
-    """Mode and curvature of the marginal density of the hyperparameters.
+def laplace_fit(posterior: Posterior, jacobian: bool = True) -> LaplaceFit:
+    """Mode and curvature of the marginal density of the hyperparameters, from a start that the data give.
 
     Warns
     -----
     ConvergenceWarning
         The search ended before the predicted increase was negligible, or the density has no curvature in a direction.
     """
-    marginal = Marginal(posterior, jacobian)
-    first, sizes = marginal.start()
-    minimum, H = find_mode(marginal, first if start is None else start, sizes)
+    marginal = marginal_of(posterior, jacobian)
+    start, sizes = marginal.start()
+    return fit_at(marginal, *find_mode(marginal, start, sizes), sizes)
+
+
+def fit_at(marginal: Marginal, minimum: Any, H: FloatArray, sizes: FloatArray) -> LaplaceFit:
+    """Describe the mode that :func:`find_mode` found; warns as :func:`laplace_fit` does."""
     converged, message = minimum.success, minimum.message
-    values = np.linalg.eigvalsh(H * np.outer(sizes, sizes)) if np.all(np.isfinite(H)) else np.array([-1.0])
+    is_finite = bool(np.all(np.isfinite(H)))
+    values = np.linalg.eigvalsh(H * np.outer(sizes, sizes)) if is_finite else np.array([-1.0])
     if values.size and values.min() <= 0.0:
         converged, message = False, "the curvature at the mode is not positive definite"
+        H = _positive(H, sizes)
     if not converged:
         warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
-    H = H if values.size == 0 or values.min() > 0.0 else _positive(H, sizes)
     inverse = np.linalg.inv(H)
     covariance = np.array(0.5 * (inverse + inverse.T), dtype=np.float64)
     root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-    value, _ = marginal.value_and_gradient(minimum.x)
-    log_jacobian = 0.0 if jacobian else marginal.log_jacobian(minimum.x)
-    d = minimum.x.size
-    log_marginal = value + log_jacobian + 0.5 * d * np.log(2.0 * np.pi) + float(np.log(np.diag(root)).sum())
-    u, slope, factor = _random_part(posterior, marginal, minimum.x, np.sqrt(np.diag(covariance)))
+    log_jacobian = 0.0 if marginal.jacobian else marginal.log_jacobian(minimum.x)
+    volume = 0.5 * minimum.x.size * np.log(2.0 * np.pi) + float(np.log(np.diag(root)).sum())
+    u, slope, factor = _random_part(marginal.posterior, marginal, minimum.x, np.sqrt(np.diag(covariance)))
     return LaplaceFit(
         hyper=minimum.x,
         covariance=covariance,
@@ -289,8 +328,8 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray |
         u=u,
         slope=slope,
         factor=factor,
-        log_density=float(value),
-        log_marginal=log_marginal,
+        log_density=-float(minimum.value),
+        log_marginal=-float(minimum.value) + log_jacobian + volume,
         converged=converged,
         message=message,
         n_evaluations=minimum.n_evaluations,
@@ -301,13 +340,7 @@ def _random_part(
     posterior: Posterior, marginal: Marginal, hyper: FloatArray, sd: FloatArray
 ) -> tuple[FloatArray, FloatArray, BuiltinCholesky]:
     """Mode of the random effects at ``hyper`` as positions hold them, its slope, and the factor of their precision."""
-    objective, layout = marginal.objective, marginal.problem.layout
-    psi = marginal.psi(hyper)
-    objective.value(psi)
-    u = objective.pirls.u.copy()
-    d_psi = difference_columns(marginal.psi, hyper, sd)
-    slope = objective.mode_slope(psi) @ d_psi
-    H = _symmetric(objective.pirls.H, layout)
+    u, slope, H = marginal.random_part(hyper, sd)
     if np.any(posterior.exponent):
         f = posterior.centring(hyper)
         moved = difference_columns(lambda t: posterior.centring(t) * u, hyper, sd)
@@ -343,7 +376,7 @@ def root_of_effects(posterior: Posterior, hyper: FloatArray) -> Any:
     blocks = []
     for k, levels, start in zip(layout.k, layout.levels, layout.T_start, strict=True):
         blocks.append(kron(eye_array(int(levels)), TT[start : start + k * k].reshape(k, k)))
-    return csc_array(block_diag(blocks))
+    return csc_array(block_diag(blocks)) if blocks else csc_array((0, 0))
 
 
 def _factor(H: Any) -> BuiltinCholesky:

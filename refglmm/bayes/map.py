@@ -14,23 +14,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.bayes.laplace import (
+    STEP,
     LaplaceFit,
     Marginal,
     difference_columns,
     find_mode,
-    laplace_fit,
+    fit_at,
+    log_jacobian,
+    marginal_of,
     root_of_effects,
 )
 from refglmm.bayes.scalars import ABOVE, INTERVAL
-from refglmm.bayes.target import prior_and_chain
-from refglmm.errors import ArgumentError, ConvergenceWarning, warn
-from refglmm.optimize.newton import minimize_newton
+from refglmm.errors import ArgumentError, ConvergenceWarning, OptimizationError, warn
+from refglmm.optimize.newton import difference_hessian, minimize_newton
 
 if TYPE_CHECKING:
     from refglmm.bayes.posterior import Posterior
@@ -41,6 +43,8 @@ FloatArray = NDArray[np.float64]
 DISPERSION = 3.0
 #: A standard deviation below this share of its starting value is reported as being zero.
 AT_ZERO = 1e-4
+#: Rows of a dense right-hand side at a time.
+ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Mode:
     joint, converged : bool
     message : str
     starts : float array, shape (number of starts,)
-        Log posterior that each start reached.
+        Log posterior that was reached from each start where the density is not zero.
     """
 
     position: FloatArray
@@ -89,6 +93,12 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
     seed : int
         For the dispersed starts.
 
+    Raises
+    ------
+    ArgumentError
+    OptimizationError
+        The density is zero at every start.
+
     Warns
     -----
     ConvergenceWarning
@@ -108,108 +118,122 @@ def _starts(marginal: Marginal, n_starts: int, seed: int) -> tuple[list[FloatArr
 
 
 def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
-    marginal = Marginal(posterior, jacobian=False)
+    marginal = marginal_of(posterior, jacobian=False)
     starts, sizes = _starts(marginal, n_starts, seed)
-    reached, best = [], None
-    for start in starts:
-        if np.isfinite(marginal.negative(start)[0]):
-            minimum, _ = find_mode(marginal, start, sizes)
-            reached.append(-minimum.value)
-            if best is None or minimum.value < best.value:
-                best = minimum
-        else:
-            reached.append(-np.inf)
-    fit = laplace_fit(posterior, jacobian=False, start=starts[0] if best is None else best.x)
-    boundary = at_zero(posterior, fit.hyper)
-    names = np.array(posterior.hyper_names)
-    covariance = fit.covariance.copy()
-    covariance[boundary, :], covariance[:, boundary] = np.nan, np.nan
+    found = [find_mode(marginal, start, sizes) for start in starts if np.isfinite(marginal.value(start))]
+    if not found:
+        raise OptimizationError("the posterior density is zero, or not finite, at every start; give other priors")
+    fit = fit_at(marginal, *min(found, key=lambda each: each[0].value), sizes)
+    boundary = at_zero(posterior, fit.hyper, starts[0])
     return Mode(
         position=fit.position,
-        covariance=covariance,
+        covariance=np.where(boundary | boundary[:, None], np.nan, fit.covariance),
         log_posterior=fit.log_density,
         log_marginal=np.nan if boundary.any() else fit.log_marginal,
-        effects_sd=effects_sd(posterior, fit),
-        at_boundary=tuple(names[boundary]),
+        effects_sd=effects_sd(posterior, fit, boundary),
+        at_boundary=_names(posterior, boundary),
         joint=False,
         converged=fit.converged,
         message=fit.message,
-        starts=np.array(reached),
+        starts=np.array([-minimum.value for minimum, _ in found]),
     )
 
 
-def at_zero(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
-    """Which hyperparameters are standard deviations that have run to zero."""
-    values, start = posterior.natural(hyper[None])[0][0], posterior.natural(Marginal(posterior).start()[0][None])[0][0]
+def _names(posterior: Posterior, which: NDArray[np.bool_]) -> tuple[str, ...]:
+    return tuple(name for name, chosen in zip(posterior.hyper_names, which, strict=True) if chosen)
+
+
+def at_zero(posterior: Posterior, hyper: FloatArray, start: FloatArray) -> NDArray[np.bool_]:
+    """Which hyperparameters are standard deviations that have run from their start to zero."""
+    values, first = posterior.natural(np.array([hyper[: posterior.n_hyper], start]))[0]
     block = posterior.block("sd")
     zero = np.zeros(values.size, dtype=bool)
-    zero[block] = values[block] < AT_ZERO * start[block]
+    zero[block] = values[block] < AT_ZERO * first[block]
     return zero[[scalar.fixed is None for scalar in posterior.scalars]]
 
 
-def effects_sd(posterior: Posterior, fit: LaplaceFit) -> FloatArray:
-    r"""Posterior SDs of b: roots of :math:`diag(S H^{-1} S' + J_b \Sigma J_b')`, S as in ``laplace``."""
+def effects_sd(posterior: Posterior, fit: LaplaceFit, boundary: NDArray[np.bool_]) -> FloatArray:
+    r"""Posterior SDs of b: roots of :math:`diag(S H^{-1} S' + J_b \Sigma J_b')`, S as in ``laplace``.
+
+    Standard deviations at zero, whose logarithms have no finite variance, add nothing.
+    """
     S = root_of_effects(posterior, fit.hyper)
-    sd = np.sqrt(np.diag(fit.covariance))
+    covariance = np.where(boundary | boundary[:, None], 0.0, fit.covariance)
+    sd = np.where(boundary, 1.0, np.sqrt(np.diag(fit.covariance)))
     moved = difference_columns(lambda t: root_of_effects(posterior, t) @ fit.u, fit.hyper, sd)
     J = S @ fit.slope + moved
-    rows = fit.factor.solve_L_rows(np.ascontiguousarray(S.toarray())) if posterior.q else np.empty((0, 0))
-    return np.sqrt(np.sum(rows * rows, axis=1) + np.sum((J @ fit.covariance) * J, axis=1))
+    given = np.empty(posterior.q)
+    for first in range(0, posterior.q, ROWS_AT_ONCE):
+        rows = S[first : first + ROWS_AT_ONCE].toarray(order="C")
+        given[first : first + ROWS_AT_ONCE] = np.sum(fit.factor.solve_L_rows(rows) ** 2, axis=1)
+    return np.sqrt(given + np.sum((J @ covariance) * J, axis=1))
 
 
 def _joint_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
     """Maximise over hyperparameters and spherical random effects together (b itself has no joint mode but sd = 0)."""
-    marginal = Marginal(posterior, jacobian=False)
-    starts, sizes = _starts(marginal, n_starts, seed)
-    d, n_hyper = posterior.dimension, posterior.n_hyper
+    starts, sizes = _starts(marginal_of(posterior, jacobian=False), n_starts, seed)
     scale = np.concatenate([sizes, np.ones(posterior.q)])
-    unbounded = np.full(d, np.inf)
-    best, reached = None, []
-    for start in starts:
-        minimum, B = minimize_newton(
-            lambda x: _negative_joint(posterior, x),
-            np.concatenate([start, np.zeros(posterior.q)]),
-            -unbounded,
-            unbounded,
-            hessian=np.diag(1.0 / scale**2),
-            tolerance=1e-9,
-            max_evaluations=5000,
-            largest_step=2.0 * scale,
-        )
-        reached.append(-minimum.value)
-        if best is None or minimum.value < best[0].value:
-            best = minimum, B
-    assert best is not None
-    minimum, B = best
-    if not minimum.success:
-        warn(ConvergenceWarning(f"the joint mode was not found: {minimum.message}"))
-    covariance = np.linalg.inv(B)
-    boundary = at_zero(posterior, minimum.x[:n_hyper])
+    found = [_climb(posterior, np.concatenate([start, np.zeros(posterior.q)]), scale) for start in starts]
+    best = min(found, key=lambda each: each.value)
+    boundary = at_zero(posterior, best.x, starts[0])
+    covariance = _joint_covariance(posterior, best.x, scale, boundary)
+    converged, message = best.success, best.message
+    if converged and covariance is None:
+        converged, message = False, "the curvature at the mode is not positive definite"
+    if not converged:
+        warn(ConvergenceWarning(f"the joint mode was not found: {message}"))
+    n_hyper = posterior.n_hyper
     return Mode(
-        position=minimum.x,
-        covariance=np.array(covariance[:n_hyper, :n_hyper], dtype=np.float64),
-        log_posterior=-minimum.value,
+        position=best.x,
+        covariance=np.full((n_hyper, n_hyper), np.nan) if covariance is None else covariance,
+        log_posterior=-best.value,
         log_marginal=np.nan,
         effects_sd=np.full(posterior.q, np.nan),
-        at_boundary=tuple(np.array(posterior.hyper_names)[boundary]),
+        at_boundary=_names(posterior, boundary),
         joint=True,
-        converged=minimum.success,
-        message=minimum.message,
-        starts=np.array(reached),
+        converged=converged,
+        message=message,
+        starts=np.array([-minimum.value for minimum in found]),
     )
+
+
+def _climb(posterior: Posterior, start: FloatArray, scale: FloatArray) -> Any:
+    """The joint mode that a start leads to."""
+    unbounded = np.full(start.size, np.inf)
+    minimum, _ = minimize_newton(
+        lambda x: _negative_joint(posterior, x),
+        start,
+        -unbounded,
+        unbounded,
+        hessian=np.diag(1.0 / scale**2),
+        tolerance=1e-9,
+        max_evaluations=5000,
+        largest_step=2.0 * scale,
+    )
+    return minimum
+
+
+def _joint_covariance(
+    posterior: Posterior, x: FloatArray, scale: FloatArray, boundary: NDArray[np.bool_]
+) -> FloatArray | None:
+    """Covariance of the hyperparameters from the joint curvature; nan at a boundary, None if there is no maximum."""
+    unbounded = np.full(x.size, np.inf)
+    steps = np.diag(STEP * scale)
+    H = difference_hessian(lambda at: _negative_joint(posterior, at)[1], x, steps, -unbounded, unbounded)
+    free = np.concatenate([~boundary, np.ones(posterior.q, dtype=bool)])
+    inner = H[np.ix_(free, free)]
+    if not np.all(np.isfinite(inner)) or np.linalg.eigvalsh(inner).min(initial=1.0) <= 0.0:
+        return None
+    covariance = np.full(H.shape, np.nan)
+    covariance[np.ix_(free, free)] = np.linalg.inv(inner)
+    return covariance[: posterior.n_hyper, : posterior.n_hyper]
 
 
 def _negative_joint(posterior: Posterior, position: FloatArray) -> tuple[float, FloatArray]:
     """Minus the log posterior of natural values and spherical random effects, and its gradient."""
-    problem, n_hyper = posterior.problem, posterior.n_hyper
     value, gradient = posterior.value_and_gradient(position)
-    hyper = np.ascontiguousarray(position[:n_hyper])
-    with_jacobian, without = np.empty(n_hyper), np.empty(n_hyper)
-    jacobian = 0.0
-    for flag, out in ((True, with_jacobian), (False, without)):
-        zeros = np.zeros(problem.p), np.zeros(problem.layout.T_size), np.zeros(problem.n_phi)
-        jacobian = prior_and_chain(hyper, out, posterior.target, *zeros, flag)[1]
-    gradient[:n_hyper] -= with_jacobian - without
+    jacobian, slope = log_jacobian(posterior, position[: posterior.n_hyper])
+    gradient[: posterior.n_hyper] -= slope
     return -(value - jacobian), -gradient
 
 
@@ -224,7 +248,7 @@ def interval_scales(posterior: Posterior) -> list[tuple[Callable[[float], float]
     shapes = {scalar.name for scalar in posterior.scalars[posterior.block("shape")]}
     for name in posterior.names:
         scalar = kinds.get(name)
-        if name.startswith("corr"):
+        if name.startswith(("corr", "rho_resid[")):
             out.append((np.arctanh, np.tanh))
         elif scalar is None or scalar.block == "fixed" or (ordinal and name in shapes) or not np.isfinite(scalar.low):
             out.append((_same, _same))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from refglmm.bayes.after import AfterFit
 from refglmm.bayes.draws import Draws, chosen
 from refglmm.bayes.map import Mode, delta_method, interval_scales, posterior_mode
 from refglmm.errors import ArgumentError, NotAvailableError
@@ -20,6 +21,7 @@ from refglmm.fit.ranef import GroupFrames
 from refglmm.fit.rformat import table
 
 if TYPE_CHECKING:
+    from refglmm.bayes.parameters import ParameterDraws
     from refglmm.bayes.posterior import Posterior
     from refglmm.model import GLMM
 
@@ -48,7 +50,7 @@ def effect_frames(model: Any, columns: dict[str, FloatArray], title: str) -> Gro
     return GroupFrames({group: frame.loc[group] for group in groups}, title)
 
 
-class MAPFit:
+class MAPFit(AfterFit):
     """Posterior mode with standard errors and intervals; immutable.
 
     Attributes
@@ -85,6 +87,32 @@ class MAPFit:
         if self._draws is None:
             raise NotAvailableError("this mode has no draws; ask for optimize(se_method='sampling')")
         return self._draws
+
+    @cached_property
+    def mode_positions(self) -> FloatArray:
+        """Positions drawn from the normal approximation around the mode, see :mod:`.parameters`; shape (m, d)."""
+        from refglmm.bayes.parameters import mode_draws
+
+        return mode_draws(self.posterior.with_exponent(None), self.mode)
+
+    @cached_property
+    def parameters(self) -> ParameterDraws:
+        """Draws of the parameters from the normal approximation around the mode."""
+        from refglmm.bayes.parameters import parameter_draws
+
+        return parameter_draws(self.posterior.with_exponent(None), self.mode_positions)
+
+    @property
+    def reported_draws(self) -> tuple[tuple[str, ...], FloatArray]:
+        """Names of the reported quantities and draws of them from the normal approximation around the mode."""
+        return self.posterior.names, self.posterior.with_exponent(None).reported(self.mode_positions)
+
+    @cached_property
+    def centre(self) -> ParameterDraws:
+        """The parameters at the mode, as a single draw."""
+        from refglmm.bayes.parameters import parameter_draws
+
+        return parameter_draws(self.posterior.with_exponent(None), self.mode.position[None])
 
     @cached_property
     def estimates(self) -> pd.DataFrame:

@@ -33,6 +33,7 @@ from refglmm.families.special import LARGE
 
 if TYPE_CHECKING:
     from refglmm.bayes.laplace import LaplaceFit
+    from refglmm.bayes.residuals import Residuals
     from refglmm.likelihood.problem import Problem
 
 FloatArray = NDArray[np.float64]
@@ -52,6 +53,8 @@ class Posterior:
         What :func:`.priors.resolve` made of the user's priors.
     exponent : sequence of float, optional
         How far each column of each random-effects term is centred, see :mod:`.target`; by default nowhere.
+    residuals : Residuals, optional
+        Residual correlation, and standard deviations by cell (``priors`` has them, see :meth:`.Residuals.priors`).
 
     Attributes
     ----------
@@ -63,14 +66,16 @@ class Posterior:
         Names of what is reported (natural values and what follows from them).
     """
 
-    def __init__(self, problem: Problem, priors: Any, exponent: ArrayLike | None = None) -> None:
+    def __init__(
+        self, problem: Problem, priors: Any, exponent: ArrayLike | None = None, residuals: Residuals | None = None
+    ) -> None:
         if problem.n_parts > 1:
             raise NotAvailableError("the Bayesian engines are for models with one linear predictor")
         self.means = problem.X.mean(axis=0) if priors.centre else np.zeros(problem.p)
         self.constant = _constant_column(problem) if priors.centre else -1
         if self.constant >= 0:
             self.means[self.constant] = 0.0
-        self.original, self.priors = problem, priors
+        self.original, self.priors, self.residuals = problem, priors, residuals
         self.problem = replace(problem, X=np.ascontiguousarray(problem.X - self.means))
         self.exponent = np.zeros(int(problem.layout.k.sum()))
         if exponent is not None:
@@ -79,6 +84,8 @@ class Posterior:
         self.full_target = self._target()
         self.target = _collapsed(self.full_target, problem.family)
         self.log_likelihood = problem.family.log_likelihood
+        if residuals is not None:
+            self.target, self.log_likelihood = residuals.sorted(self.full_target), residuals.log_likelihood
         free = [scalar for scalar in self.scalars if scalar.fixed is None]
         self.hyper_names = tuple(scalar.name for scalar in free)
         self.n_hyper, self.q = len(free), problem.q
@@ -89,7 +96,11 @@ class Posterior:
 
     def with_exponent(self, exponent: ArrayLike | None) -> Posterior:
         """Return the same posterior with random effects centred to another extent."""
-        return Posterior(self.original, self.priors, exponent)
+        return Posterior(self.original, self.priors, exponent, self.residuals)
+
+    def with_priors(self, priors: Any) -> Posterior:
+        """Return the posterior of the same model under other priors."""
+        return Posterior(self.original, priors, self.exponent, self.residuals)
 
     # -- construction ------------------------------------------------------------------------------------------
 
@@ -123,7 +134,7 @@ class Posterior:
             prior=np.array([s.prior.code for s in self.scalars], dtype=np.int64),
             hyper=np.array([s.prior.hyper for s in self.scalars], dtype=np.float64).reshape(-1, 4),
             shape_power=np.array(priors.shape_power, dtype=np.float64),
-            shape_known=np.array(problem.family.fixed_shape, dtype=np.float64),
+            shape_known=np.array(problem.family.fixed_shape if self.residuals is None else (), dtype=np.float64),
             ordered=np.array([int(priors.ordered)], dtype=np.int64),
             slope_kind=np.array([int(priors.slope_kind)], dtype=np.int64),
             slope_columns=np.array(priors.slope_columns, dtype=np.int64),
@@ -221,21 +232,30 @@ class Posterior:
         return B
 
     def shape(self, positions: FloatArray) -> FloatArray:
-        """Shape parameters as the kernels take them, for X as the user wrote it; shape (m, number of them)."""
+        """Shape parameters as the kernels take them, for X as the user wrote it; shape (m, number of them).
+
+        With ``residuals`` the kernel is that of :mod:`.correlated_rows`: standard deviations, nu of a t, correlations.
+        """
         _, B, _, PHI = self.natural(positions)
         if self.constant < 0 and self.priors.centre:  # thresholds stand in the place of an intercept
             return PHI + (B @ self.means)[:, None]
         return PHI
 
     def eta(self, positions: FloatArray) -> FloatArray:
-        """Linear predictor of each row of the data, shape (m, n)."""
+        """Linear predictor of each row of the data, shape (m, n); with thresholds, that of centred predictors."""
         at = self._positions(positions, 2)
         eta = np.empty((len(at), self.problem.n))
         linear_predictors(self.natural(at)[1], self.random_effects(at), self.full_target, eta)
         return eta
 
     def log_lik(self, positions: FloatArray) -> FloatArray:
-        """Log likelihood of each row of the data given the random effects, shape (m, n)."""
+        """Log likelihood of each row of the data given the random effects, shape (m, n).
+
+        With residual correlation: of each block, shape (m, blocks), see :attr:`.Residuals.blocks`. A row of a block has
+        no likelihood of its own, and what can be left out of the data by itself is a block.
+        """
+        if self.residuals is not None:
+            return self.residuals.log_lik(self.eta(positions), self.natural(positions)[3])
         eta, PHI, problem = self.eta(positions), self.natural(positions)[3], self.problem
         out, values = np.empty((6, problem.n)), np.empty_like(eta)
         for m in range(len(eta)):
@@ -252,7 +272,7 @@ class Posterior:
         fixed = [self._fixed_label(j) for j in range(self.problem.p)]
         shape, sd, other = (labels[self.block(block)] for block in ("shape", "sd", "other"))
         ordinal = shape if self.problem.family.is_ordinal else []
-        rest = [] if self.problem.family.is_ordinal else shape
+        rest = [] if self.problem.family.is_ordinal else shape if self.residuals is None else [*self.residuals.names]
         centred = ["Intercept_c"] if self.constant >= 0 and np.any(self.means) else []
         return (*fixed, *ordinal, *rest, *sd, *self._correlations, *centred, *other)
 
@@ -273,6 +293,8 @@ class Posterior:
         shape = X[:, self.block("shape")]
         if self.problem.family.is_ordinal and self.priors.centre:
             shape = shape + (B @ self.means)[:, None]
+        if self.residuals is not None:
+            shape = self.residuals.report(shape)
         pieces = [beta, shape, X[:, self.block("sd")], self._correlation_values(TT)]
         if self.constant >= 0 and np.any(self.means):
             pieces.append(B[:, [self.constant]])

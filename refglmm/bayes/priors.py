@@ -39,9 +39,9 @@ from refglmm.bayes.distributions import (
     Normal,
     Reciprocal,
 )
-from refglmm.bayes.prior_kinds import Prior, did_you_mean, prior_flat, prior_weak
+from refglmm.bayes.prior_kinds import Prior, check_range, did_you_mean, prior_flat, prior_weak
 from refglmm.bayes.prior_units import Units, chosen_range, mean_response, units_of
-from refglmm.bayes.scalar import BLOCKS, Scalar
+from refglmm.bayes.scalar import BLOCKS, Scalar, full_label
 from refglmm.bayes.shape_priors import LATENT, Shape, known_sigma, shapes_of
 from refglmm.bayes.shrinkage import DIRECT, JZS, RHS, SSP, cauchy_log_constant
 from refglmm.errors import ArgumentError, NotAvailableError, PriorWarning, warn
@@ -151,6 +151,8 @@ def _refuse_models(model: GLMM) -> None:
     """Raise for what the posterior does not cover."""
     if model.problem.n_parts > 1:
         raise NotAvailableError("priors and posteriors are for models with one linear predictor: no zi=, dispersion=")
+    if model.problem.group_weights is not None:
+        raise NotAvailableError("priors and posteriors are for models without group_weights=; repeat the rows instead")
     for term in model.design.terms:
         if term.structure not in ("us", "diag") or term.hom:
             kind = f"hom{term.structure}" if term.hom else term.structure
@@ -164,7 +166,8 @@ def _without_flat_range(prior: Prior, y_range: Any) -> Prior:
     """prior_weak in place of a flat one with a range of the response."""
     if prior.kind != "flat" or y_range is None:
         return prior
-    warn(PriorWarning(f"y_range={tuple(y_range)} has no part in a flat prior: prior_weak(y_range=...) is used instead"))
+    y_range = check_range(y_range)
+    warn(PriorWarning(f"y_range={y_range} has no part in a flat prior: prior_weak(y_range=...) is used instead"))
     return replace(prior_weak(y_range), coefficients=prior.coefficients)
 
 
@@ -222,10 +225,8 @@ def _full_name(key: str, names: list[str], groups: list[str]) -> str:
         return key
     if key == "Intercept" and "Intercept_c" in known:
         return "Intercept_c"
-    if key.startswith("sd["):
-        ends = [name for name in names if name.startswith("sd[") and name.endswith(f":{key[3:]}")]
-        if len(ends) == 1:
-            return ends[0]
+    if (label := full_label(key, names)) in known:
+        return label
     if key.startswith("cutpoints["):
         raise ArgumentError(
             f"{key!r} cannot have a prior of its own: ordered thresholds share one; give it for 'cutpoints'", name=key
@@ -396,8 +397,9 @@ class _Resolver:
         if self.kind == "ssp":
             prior = Laplace(0.0, SSP_LAPLACE)
             return make_scalar(f"w[{column}]", "fixed", prior), f"part of b[{column}], spike and slab"
-        size = "sigma" if self.has_sigma else f"{known_sigma(self.family):g}"
-        title = f"cauchy_{len(self.shrunk)}(0, ({self.setting('r'):g} {size})^2 (X'X/n)^-1)"
+        r = self.setting("r")
+        size = f"({r:g} sigma)" if self.has_sigma else f"{r * known_sigma(self.family):g}"
+        title = f"cauchy_{len(self.shrunk)}(0, {size}^2 (X'X/n)^-1)"
         return make_scalar(self.fixed[j], "fixed", Joint(title=title)), "prior_jzs, all slopes together"
 
     # -- random effects ----------------------------------------------------------------------------------------

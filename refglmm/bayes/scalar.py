@@ -6,6 +6,7 @@ Place in the reading order: after ``scalars`` and ``distributions``; ``priors`` 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,3 +43,12 @@ class Scalar:
     low: float = -np.inf
     high: float = np.inf
     fixed: float | None = None
+
+
+def full_label(name: str, names: Sequence[str]) -> str:
+    """The label that a name stands for: "sd[Int]" for the only "sd[...:Int]", "corr[Int,x]" alike; else the name."""
+    base, _, inner = name.partition("[")
+    if name in names or base not in ("sd", "corr"):
+        return name
+    ends = [label for label in names if label.startswith(f"{base}[") and label.endswith(f":{inner}")]
+    return ends[0] if len(ends) == 1 else name

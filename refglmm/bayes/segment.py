@@ -12,10 +12,10 @@ import numba
 import numpy as np
 from numba import types
 
-from refglmm._jit import inline
+from refglmm._jit import inline, signed_kernel
 from refglmm.bayes import whiten
 from refglmm.bayes.adaptation import learn_spread, learn_step, new_averaging, new_moments, restart
-from refglmm.bayes.target import LIKELIHOOD, LOG_DENSITY, TARGET, posterior_kernel
+from refglmm.bayes.target import LIKELIHOOD, LOG_DENSITY, TARGET
 from refglmm.bayes.trees import DIVERGED, density, draw_momentum, kinetic, leapfrog, new_space, transition
 from refglmm.bayes.whiten import place
 
@@ -93,7 +93,7 @@ _SEGMENT = types.int64(
 )
 
 
-@posterior_kernel(_SEGMENT)
+@signed_kernel(_SEGMENT)
 def run_segment(
     xi,
     averaging,

@@ -26,14 +26,14 @@ Every derivative runs backwards through the same steps: s = dl/deta gives :math:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from refglmm._jit import inline
+from refglmm._jit import inline, signed_kernel
 from refglmm.bayes.scalars import log_prior, to_natural
 from refglmm.bayes.shrinkage import joint_prior, slopes, slopes_back
 from refglmm.families.fused import LOG_LIKELIHOOD, Rows, plain_rows
@@ -154,11 +154,6 @@ _VECTOR = types.float64[::1]
 LIKELIHOOD = types.FunctionType(LOG_LIKELIHOOD)
 #: ``log_density(position, gradient, target, log_likelihood) -> value``; the gradient is filled in place.
 LOG_DENSITY = types.float64(_VECTOR, _VECTOR, TARGET, LIKELIHOOD)
-
-
-def posterior_kernel(signature: Any) -> Any:
-    """Compile for one signature, so that functions may be arguments and are still found in the disk cache."""
-    return numba.njit(signature, cache=True, error_model="numpy", nogil=True, fastmath={"contract", "reassoc"})
 
 
 # -- natural values ------------------------------------------------------------
@@ -408,7 +403,7 @@ def scalars_back(target, d_x, dx, gradient):
             gradient[target.slot[j]] += d_x[j] * dx[j]
 
 
-@posterior_kernel(LOG_DENSITY)
+@signed_kernel(LOG_DENSITY)
 def log_posterior(position, gradient, target, log_likelihood):
     """Log posterior density of the unconstrained position, all constants and Jacobians; its gradient, in place.
 
@@ -447,7 +442,7 @@ def log_posterior(position, gradient, target, log_likelihood):
 _MATRIX = types.float64[:, ::1]
 
 
-@posterior_kernel(types.void(_MATRIX, _VECTOR, types.FunctionType(LOG_DENSITY), TARGET, LIKELIHOOD))
+@signed_kernel(types.void(_MATRIX, _VECTOR, types.FunctionType(LOG_DENSITY), TARGET, LIKELIHOOD))
 def log_densities(positions, values, log_density, target, log_likelihood):
     """Log density of each row of ``positions``, filled in place."""
     gradient = np.empty(positions.shape[1])
@@ -455,7 +450,7 @@ def log_densities(positions, values, log_density, target, log_likelihood):
         values[m] = log_density(positions[m], gradient, target, log_likelihood)
 
 
-@posterior_kernel(types.void(_MATRIX, TARGET, _MATRIX, _MATRIX, _MATRIX, _MATRIX))
+@signed_kernel(types.void(_MATRIX, TARGET, _MATRIX, _MATRIX, _MATRIX, _MATRIX))
 def unpack(positions, target, X, B, TT, PHI):
     """Natural values, fixed effects, T of all terms and kernel's shape parameters of each row, filled in place.
 
@@ -470,7 +465,7 @@ def unpack(positions, target, X, B, TT, PHI):
         shapes_of(X[m], target, PHI[m])
 
 
-@posterior_kernel(types.void(_MATRIX, _MATRIX, TARGET, _MATRIX, _MATRIX))
+@signed_kernel(types.void(_MATRIX, _MATRIX, TARGET, _MATRIX, _MATRIX))
 def unpack_effects(V, X, target, TT, B):
     """b = Lambda u of each row, filled in place."""
     f, u = np.empty(target.exponent.size), np.empty(V.shape[1])
@@ -479,14 +474,14 @@ def unpack_effects(V, X, target, TT, B):
         effects_of(V[m], target, TT[m], f, u, B[m])
 
 
-@posterior_kernel(types.void(_MATRIX, _MATRIX, TARGET, _MATRIX))
+@signed_kernel(types.void(_MATRIX, _MATRIX, TARGET, _MATRIX))
 def linear_predictors(B, effects, target, eta):
     """Linear predictor of each row, filled in place."""
     for m in range(B.shape[0]):
         linear_predictor(target, B[m], effects[m], eta[m])
 
 
-@posterior_kernel(types.UniTuple(types.float64, 2)(_VECTOR, _VECTOR, TARGET, _VECTOR, _VECTOR, _VECTOR, types.boolean))
+@signed_kernel(types.UniTuple(types.float64, 2)(_VECTOR, _VECTOR, TARGET, _VECTOR, _VECTOR, _VECTOR, types.boolean))
 def prior_and_chain(hyper, gradient, target, d_beta, d_T, d_phi, with_jacobian):
     """Return log prior and log Jacobian; turn slopes in (beta, T, phi), and those of the priors, into ``gradient``.
 

@@ -176,19 +176,19 @@ def choose(space, a, b):
 @inline
 def join(space, a, b):
     """Append b to a; return OPEN, or which criterion says that the result turns back."""
+    first_a, last_a, rho_a = space.first[a], space.last[a], space.rho[a]
+    first_b, last_b, rho_b = space.first[b], space.last[b], space.rho[b]
     whole_first, whole_last, first_first, first_last, second_first, second_last = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    for j in range(space.rho.shape[1]):
-        begin, end = space.first[a, j], space.last[b, j]
-        before, after = space.last[a, j], space.first[b, j]  # the two points where the halves meet
-        whole = space.rho[a, j] + space.rho[b, j]
-        whole_first += begin * whole
-        whole_last += end * whole
-        first_first += begin * (space.rho[a, j] + after)
-        first_last += after * (space.rho[a, j] + after)
-        second_first += before * (space.rho[b, j] + before)
-        second_last += end * (space.rho[b, j] + before)
-        space.rho[a, j] = whole
-        space.last[a, j] = end
+    for j in range(rho_a.size):  # the halves meet at last_a, first_b
+        whole_first += first_a[j] * (rho_a[j] + rho_b[j])
+        whole_last += last_b[j] * (rho_a[j] + rho_b[j])
+        first_first += first_a[j] * (rho_a[j] + first_b[j])
+        first_last += first_b[j] * (rho_a[j] + first_b[j])
+        second_first += last_a[j] * (rho_b[j] + last_a[j])
+        second_last += last_b[j] * (rho_b[j] + last_a[j])
+    for j in range(rho_a.size):  # a loop of its own: the sums above are then taken several terms at once
+        rho_a[j] += rho_b[j]
+        last_a[j] = last_b[j]
     space.log_weight[a] = np.logaddexp(space.log_weight[a], space.log_weight[b])
     if not (whole_first > 0.0 and whole_last > 0.0):
         return TURN_WHOLE

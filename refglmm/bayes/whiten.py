@@ -67,24 +67,24 @@ class Whitening(NamedTuple):
 @inline
 def place(whitening, xi, position):
     """Fill the position that xi stands for."""
-    w = whitening
-    n_h, q = w.C.shape[0], w.order.size
+    center, scale, C, J, indptr, indices, data, order = whitening
+    n_h, q = C.shape[0], order.size
     for r in range(n_h):
-        value = w.center[r]
+        value = center[r]
         for c in range(r + 1):
-            value += w.C[r, c] * (w.scale[c] * xi[c])
+            value += C[r, c] * (scale[c] * xi[c])
         position[r] = value
     y = np.empty(q)  # L^{-T} (s * xi), backwards
     for j in range(q - 1, -1, -1):
-        value = w.scale[n_h + j] * xi[n_h + j]
-        for e in range(w.indptr[j] + 1, w.indptr[j + 1]):
-            value -= w.data[e] * y[w.indices[e]]
-        y[j] = value / w.data[w.indptr[j]]
-        position[n_h + w.order[j]] = w.center[n_h + w.order[j]] + y[j]
-    for k in range(w.J.shape[0]):
+        value = scale[n_h + j] * xi[n_h + j]
+        for e in range(indptr[j] + 1, indptr[j + 1]):
+            value -= data[e] * y[indices[e]]
+        y[j] = value / data[indptr[j]]
+        position[n_h + order[j]] = center[n_h + order[j]] + y[j]
+    for k in range(J.shape[0]):
         shift = 0.0
         for c in range(n_h):
-            shift += w.J[k, c] * (position[c] - w.center[c])
+            shift += J[k, c] * (position[c] - center[c])
         position[n_h + k] += shift
 
 
@@ -94,49 +94,49 @@ def pull_back(whitening, gradient, xi_gradient):
 
     .. math:: g_{\xi_h} = s_h * C'(g_h + J'g_u), \qquad g_{\xi_u} = s_u * L^{-1}P g_u
     """
-    w = whitening
-    n_h, q = w.C.shape[0], w.order.size
+    _, scale, C, J, indptr, indices, data, order = whitening
+    n_h, q = C.shape[0], order.size
     total = np.empty(n_h)
     for c in range(n_h):
         total[c] = gradient[c]
-    for k in range(w.J.shape[0]):
+    for k in range(J.shape[0]):
         for c in range(n_h):
-            total[c] += w.J[k, c] * gradient[n_h + k]
+            total[c] += J[k, c] * gradient[n_h + k]
     for c in range(n_h):
         value = 0.0
         for r in range(c, n_h):
-            value += w.C[r, c] * total[r]
-        xi_gradient[c] = w.scale[c] * value
+            value += C[r, c] * total[r]
+        xi_gradient[c] = scale[c] * value
     for j in range(q):
-        xi_gradient[n_h + j] = gradient[n_h + w.order[j]]
+        xi_gradient[n_h + j] = gradient[n_h + order[j]]
     for j in range(q):
-        value = xi_gradient[n_h + j] / w.data[w.indptr[j]]
-        for e in range(w.indptr[j] + 1, w.indptr[j + 1]):
-            xi_gradient[n_h + w.indices[e]] -= w.data[e] * value
-        xi_gradient[n_h + j] = w.scale[n_h + j] * value
+        value = xi_gradient[n_h + j] / data[indptr[j]]
+        for e in range(indptr[j] + 1, indptr[j + 1]):
+            xi_gradient[n_h + indices[e]] -= data[e] * value
+        xi_gradient[n_h + j] = scale[n_h + j] * value
 
 
 @inline
 def standardise(whitening, position, xi):
     """Fill the xi of a position: the inverse of :func:`place`."""
-    w = whitening
-    n_h, q = w.C.shape[0], w.order.size
+    center, scale, C, J, indptr, indices, data, order = whitening
+    n_h, q = C.shape[0], order.size
     for r in range(n_h):
-        value = position[r] - w.center[r]
+        value = position[r] - center[r]
         for c in range(r):
-            value -= w.C[r, c] * (w.scale[c] * xi[c])
-        xi[r] = value / (w.C[r, r] * w.scale[r])
+            value -= C[r, c] * (scale[c] * xi[c])
+        xi[r] = value / (C[r, r] * scale[r])
     rest = np.empty(q)  # P (u - its centre)
     for j in range(q):
-        k = w.order[j]
-        rest[j] = position[n_h + k] - w.center[n_h + k]
-        for c in range(n_h if w.J.shape[0] > 0 else 0):
-            rest[j] -= w.J[k, c] * (position[c] - w.center[c])
+        k = order[j]
+        rest[j] = position[n_h + k] - center[n_h + k]
+        for c in range(n_h if J.shape[0] > 0 else 0):
+            rest[j] -= J[k, c] * (position[c] - center[c])
     for j in range(q):  # row j of L' is column j of L
         value = 0.0
-        for e in range(w.indptr[j], w.indptr[j + 1]):
-            value += w.data[e] * rest[w.indices[e]]
-        xi[n_h + j] = value / w.scale[n_h + j]
+        for e in range(indptr[j], indptr[j + 1]):
+            value += data[e] * rest[indices[e]]
+        xi[n_h + j] = value / scale[n_h + j]
 
 
 @kernel

@@ -40,9 +40,14 @@ from refglmm.effects.grid import (
     rows_at,
 )
 from refglmm.effects.scales import (
+    category_levels,
+    category_types,
     check_level,
     check_type,
     critical_values,
+    df_method,
+    drawn,
+    draws_of,
     linear_predictor,
     mean_interval,
     means,
@@ -56,7 +61,6 @@ from refglmm.fit.parts import refuse_several
 from refglmm.fit.population import check_integrable, delta_se, linear_mean, parameter_covariance
 from refglmm.fit.rows import Rows as PlacedRows
 from refglmm.fit.variances import linear_predictor_variance
-from refglmm.inference.denominator_df import resolve_method
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -69,6 +73,8 @@ MANY_VALUES = 6
 MOST_ROWS = 20
 #: Places at which the Johnson-Neyman search looks for a change of sign first.
 SCAN = 401
+#: Column of the categories of an ordinal response.
+CATEGORY = "category"
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,7 +255,8 @@ def conditional_effects(
 
     Parameters
     ----------
-    fit : FittedModel
+    fit : FittedModel, or a fit with a posterior
+        Of a posterior estimates are means of the draws and intervals quantiles; of its mode, the value at the mode.
     effect : str
         ``"a"``, ``"a:b"`` or ``"a:b:c"``: the focal variable, then the moderators.
     prob : float
@@ -266,6 +273,8 @@ def conditional_effects(
     re : {"zero", "integrate"} or mapping
         Random effects: zero; integrated out (population mean); or group -> level (others zero).
     type : {"response", "link"}
+        Of an ordinal model with a posterior also "prob", the probability of each category, and "score", the expected
+        category.
     ddf : str or number
         As in :func:`lsmeans`; of intervals with random effects zero.
     offset : float, optional
@@ -281,30 +290,30 @@ def conditional_effects(
     ArgumentError
         Unknown variable, level or grouping factor; more than three variables.
     """
-    check_type(type)
+    type = "prob" if type == "category" else type
+    check_type(type, category_types(fit))
     prob, levels = check_level(prob, "prob"), _check_re(fit, re)
     if re == "integrate" and type == "link":
         raise ArgumentError("re='integrate' averages means of the response; use type='response'")
-    resolve_method(fit, ddf)
+    df_method(fit, ddf)
     setting = _setting(fit, effect, at, sd_multiplier, sd_slice, resolution, 3)
     rows = rows_at(fit, _grid_frame(setting), offset, setting.named)
     numbers = _curve(fit, rows, levels or re, type, prob, ddf)
-    table = cross(setting.variables, setting.values).assign(**numbers)
+    table = _effect_table(fit, cross(setting.variables, setting.values), numbers)
     text = ":".join(setting.values)
-    scale = "response" if type == "response" or fit.family.link.name == "identity" else scale_name(fit.family.link)
-    scale = "latent" if fit.family.is_ordinal else scale
     held = held_text(setting.variables, setting.held)
     notes = (
         f"held at {held}" if held else "",
         offset_text(fit, offset, setting.named),
-        f"random effects: {_re_text(re)}; scale: {scale}; {prob:g} intervals",
+        f"random effects: {_re_text(re)}; scale: {_scale_text(fit, type)}; {prob:g} intervals",
     )
+    categories = {CATEGORY: category_levels(fit)} if type == "prob" else {}
     return ConditionalEffects(
         fit=fit,
         effect=text,
         focal=setting.focal,
-        moderators=setting.moderators,
-        moderator_values={name: list(setting.values[name]) for name in setting.moderators},
+        moderators=(*setting.moderators, *categories),
+        moderator_values={name: list(setting.values[name]) for name in setting.moderators} | categories,
         held=dict(setting.held),
         type=type,
         prob=prob,
@@ -314,6 +323,25 @@ def conditional_effects(
         _header=_header(text, setting),
         _table=table,
     )
+
+
+def _effect_table(fit: FittedModel, grid: pd.DataFrame, numbers: dict[str, FloatArray]) -> pd.DataFrame:
+    """The grid with its numbers; those of categories one below the other."""
+    if numbers["estimate"].ndim == 1:
+        return grid.assign(**numbers)
+    levels = category_levels(fit)
+    repeated = pd.concat([grid] * len(levels), ignore_index=True)
+    columns = {name: values.T.ravel() for name, values in numbers.items()}
+    return repeated.assign(**{CATEGORY: np.repeat(levels, len(grid))}, **columns)
+
+
+def _scale_text(fit: FittedModel, type: str) -> str:
+    """What a table says its scale is."""
+    if type in ("prob", "score"):
+        return {"prob": "probability of each category", "score": "expected category"}[type]
+    if fit.family.is_ordinal:
+        return "latent"
+    return "response" if type == "response" or fit.family.link.name == "identity" else scale_name(fit.family.link)
 
 
 def _header(text: str, setting: _Setting) -> tuple[str, ...]:
@@ -331,6 +359,9 @@ def _re_text(re: Any) -> str:
 
 def _curve(fit: FittedModel, rows: Rows, re: Any, type: str, prob: float, ddf: Any) -> dict[str, FloatArray]:
     """Estimate, se, lower, upper of each row."""
+    if drawn(fit):
+        found_here = draws_of(fit).row_numbers(rows, type=type, re=re, prob=prob)
+        return _masked(rows, {name: found_here[name] for name in ("estimate", "se", "lower", "upper")})
     link = fit.family.link
     normal = critical_values(prob, np.full(len(rows.offset), np.inf))
     if re == "integrate" and not linear_mean(fit):
@@ -353,7 +384,10 @@ def _curve(fit: FittedModel, rows: Rows, re: Any, type: str, prob: float, ddf: A
 
 def _masked(rows: Rows, numbers: dict[str, FloatArray]) -> dict[str, FloatArray]:
     """NaN where a combination is not estimable."""
-    return {name: np.where(rows.estimable, values, np.nan) for name, values in numbers.items()}
+    return {
+        name: np.where(rows.estimable if values.ndim == 1 else rows.estimable[:, None], values, np.nan)
+        for name, values in numbers.items()
+    }
 
 
 # --- simple effects -----------------------------------------------------------------------------------------
@@ -373,7 +407,8 @@ class SimpleSlopes(tables.Tabled):
         Where the slope differs from zero; for a numeric moderator and a slope (or two levels) on the link scale.
     notes : tuple of str
     table : DataFrame
-        Columns moderator, value, term, estimate, se, lower, upper, df, t (or z), p.
+        Columns moderator, value, term, estimate, se, lower, upper, df, t (or z), p; from draws pd, the probability of
+        the more probable sign, in place of the last three.
     """
 
     fit: FittedModel
@@ -466,7 +501,7 @@ def simple_effects(
     prob = check_level(prob, "prob")
     if re not in ("zero", "integrate"):
         raise ArgumentError(f"re must be 'zero' or 'integrate', not {re!r}", re=re)
-    resolve_method(fit, ddf)
+    df_method(fit, ddf)
     setting = _setting(fit, effect, at, sd_multiplier, sd_slice, 2, 2)
     if len(setting.values) != 2:
         raise ArgumentError(f"simple_effects takes two variables, 'focal:moderator', not {effect!r}", effect=effect)
@@ -548,6 +583,8 @@ def _simple(
     from scipy.stats import t as t_distribution
 
     rows, terms = _effect_rows(fit, setting)
+    if drawn(fit):
+        return _masked(rows, _drawn_effects(fit, setting, rows, type, re, prob)), terms
     if type == "link" or linear_mean(fit):
         found = estimate_rows(fit, rows, ddf)
         estimate, se, df = found.estimate, found.se, found.df
@@ -561,6 +598,19 @@ def _simple(
     numbers = {"estimate": estimate, "se": se, "lower": estimate - critical * se, "upper": estimate + critical * se}
     letter = statistic_name(fit, ddf)[0] if type == "link" or fit.is_lmm else "z"
     return {**numbers, "df": df, letter: statistic, "p": 2.0 * t_distribution.sf(np.abs(statistic), df)}, terms
+
+
+def _drawn_effects(fit: Any, setting: _Setting, rows: Rows, type: str, re: str, prob: float) -> dict[str, FloatArray]:
+    """Estimate, se, lower, upper and probability of direction of each simple effect, from draws."""
+    if type == "link" or linear_mean(fit):
+        found: dict[str, FloatArray] = draws_of(fit).row_numbers(rows, prob=prob)
+        return found
+    there = rows_at(fit, _grid_frame(setting), named=setting.named)
+    if setting.variables[setting.focal].numeric:
+        return dict(draws_of(fit).row_numbers(there, type=type, re=re, prob=prob, along=rows))
+    C, _ = _differences(setting.values[setting.focal])
+    C = np.asarray(np.kron(np.eye(len(there.offset) // C.shape[1]), C), dtype=float)
+    return dict(draws_of(fit).row_numbers(there, type=type, re=re, prob=prob, C=C))
 
 
 def _response_effects(fit: FittedModel, setting: _Setting, rows: Rows, re: str) -> tuple[FloatArray, FloatArray]:
@@ -611,6 +661,9 @@ def johnson_neyman(
 
     def excess(places: Sequence[float]) -> FloatArray:
         rows, _ = _effect_rows(fit, replace(setting, values={**setting.values, name: list(places)}))
+        if drawn(fit):
+            ends = draws_of(fit).row_numbers(rows, prob=prob)
+            return np.maximum(ends["lower"], -ends["upper"])
         found = estimate_rows(fit, rows, ddf)
         return np.abs(found.estimate) - critical_values(prob, found.df) * found.se
 

@@ -28,10 +28,19 @@ from numpy.typing import NDArray
 from refglmm.effects import adjust as adjusting
 from refglmm.effects import tables
 from refglmm.effects.grid import Rows, lost_text
-from refglmm.effects.scales import check_level, check_type, linear_predictor, means, scale_name
-from refglmm.errors import ArgumentError
+from refglmm.effects.scales import (
+    check_level,
+    check_type,
+    df_method,
+    drawn,
+    draws_of,
+    linear_predictor,
+    means,
+    scale_name,
+)
+from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit.population import delta_se, parameter_covariance
-from refglmm.inference.denominator_df import coefficient_df, covariance_for, resolve_method, wald_test
+from refglmm.inference.denominator_df import coefficient_df, covariance_for, wald_test
 
 if TYPE_CHECKING:
     from refglmm.effects.means import Means
@@ -241,6 +250,10 @@ class Contrasts(tables.Tabled):
 
 def joint_tests(fit: FittedModel, rows: Rows, frame: pd.DataFrame, by: Sequence[str], ddf: Any) -> pd.DataFrame:
     """Wald test of all rows of each family at once (inestimable rows left out)."""
+    if drawn(fit):
+        raise NotAvailableError(
+            "a posterior has no joint test of contrasts; look at their intervals, or compare models"
+        )
     out = []
     for key, index in families(frame, by):
         tested = [i for i in index if rows.estimable[i] and rows.L[i].any()]
@@ -306,8 +319,12 @@ def contrasts(
     if adjust == "tukey" and method not in ("pairwise", "revpairwise"):
         raise ArgumentError("adjust='tukey' is for all pairwise comparisons; use 'mvt', 'sidak' or 'holm'")
     rows = of.rows.combine(C)
-    found, covariance = _compared(of, C, rows, differences)
-    frame = _contrast_frame(of, parts, by, found, covariance, adjust, level, ratio)
+    if drawn(of.fit):
+        adjust, protect = "none", False
+        frame = _drawn_frame(of, parts, by, C, rows, level, ratio, differences)
+    else:
+        found, covariance = _compared(of, C, rows, differences)
+        frame = _contrast_frame(of, parts, by, found, covariance, adjust, level, ratio)
     if protect:
         _protect(of, parts, by, rows, frame, level)
     sizes = {(len(part.names), part.k) for part in parts}
@@ -395,9 +412,33 @@ def _contrast_frame(
     return _with_types(pd.DataFrame(columns), of.labels, by)
 
 
+def _drawn_frame(
+    of: Means,
+    parts: list[_Family],
+    by: tuple[str, ...],
+    C: FloatArray,
+    rows: Rows,
+    level: float,
+    ratio: str | None,
+    differences: bool,
+) -> pd.DataFrame:
+    """The table from draws: the probability of the more probable sign stands where a p-value would."""
+    fit = draws_of(of.fit)
+    if differences:
+        numbers = fit.row_numbers(of.rows, type="response", re=of.re, C=C, prob=level)
+    else:
+        numbers = fit.row_numbers(rows, ratio=ratio is not None, prob=level)
+    numbers = {name: np.where(rows.estimable, values, np.nan) for name, values in numbers.items()}
+    columns: dict[str, Any] = {"contrast": [name for part in parts for name in part.names]}
+    columns |= {name: [part.key[j] for part in parts for _ in part.names] for j, name in enumerate(by)}
+    columns |= {ratio or "estimate": numbers["estimate"], "SE": numbers["se"]}
+    columns |= {"lower.CL": numbers["lower"], "upper.CL": numbers["upper"], "pd": numbers["pd"]}
+    return _with_types(pd.DataFrame(columns), of.labels, by)
+
+
 def statistic_name(fit: FittedModel, ddf: Any) -> str:
     """What the ratio of estimate and standard error is called."""
-    return "z.ratio" if resolve_method(fit, ddf) == "inf" else "t.ratio"
+    return "z.ratio" if df_method(fit, ddf) == "inf" else "t.ratio"
 
 
 def _protect(
@@ -422,20 +463,20 @@ def _notes(
 ) -> list[str]:
     link = of.fit.family.link
     if differences:
-        scale = "differences of means on the response scale (delta method)"
+        scale = "differences of means on the response scale" + ("" if drawn(of.fit) else " (delta method)")
     elif ratio:
-        scale = f"{ratio}s; tests on the {scale_name(link)} scale"
+        scale = f"{ratio}s" + ("" if drawn(of.fit) else f"; tests on the {scale_name(link)} scale")
     elif link.name == "identity":
         scale = ""
     else:
         scale = f"differences on the {scale_name(link)} scale" + (", not the response" if type == "response" else "")
-    df = "" if resolve_method(of.fit, of.ddf) == "inf" else f"degrees of freedom: {resolve_method(of.fit, of.ddf)}"
+    df = "" if df_method(of.fit, of.ddf) == "inf" else f"degrees of freedom: {df_method(of.fit, of.ddf)}"
     return [
         *of.averaging,
         scale,
         df,
         f"confidence level: {level:g}",
-        adjusting.describe(adjust, *size),
+        "intervals from the posterior, each for itself" if drawn(of.fit) else adjusting.describe(adjust, *size),
         adjusting.describe_intervals(adjust, size[0]),
         f"p-values are 1 in families whose joint test has p > {1.0 - level:.3g}" if protect else "",
     ]

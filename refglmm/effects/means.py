@@ -40,11 +40,21 @@ from refglmm.effects.grid import (
     parse_names,
     rows_at,
 )
-from refglmm.effects.scales import check_level, check_type, mean_interval, means, on_response, scale_name
-from refglmm.errors import ArgumentError
+from refglmm.effects.scales import (
+    check_level,
+    check_type,
+    df_method,
+    drawn,
+    draws_of,
+    mean_interval,
+    means,
+    on_response,
+    scale_name,
+)
+from refglmm.errors import ArgumentError, NotAvailableError
 from refglmm.fit.parts import several
 from refglmm.fit.population import check_integrable, delta_se, linear_mean, parameter_covariance
-from refglmm.inference.denominator_df import covariance_for, resolve_method
+from refglmm.inference.denominator_df import covariance_for
 
 if TYPE_CHECKING:
     from refglmm.fitted import FittedModel
@@ -105,6 +115,8 @@ class Means(tables.Tabled):
         """
         if adjusting.check_method(adjust) not in ("none", "sidak", "bonferroni", "mvt"):
             raise ArgumentError(f"intervals of means are adjusted by 'sidak', 'bonferroni' or 'mvt', not {adjust!r}")
+        if adjust != "none" and drawn(self.fit):
+            raise ArgumentError(f"intervals from a posterior are not adjusted; leave adjust={adjust!r} out")
         chosen = check_level(self.level if level is None else level)
         return _means_table(self.fit, self.rows, self.labels, self.by, self.type, self.re, chosen, self.ddf, adjust)
 
@@ -175,6 +187,11 @@ class Means(tables.Tabled):
         SimpleEffects
             Joint test and comparisons at each combination of the other variables.
         """
+        if drawn(self.fit):
+            raise NotAvailableError(
+                "simple main effects are tests, which a posterior has not; compare the means at each combination of "
+                "the others by contrasts(by=[...])"
+            )
         if variable not in self.labels:
             raise ArgumentError(
                 f"simple: {variable!r} is not among the variables of these means ({', '.join(self.labels.columns)})",
@@ -194,7 +211,7 @@ class Means(tables.Tabled):
         return self.contrasts("consecutive", adjust="none", type="link").joint_test()
 
     def _notes(self) -> tuple[str, ...]:
-        method = resolve_method(self.fit, self.ddf)
+        method = df_method(self.fit, self.ddf)
         lost = [
             " ".join(tables.short(v) for v in row) for row in self.labels[~self.rows.estimable].astype(object).values
         ]
@@ -280,7 +297,8 @@ def lsmeans(
 
     Parameters
     ----------
-    fit : FittedModel
+    fit : FittedModel, or a fit with a posterior
+        Of a posterior the table has no degrees of freedom, comparisons no p-values and no adjustment.
     specs : str or list of str
         Variables, as in ``"a"``, ``"a:b"``, ``"a | b"`` (b separates families) or ``["a", "b"]``: factors, numbers
         with two distinct values, or numbers whose values ``at`` gives.
@@ -336,7 +354,7 @@ def lsmeans(
         check_integrable(fit.family.link)
     level = check_level(level)
     re = "integrate" if bias_correct and not linear_mean(fit) else "zero"
-    resolve_method(fit, ddf)
+    df_method(fit, ddf)
     variables = model_variables(fit)
     asked, families = _names_asked(variables, specs, by)
     grid = _grid(variables, (*asked, *families), check_at(variables, at))
@@ -427,7 +445,12 @@ def _means_table(
     ddf: Any,
     adjust: str,
 ) -> pd.DataFrame:
-    """Estimates with intervals, made on the link scale and carried back."""
+    """Estimates with intervals, made on the link scale and carried back (from draws their quantiles)."""
+    if drawn(fit):
+        numbers = draws_of(fit).row_numbers(rows, type=type, re=re, prob=level)
+        shown = {"estimate": "estimate", "se": "SE", "lower": "lower.CL", "upper": "upper.CL"}
+        columns = {shown[name]: np.where(rows.estimable, numbers[name], np.nan) for name in shown}
+        return labels.reset_index(drop=True).assign(**columns)
     found = estimate_rows(fit, rows, ddf)
     covariance = rows.L @ covariance_for(fit, ddf) @ rows.L.T
     sd = np.sqrt(np.diag(covariance))
@@ -458,9 +481,11 @@ def _scale_note(fit: FittedModel, type: str, re: str) -> str:
         return "" if response.isidentifier() else f"estimates are of {response}, as the model has it"
     if type == "link":
         return f"estimates are on the {scale_name(link)} scale"
-    note = parameter_covariance(fit).note if re == "integrate" else ""
+    note = parameter_covariance(fit).note if re == "integrate" and not drawn(fit) else ""
     who = "the population, random effects integrated out" if re == "integrate" else "a group with random effects zero"
     if several(fit):
         who += " (the conditional model, beside the zero part)"
-    back = f"means of {who}; intervals made on the {scale_name(link)} scale"
+    back = f"means of {who}; intervals " + (
+        "from the posterior" if drawn(fit) else f"made on the {scale_name(link)} scale"
+    )
     return f"{back}; {note}" if note else back

@@ -18,8 +18,8 @@ Source: Zeger, Liang and Albert (1988), "Models for longitudinal data: a general
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ from refglmm.fit.population import (
     random_variance,
     whole_line,
 )
+from refglmm.inference.denominator_df import resolve_method
 
 if TYPE_CHECKING:
     from refglmm.families.links import Link
@@ -55,10 +56,56 @@ def scale_name(link: Link) -> str:
     return LINK_SCALES.get(link.name, link.name)
 
 
-def check_type(type: str) -> None:
+def drawn(fit: Any) -> bool:
+    """Whether a fit has a posterior, and with it numbers of its own for any rows (``row_numbers``)."""
+    return hasattr(fit, "posterior")
+
+
+class HasDraws(Protocol):
+    """What a fit with a posterior can do; :meth:`refglmm.bayes.after.AfterFit.row_numbers` describes it."""
+
+    def row_numbers(self, rows: Rows, **how: Any) -> dict[str, FloatArray]:
+        """Estimate, se, lower, upper and pd of rows."""
+        ...
+
+
+def draws_of(fit: Any) -> HasDraws:
+    """The fit, known to be ``drawn``."""
+    assert drawn(fit)
+    found: HasDraws = fit
+    return found
+
+
+def category_levels(fit: Any) -> list[str]:
+    """Levels of an ordinal response."""
+    return list(fit.family.levels)
+
+
+def check_type(type: str, more: Sequence[str] = ()) -> None:
     """Refuse a scale that does not exist."""
-    if type not in ("link", "response"):
-        raise ArgumentError(f"type must be 'link' or 'response', not {type!r}", type=type)
+    known = ("link", "response", *more)
+    if type not in known:
+        raise ArgumentError(f"type must be {' or '.join(map(repr, known))}, not {type!r}", type=type)
+
+
+def category_types(fit: FittedModel) -> tuple[str, ...]:
+    """Scales that ordinal models with a posterior have besides: probabilities of categories, the expected category."""
+    return ("prob", "score") if drawn(fit) and fit.family.is_ordinal else ()
+
+
+def df_method(fit: FittedModel, ddf: Any) -> Any:
+    """How degrees of freedom are found, see :func:`.resolve_method`; of draws there are none ("inf").
+
+    Raises
+    ------
+    ArgumentError, NotAvailableError
+        Unknown methods; any method for draws.
+    """
+    if not drawn(fit):
+        return resolve_method(fit, ddf)
+    if ddf != "auto":
+        raise ArgumentError(f"intervals from a posterior have no degrees of freedom; leave ddf={ddf!r} out", ddf=ddf)
+    return "inf"
 
 
 def check_level(level: Any, argument: str = "level") -> float:

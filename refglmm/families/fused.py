@@ -33,7 +33,9 @@ class Rows(NamedTuple):
     time : float array, shape (n,) or empty
         Position within a block of correlated rows.
     block, cell : int array, shape (n,) or empty
-        Block of correlated rows, and the cell that has its own residual SD.
+        Block of correlated rows (0, 1, ... in order), and the cell that has its own residual SD.
+    structure : int array, shape (1,) or empty
+        How the rows of a block are correlated, see ``correlated_rows``.
     """
 
     y: FloatArray
@@ -42,13 +44,14 @@ class Rows(NamedTuple):
     time: FloatArray
     block: NDArray[np.int64]
     cell: NDArray[np.int64]
+    structure: NDArray[np.int64]
 
 
 def plain_rows(y: ArrayLike, weights: ArrayLike, base: ArrayLike) -> Rows:
     """Rows that are independent and alike; copies, C-contiguous."""
     none, nowhere = np.empty(0), np.empty(0, dtype=np.int64)
     y, weights, base = (np.array(v, dtype=np.float64, order="C") for v in (y, weights, base))
-    return Rows(y, weights, base, none, nowhere, nowhere)
+    return Rows(y, weights, base, none, nowhere, nowhere, nowhere)
 
 
 _VECTOR = types.float64[::1]

@@ -63,6 +63,8 @@ def _heading(names: Sequence[str], key: Sequence[Any]) -> str:
 
 def _mean_label(fit: FittedModel, type: str) -> str:
     """What the axis of a mean is called."""
+    if type in ("prob", "score"):
+        return {"prob": "probability", "score": "expected category"}[type]
     link, response = fit.family.link, fit.formula.response or "response"
     if type == "link" and link.name != "identity":
         return "log-odds" if link.name == "logit" else f"linear predictor ({scale_name(link)} scale)"
@@ -228,7 +230,8 @@ def plot_contrasts(result: Contrasts | SimpleEffects, *, ax: Any = None) -> np.n
     Parameters
     ----------
     result : Contrasts or SimpleEffects
-        One panel per family. Comparisons whose adjusted p-value is above 1 - level are drawn hollow.
+        One panel per family. Comparisons whose adjusted p-value is above 1 - level (from draws:
+        whose interval holds no difference) are drawn hollow.
     ax : Axes or array of Axes, optional
 
     Returns
@@ -249,7 +252,7 @@ def plot_contrasts(result: Contrasts | SimpleEffects, *, ax: Any = None) -> np.n
         panel.axvline(0.0 if name == "estimate" else 1.0, **NULL)
         drawn = _whiskers(panel, np.arange(len(part)), part, (name, "lower.CL", "upper.CL"), 0, "", "x")
         drawn[0].set_visible(False)
-        clear = part["p.value"].to_numpy(dtype=float) <= 1.0 - comparisons.level
+        clear = _differs(part, comparisons.level, 0.0 if name == "estimate" else 1.0)
         faces = np.where(clear, BLUE, "white")
         panel.scatter(part[name], np.arange(len(part)), s=34, color=faces, edgecolors=BLUE, linewidths=1.4, zorder=3)
         _categories(panel, names)
@@ -263,6 +266,13 @@ def plot_contrasts(result: Contrasts | SimpleEffects, *, ax: Any = None) -> np.n
         kind = "intervals" if comparisons.adjust == "none" else "simultaneous intervals"
         title_figure(figure, f"Comparisons, with {100 * comparisons.level:.3g} % {kind}")
     return panels
+
+
+def _differs(part: pd.DataFrame, level: float, null: float) -> np.ndarray:
+    """Which comparisons are clear: by their p-values, from draws by their intervals."""
+    if "p.value" in part:
+        return part["p.value"].to_numpy(dtype=float) <= 1.0 - level
+    return ((part["lower.CL"] > null) | (part["upper.CL"] < null)).to_numpy()
 
 
 def _plain_ticks(ax: Axes) -> None:
@@ -279,7 +289,9 @@ def _difference_label(result: Contrasts) -> str:
     if result.estimate_name != "estimate":
         return f"{result.estimate_name.replace('.', ' ')} (log scale)"
     link = result.fit.family.link
-    on_response = link.name == "identity" or any("response scale (delta" in note for note in result.notes)
+    on_response = link.name == "identity" or any(
+        "on the response scale" in note and "not the response" not in note for note in result.notes
+    )
     if not on_response:
         return f"difference ({scale_name(link)} scale)"
     return "difference of probabilities" if result.fit.family.is_binomial else "difference"

@@ -112,6 +112,8 @@ def _subtrees(trace: Transition) -> list[tuple[int, int, int]]:
 
 def _draw_tree(ax: Axes, trace: Transition) -> None:
     """Brackets over the points of each subtree; whole trajectories after each doubling are drawn stronger."""
+    from matplotlib.ticker import MaxNLocator
+
     colours, ended = _colours(trace), set(trace.ended_by.tolist())
     ax.scatter(trace.time, np.zeros(trace.time.size), s=22, c=colours, zorder=3)
     for first, size, level in _subtrees(trace):
@@ -126,7 +128,7 @@ def _draw_tree(ax: Axes, trace: Transition) -> None:
     ax.set_title("Tree: a bracket for each subtree, dark for the whole", fontsize=MEDIUM, loc="left")
     ax.set_ylabel("doublings", fontsize=MEDIUM)
     ax.set_ylim(-0.4, max(1, int(trace.doubling.max())) + 0.4)
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.tick_params(labelbottom=False)
 
 
@@ -137,6 +139,8 @@ def _bracket(ax: Axes, times: np.ndarray, level: int, colour: Any, width: float)
 
 def _draw_energy(ax: Axes, trace: Transition) -> None:
     """Energy above the start's along the trajectory; lost points at the edge."""
+    from matplotlib.ticker import MaxNLocator
+
     order = np.argsort(trace.time)
     error = np.clip(np.nan_to_num(trace.error, nan=LARGEST_ERROR), -LARGEST_ERROR, LARGEST_ERROR)
     ax.axhline(0.0, color=GREY, linewidth=0.8)
@@ -146,5 +150,5 @@ def _draw_energy(ax: Axes, trace: Transition) -> None:
     ax.set_xlabel("leapfrog steps from the start", fontsize=MEDIUM)
     is_cut = not (np.abs(trace.error) <= LARGEST_ERROR).all()
     ax.set_ylabel(f"energy error (cut at {LARGEST_ERROR:g})" if is_cut else "energy error", fontsize=MEDIUM)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.tick_params(labelsize=SMALL)

@@ -125,7 +125,7 @@ def test_bad_input(arguments, message):
 
 
 def test_turtles_without_random_intercepts():
-    """A probit regression in two dimensions: draws by bridge sampling against quadrature."""
+    """A probit regression in two dimensions: bridge sampling against quadrature."""
     data = load("turtles")
     model = ProbitIntercept(data["y"], data["x"], data["clutch"].cat.codes)
     exact = model.without_intercepts()

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from log_densities import NU, UNUSED, independent, normal, parameters, student
 from scipy import stats
 
 from refglmm._jit import pure
-from refglmm.bayes import whiten
+from refglmm.bayes import chain, whiten
 from refglmm.bayes.chain import Chains, sample_chains
 from refglmm.errors import ArgumentError, InterruptedWarning, SamplingError, SamplingWarning
 
@@ -181,7 +183,7 @@ class TestThinning:
 def test_statistics_belong_to_the_draws():
     found = sample_chains(*NORMAL, starts(), UNIT, **SHORT)
     gradient = np.empty(D)
-    lp = [[normal(x, gradient, *NORMAL[1:]) for x in chain] for chain in found.positions]
+    lp = [[normal(x, gradient, *NORMAL[1:]) for x in draws] for draws in found.positions]
     np.testing.assert_allclose(found.stats["lp"], lp, rtol=1e-10)
     assert (found.stats["energy"] >= -found.stats["lp"]).all()
     assert (found.stats["n_leapfrog"] <= 2.0 ** (found.stats["treedepth"] + 1) - 1).all()
@@ -192,40 +194,65 @@ def test_statistics_belong_to_the_draws():
 
 
 class TestInterruption:
-    @staticmethod
-    def interrupted(delay, **changes):
-        sample_chains(*NORMAL, starts(), UNIT, warmup=20, draws=5, seed=5)  # so that nothing has to be loaded
-        asked = {"warmup": 20, "draws": 3_000_000, "seed": 5, "threads": 2} | changes
-        timer = threading.Timer(delay, _thread.interrupt_main)
-        timer.start()
-        try:
-            return sample_chains(*NORMAL, starts(), UNIT, **asked)
-        finally:
-            timer.join()
+    def test_keeps_the_draws_so_far_and_says_so(self, monkeypatch):
+        def interrupt(futures, chains, bar):
+            while min(chain.progress[0] for chain in chains[:2]) < 300:
+                time.sleep(1e-3)
+            raise KeyboardInterrupt
 
-    def test_keeps_the_draws_so_far_and_says_so(self):
-        with pytest.warns(InterruptedWarning, match=r"of 3000000 draws are kept, of 2 of 4 chains") as caught:
-            found = self.interrupted(0.5)
-        kept = found.positions.shape[1]
-        assert found.positions.shape == (2, kept, D)
-        assert 0 < kept < 3_000_000
-        assert caught[0].message.facts["draws"] == kept
+        monkeypatch.setattr(chain, "_watch", interrupt)
+        asked = {"warmup": 20, "seed": 5, "threads": 2}
+        with pytest.warns(InterruptedWarning, match=r"of 3000000 draws are kept, of [12] of 4 chains") as caught:
+            found = sample_chains(*NORMAL, starts(), UNIT, draws=3_000_000, **asked)
+        kept, numbers = found.positions.shape[1], list(found.numbers)
+        assert 250 < kept < 3_000_000
+        assert caught[0].message.facts == {"draws": kept, "chains": [c + 1 for c in numbers]}
         assert not found.is_complete
-        assert found.numbers == (0, 1)
-        assert found.stats["lp"].shape == (2, kept)
-        few = sample_chains(*NORMAL, starts(), UNIT, warmup=20, draws=min(kept, 50), seed=5)
-        np.testing.assert_array_equal(found.positions[:, :50], few.positions[:2])
+        assert set(numbers) <= {0, 1}
+        assert found.stats["lp"].shape == (len(numbers), kept)
+        monkeypatch.undo()
+        whole = sample_chains(*NORMAL, starts(), UNIT, draws=250, **asked)
+        np.testing.assert_array_equal(found.positions[:, :250], whole.positions[numbers])
 
     def test_nothing_is_kept_of_a_warmup(self):
+        timer = threading.Timer(0.3, _thread.interrupt_main)
+        timer.start()
         with pytest.raises(KeyboardInterrupt, match="before there were any draws"):
-            self.interrupted(0.3, warmup=3_000_000)
+            sample_chains(*NORMAL, starts(), UNIT, warmup=3_000_000, draws=10, seed=5)
+        timer.join()
+
+    @pytest.mark.parametrize(
+        ("done", "expected"),
+        [
+            ([100, 90, 10, 0], ([0, 1], 90)),
+            ([40, 100, 40, 40], ([0, 1, 2, 3], 40)),
+            ([0, 7, 0, 0], ([1], 7)),
+            ([0, 0], ([0], 0)),
+        ],
+    )
+    def test_which_draws_are_kept(self, done, expected):
+        assert chain.most_draws(done) == expected
 
 
 class TestProgress:
-    def test_bar_counts_all_transitions(self, capsys, monkeypatch):
-        monkeypatch.setattr("refglmm.inference.tasks.PATIENCE", 0.0)
+    def test_bar_counts_all_transitions(self, monkeypatch):
+        class Bar:
+            n = 0
+
+            def update(self, more):
+                self.n += more
+
+        bar, asked = Bar(), []
+
+        @contextmanager
+        def shown(*arguments):
+            asked.extend(arguments)
+            yield bar
+
+        monkeypatch.setattr(chain, "progress_bar", shown)
         sample_chains(*NORMAL, starts(), UNIT, progress=True, **SHORT)
-        assert "220/220" in capsys.readouterr().err
+        assert asked == [220, "sampling", True]
+        assert bar.n == 220
 
     def test_silent_when_nobody_looks(self, capsys):
         sample_chains(*NORMAL, starts(), UNIT, **SHORT)

@@ -139,6 +139,8 @@ def test_one_quantity_by_its_label():
         ([-1, np.int64(1)], [4, 1]),
         (np.array([3, 0]), [3, 0]),
         (("corr[group:Int,talk]",), [4]),
+        ("corr[Int,talk]", [4]),
+        (["sd[Int]", "-b"], [3]),
     ],
 )
 def test_selection(pars, expected):

@@ -242,11 +242,13 @@ def test_flat_is_improper_in_everything(data):
 
 def test_a_range_turns_flat_into_weak_and_says_so(data):
     model = rg.GLMM("rating ~ x + (1 | g)", data)
-    with pytest.warns(PriorWarning, match=r"y_range=\(1, 5\) has no part in a flat prior: prior_weak"):
+    with pytest.warns(PriorWarning, match=r"y_range=\(1.0, 5.0\) has no part in a flat prior: prior_weak"):
         priors = resolve(rg.prior_flat(b={"x": Normal(0, 7)}), model, y_range=(1, 5))
     assert priors.prior.kind == "weak"
     assert texts(priors)["b[x]"] == "normal(0, 7)"
     assert priors.is_proper
+    with pytest.raises(ArgumentError, match=r"y_range must be the lowest and the highest value .* not 3"):
+        resolve(None, model, y_range=3)
 
 
 # -- weak ------------------------------------------------------------------------------------------------------
