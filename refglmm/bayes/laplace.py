@@ -231,9 +231,14 @@ def _middle(scalar: Scalar) -> float:
 
 
 def _inside(values: FloatArray, posterior: Posterior) -> FloatArray:
-    """Natural values pulled off the bounds of their scales."""
+    """Natural values pulled off the bounds of their scales.
+
+    Ordered thresholds stay as they are: the bounds of their scalars are those of the gaps between them.
+    """
     values = values.copy()
     for j, scalar in enumerate(posterior.scalars):
+        if posterior.priors.ordered and scalar.block == "shape":
+            continue
         if np.isfinite(scalar.low) and not values[j] > scalar.low:
             values[j] = scalar.low + 0.1
         if np.isfinite(scalar.high) and np.isfinite(scalar.low):

@@ -233,3 +233,17 @@ def test_without_convergence_there_is_a_warning(monkeypatch):
     with pytest.warns(ConvergenceWarning, match="the mode of the posterior was not found: maximum number of eval"):
         fit = laplace_fit(marginal("y ~ x + (1 | g)").posterior)
     assert not fit.converged
+
+
+def test_ordered_thresholds_below_zero_are_no_gaps_out_of_bounds():
+    """The upper thresholds are negative, where the bounds of the gaps between them say nothing."""
+    rng = np.random.default_rng(3)
+    codes = np.repeat([0, 1, 2, 3], [15, 20, 8, 57])[rng.permutation(100)]
+    data = pd.DataFrame({"x": rng.standard_normal(100), "g": pd.Categorical(np.repeat(np.arange(20), 5))})
+    data["y"] = pd.Categorical.from_codes(codes, list("abcd"), ordered=True)
+    posterior = rg.GLMM("y ~ x + (1 | g)", data, "ordered", prior=rg.prior_weak()).posterior
+    fit = posterior.laplace()
+    start = Marginal(posterior).start()[0]
+    assert np.all(np.isfinite(start))
+    _, gradient = Marginal(posterior).value_and_gradient(fit.hyper)
+    np.testing.assert_allclose(gradient, 0.0, atol=1e-4)
