@@ -259,6 +259,8 @@ class LaplaceFit:
         Inverse of minus the Hessian of the log density, and its lower Cholesky factor C.
     u, slope : float array, shape (q,) and (q, n_hyper)
         Mode of the random effects (as they stand in a position) there, and how it moves with the hyperparameters.
+    precision : sparse array, shape (q, q)
+        Precision of the random effects at the mode.
     factor : BuiltinCholesky
         Of the precision of the random effects at the mode; ``factor.L()`` and ``factor.perm``.
     log_density : float
@@ -275,6 +277,7 @@ class LaplaceFit:
     root: FloatArray
     u: FloatArray
     slope: FloatArray
+    precision: Any
     factor: BuiltinCholesky
     log_density: float
     log_marginal: float
@@ -356,7 +359,7 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True) -> LaplaceFit:
     """
     marginal = marginal_of(smoothed(posterior) if jacobian else posterior, jacobian)
     start, sizes = marginal.start()
-    return fit_at(marginal, *find_mode(marginal, start, sizes), sizes)
+    return recentred(fit_at(marginal, *find_mode(marginal, start, sizes), sizes), posterior)
 
 
 def fit_at(marginal: Marginal, minimum: Any, H: FloatArray, sizes: FloatArray) -> LaplaceFit:
@@ -377,14 +380,15 @@ def fit_at(marginal: Marginal, minimum: Any, H: FloatArray, sizes: FloatArray) -
     root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     log_jacobian = 0.0 if marginal.jacobian else marginal.log_jacobian(minimum.x)
     volume = 0.5 * minimum.x.size * np.log(2.0 * np.pi) + float(np.log(np.diag(root)).sum())
-    u, slope, factor = _random_part(marginal.posterior, marginal, minimum.x, sizes)
+    u, slope, precision = marginal.random_part(minimum.x, sizes)
     return LaplaceFit(
         hyper=minimum.x,
         covariance=covariance,
         root=root,
         u=u,
         slope=slope,
-        factor=factor,
+        precision=precision,
+        factor=_factor(precision),
         log_density=-float(minimum.value),
         log_marginal=-float(minimum.value) + log_jacobian + volume,
         converged=converged,
@@ -422,16 +426,15 @@ def separated(posterior: Posterior, hyper: FloatArray, covariance: FloatArray) -
     return tuple(scalars[j].name for j in running_columns(problem, np.flatnonzero(free)))
 
 
-def _random_part(
-    posterior: Posterior, marginal: Marginal, hyper: FloatArray, sizes: FloatArray
-) -> tuple[FloatArray, FloatArray, BuiltinCholesky]:
-    """Mode of the random effects at ``hyper`` as positions hold them, its slope, and the factor of their precision."""
-    u, slope, H = marginal.random_part(hyper, sizes)
-    if np.any(posterior.exponent):
-        f = posterior.centring(hyper)
-        moved = difference_columns(lambda t: posterior.centring(t) * u, hyper, sizes)
-        slope, u, H = f[:, None] * slope + moved, f * u, H / f[:, None] / f
-    return u, slope, _factor(H)
+def recentred(fit: LaplaceFit, posterior: Posterior) -> LaplaceFit:
+    """The approximation ``fit`` of an uncentred posterior, for one whose random effects stand in v = f u."""
+    if not np.any(posterior.exponent):
+        return fit
+    f, sizes = posterior.centring(fit.hyper), np.sqrt(np.diag(fit.covariance))
+    moved = difference_columns(lambda t: posterior.centring(t) * fit.u, fit.hyper, sizes)
+    precision = fit.precision / f[:, None] / f
+    slope = f[:, None] * fit.slope + moved
+    return replace(fit, u=f * fit.u, slope=slope, precision=precision, factor=_factor(precision))
 
 
 def difference_columns(function: Any, at: FloatArray, sizes: FloatArray) -> FloatArray:
