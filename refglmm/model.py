@@ -285,6 +285,8 @@ class GLMM:
         found = _make_checks(checks, self.is_lmm)
         if resid_corr is not None:  # correlated residuals may take the place of random effects
             found = replace(found, no_random_effects="ignore")
+        if getattr(prior, "kind", "flat") != "flat" and not self.family.shape_names:  # no scale could run to zero
+            found = replace(found, constant_response=(checks or {}).get("constant_response", "ignore"))
         self.design = self._build_design(contrasts, found, tie)
         self.structures = term_structures(self.design.terms)
         if self.is_lmm and any(term.structure == "equalto" for term in self.design.terms):

@@ -282,6 +282,10 @@ class Chains:
     numbers: tuple[int, ...]
     is_complete: bool
 
+    def __repr__(self) -> str:
+        chains, draws, d = self.positions.shape
+        return f"Chains({chains} chains, {draws} draws, {d} parameters{'' if self.is_complete else ', interrupted'})"
+
 
 def sample_chains(
     log_density: Callable[..., float],

@@ -361,6 +361,11 @@ class MCMCFit(PosteriorFit):
         if seen["rhat"] > LARGEST_RHAT:
             worst = self._table["rhat"].idxmax()
             found.append(f"R-hat of {worst} is {_rhat(seen['rhat'])} (> {LARGEST_RHAT}): the chains have not mixed")
+        wanted = self.draws.metadata.get("delta", 0.0)
+        if seen["accept"] < 0.5 * wanted:
+            found.append(
+                f"mean acceptance is {seen['accept']:.2f}, where {wanted:g} was wanted: the warmup was too short"
+            )
         if seen["divergent"]:
             found.append(f"{seen['divergent']} of {n} transitions diverged: raise delta, or use a tighter prior")
         if seen["saturated"]:
@@ -549,7 +554,7 @@ def sample(
         **options,
     )
     about = {"method": "nuts", "seed": entropy, "warmup": warmup, "thin": thin}
-    about |= {"max_treedepth": options.get("max_treedepth", 10)}
+    about |= {"max_treedepth": options.get("max_treedepth", 10), "delta": options.get("delta", 0.8)}
     return _chain_fit(model, posterior, run.positions, run, about)
 
 
@@ -618,7 +623,7 @@ def sample_marginal(
     shape = run.positions.shape[:2]
     stats = dict(run.stats) | {"log_weights": log_weights.reshape(shape)}
     about = {"method": "nuts, random effects integrated out by Laplace", "seed": entropy, "warmup": warmup}
-    about |= {"thin": thin, "max_treedepth": options.get("max_treedepth", 10)}
+    about |= {"thin": thin, "max_treedepth": options.get("max_treedepth", 10), "delta": options.get("delta", 0.8)}
     run = replace(run, stats=stats)
     return _chain_fit(model, posterior, positions.reshape(*shape, -1), run, about)
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.bayes.distributions import Normal
-from refglmm.bayes.scalars import LAPLACE, to_natural
+from refglmm.bayes.scalars import ABOVE, IDENTITY, INTERVAL, LAPLACE, to_natural
 from refglmm.bayes.shrinkage import DIRECT, JZS
 from refglmm.bayes.target import prior_and_chain
 from refglmm.errors import ConvergenceWarning, SeparationWarning, warn
@@ -51,9 +51,10 @@ TOLERANCE = 1e-10
 MAX_EVALUATIONS = 400
 #: Smallest eigenvalue of a scaled Hessian that counts as curvature.
 FLAT = 1e-6
-#: A standard deviation below this share of its starting value is zero; a correlation so close to 1 or -1 is that. The
-#: search for the mode of natural values, which may be there, ends somewhat farther out (in unconstrained units).
-AT_ZERO, AT_ONE, FARTHER = 1e-4, 1e-4, 1.0
+#: A number above a bound that falls below this share of its starting distance is at the bound; so is one that is
+#: closer than this share of the width to an end of its interval. The search for the mode of natural values, which may
+#: be there, ends somewhat farther out (in unconstrained units).
+AT_BOUND, FARTHER = 1e-4, 1.0
 
 
 class Marginal:
@@ -158,11 +159,8 @@ class Marginal:
         """Bounds of the search for the mode from a start: natural values may have theirs at a boundary."""
         lower, upper = np.full(start.size, -np.inf), np.full(start.size, np.inf)
         if not self.jacobian:
-            first = self.start()[0]
-            block = np.array([s.block for s in self.posterior.scalars if s.fixed is None])
-            lower[block == "sd"] = first[block == "sd"] + np.log(AT_ZERO) - FARTHER
-            upper[block == "corr"] = np.log(2.0 / AT_ONE) + FARTHER
-            lower[block == "corr"] = -upper[block == "corr"]
+            lower, upper = edges(self.posterior, self.start()[0])
+            lower, upper = lower - FARTHER, upper + FARTHER
         return np.minimum(lower, start), np.maximum(upper, start)
 
     def start_shapes(self, eta: FloatArray) -> FloatArray:
@@ -180,6 +178,14 @@ class Marginal:
         u = self.objective.pirls.u.copy()
         slope = self.objective.mode_slope(psi) @ difference_columns(self.psi, hyper, sizes)
         return u, slope, _symmetric(self.objective.pirls.H, self.problem.layout)
+
+
+def edges(posterior: Posterior, first: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Unconstrained values beyond which a number is at a bound of its natural value; ``first`` is a start."""
+    scale = np.array([scalar.scale for scalar in posterior.scalars if scalar.fixed is None])
+    end = -np.log(AT_BOUND)
+    lower = np.where(scale == ABOVE, first - end, np.where(scale == INTERVAL, -end, -np.inf))
+    return lower, np.where(scale == INTERVAL, end, np.inf)
 
 
 def marginal_of(posterior: Posterior, jacobian: bool = True) -> Marginal:
@@ -285,6 +291,10 @@ class LaplaceFit:
     message: str
     n_evaluations: int
 
+    def __repr__(self) -> str:
+        kind = "converged" if self.converged else f"NOT CONVERGED: {self.message}"
+        return f"LaplaceFit({self.hyper.size} parameters, {self.u.size} random effects, {kind})"
+
     @property
     def position(self) -> FloatArray:
         """The mode as a position."""
@@ -376,7 +386,8 @@ def fit_at(marginal: Marginal, minimum: Any, H: FloatArray, sizes: FloatArray) -
         converged, message = False, f"separation: nothing holds {', '.join(names)}; give proper priors"
         warn(SeparationWarning(f"the posterior has no mode and is improper, by {message}", columns=names))
     elif not converged:
-        warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
+        hint = _improper_hint(marginal.posterior)
+        warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}{hint}"))
     root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     log_jacobian = 0.0 if marginal.jacobian else marginal.log_jacobian(minimum.x)
     volume = 0.5 * minimum.x.size * np.log(2.0 * np.pi) + float(np.log(np.diag(root)).sum())
@@ -397,15 +408,25 @@ def fit_at(marginal: Marginal, minimum: Any, H: FloatArray, sizes: FloatArray) -
     )
 
 
+def _improper_hint(posterior: Posterior) -> str:
+    """What may be behind a mode that is not there."""
+    if posterior.is_proper:
+        return ""
+    return (
+        f"; {', '.join(posterior.priors.improper)} have no prior that integrates to one, and the data alone may not "
+        "determine them: give them one, e.g. prior=rg.prior_normal()"
+    )
+
+
 def _is_maximum(scaled: FloatArray, posterior: Posterior) -> bool:
     """Whether minus the Hessian, in natural sizes, is that of a maximum.
 
-    Nothing depends on the logarithm of a standard deviation that has run to zero, nor on its correlations.
+    Nothing depends on the logarithm of a number that has run to its bound, nor on the correlations of a zero.
     """
     if not np.all(np.isfinite(scaled)):
         return False
-    of_effects = np.array([s.block in ("sd", "corr") for s in posterior.scalars if s.fixed is None], dtype=bool)
-    kept = ~(of_effects & (np.abs(np.diag(scaled)) < FLAT))
+    bounded = np.array([s.scale != IDENTITY for s in posterior.scalars if s.fixed is None], dtype=bool)
+    kept = ~(bounded & (np.abs(np.diag(scaled)) < FLAT))
     return bool(np.all(np.linalg.eigvalsh(scaled[np.ix_(kept, kept)]) > 0.0))
 
 

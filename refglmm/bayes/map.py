@@ -20,19 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.bayes.laplace import (
-    AT_ONE,
-    AT_ZERO,
     STEP,
     LaplaceFit,
     Marginal,
     difference_columns,
+    edges,
     find_mode,
     fit_at,
     log_jacobian,
     marginal_of,
     root_of_effects,
 )
-from refglmm.bayes.scalars import ABOVE, INTERVAL
+from refglmm.bayes.scalars import ABOVE, INTERVAL, LAPLACE
 from refglmm.bayes.shrinkage import SSP
 from refglmm.errors import (
     ArgumentError,
@@ -130,10 +129,10 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
     mode = _marginal_mode(posterior, n_starts, seed) if laplace else _joint_mode(posterior, n_starts, seed)
     if mode.at_boundary:
         names = ", ".join(mode.at_boundary)
-        message = (
-            f"the posterior mode is singular: {names} at zero; a prior of standard deviations that is zero there, "
-        )
-        warn(SingularFitWarning(message + "e.g. a gamma one, or sample() avoids it", boundary=mode.at_boundary))
+        where = "zero" if all(name.startswith("sd[") for name in mode.at_boundary) else "a boundary"
+        advice = "a prior of standard deviations that is zero there, e.g. a gamma one, or sample() avoids it"
+        message = f"the posterior mode is singular: {names} at {where}; {advice}"
+        warn(SingularFitWarning(message, boundary=mode.at_boundary))
     return mode
 
 
@@ -167,6 +166,10 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
     )
 
 
+#: A number so close (in units of the scale) to the kink of a double-exponential prior is there.
+AT_KINK = 1e-2
+
+
 def _names(posterior: Posterior, which: NDArray[np.bool_]) -> tuple[str, ...]:
     """Names as they are reported: a partial correlation at its edge is a correlation there."""
     chosen = [name for name, is_chosen in zip(posterior.hyper_names, which, strict=True) if is_chosen]
@@ -174,13 +177,18 @@ def _names(posterior: Posterior, which: NDArray[np.bool_]) -> tuple[str, ...]:
 
 
 def at_edge(posterior: Posterior, hyper: FloatArray, start: FloatArray) -> NDArray[np.bool_]:
-    """Which hyperparameters are standard deviations that have run from their start to zero, or correlations at +-1."""
-    values, first = posterior.natural(np.array([hyper[: posterior.n_hyper], start]))[0]
-    edge = np.zeros(values.size, dtype=bool)
-    sd, corr = posterior.block("sd"), posterior.block("corr")
-    edge[sd] = values[sd] < AT_ZERO * first[sd]
-    edge[corr] = np.abs(values[corr]) > 1.0 - AT_ONE
-    return edge[[scalar.fixed is None for scalar in posterior.scalars]]
+    """Which hyperparameters have run from their start to a bound of their natural values, or to a prior's kink."""
+    hyper = hyper[: posterior.n_hyper]
+    lower, upper = edges(posterior, start)
+    kink = np.zeros(hyper.size, dtype=bool)
+    values = posterior.natural(hyper[None])[0][0]
+    free = [(scalar, x) for scalar, x in zip(posterior.scalars, values, strict=True) if scalar.fixed is None]
+    for j, (scalar, x) in enumerate(free):
+        if scalar.prior.code == LAPLACE:
+            mean, scale = scalar.prior.hyper[:2]
+            kink[j] = abs(x - mean) < AT_KINK * scale
+    edge: NDArray[np.bool_] = (hyper < lower) | (hyper > upper) | kink
+    return edge
 
 
 def effects_sd(posterior: Posterior, fit: LaplaceFit, boundary: NDArray[np.bool_]) -> FloatArray:

@@ -185,10 +185,13 @@ class MAPFit(AfterFit):
             f"Kind: {kind}",
             "",
             f"Negative Log-Posterior: {self.negative_log_posterior:.2f}",
-            f"Approx. Log Marginal Likelihood (Laplace): {self.log_marginal:.2f}",
+            "Approx. Log Marginal Likelihood (Laplace): "
+            + (f"{self.log_marginal:.2f}" if np.isfinite(self.log_marginal) else "not defined here"),
         ]
         if self.mode.at_boundary:
-            lines.append(f"At the boundary: {', '.join(self.mode.at_boundary)}; no standard errors for these")
+            lines.append(
+                f"At a bound, or the kink of a prior: {', '.join(self.mode.at_boundary)}; no standard errors for these"
+            )
         if not self.converged:
             lines.append(f"NOT CONVERGED: {self.mode.message}")
         lines.append("Random effects are stored separately: .ranef()")

@@ -95,6 +95,9 @@ class ResolvedPriors:
     shape_power: FloatArray
     ordered: bool
 
+    def __repr__(self) -> str:
+        return f"ResolvedPriors({self.prior!r}, of {', '.join(self.names)})"
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the scalars."""
@@ -374,7 +377,7 @@ class _Resolver:
             return self._normal("Intercept_sd", self.units.middle if self.setting("Intercept_sd") else 0.0)
         if self.setting("max_beta", 1.0) is None and self.units.middle == 0.0:
             return Flat(), "max_beta = None"
-        return Normal(self.units.middle, self.units.half), self.units.source
+        return Normal(self.units.middle + 0.0, self.units.half), self.units.source  # + 0.0: no -0
 
     def _normal(self, name: str, mean: float = 0.0) -> Choice:
         """Normal with the SD of that name."""

@@ -209,7 +209,11 @@ def check_response(y: np.ndarray, kind: str, control: Checks) -> None:
     if kind in ("numeric", "binary", "factor") and len(y) and np.all(y == y[0]):
         report(
             control.constant_response,
-            ResponseError(f"Response is constant: every row is {y[0]:g}; there is nothing to model", value=float(y[0])),
+            ResponseError(
+                f"Response is constant: every row is {y[0]:g}; there is nothing to model, unless a prior says more "
+                "(prior=)",
+                value=float(y[0]),
+            ),
         )
 
 
