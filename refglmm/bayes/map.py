@@ -112,10 +112,8 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
     mode = _marginal_mode(posterior, n_starts, seed) if laplace else _joint_mode(posterior, n_starts, seed)
     if mode.at_boundary:
         names = ", ".join(mode.at_boundary)
-        message = (
-            f"the posterior mode is singular: {names} at zero; a prior of standard deviations that is zero there, "
-        )
-        warn(SingularFitWarning(message + "e.g. a gamma one, or sample() avoids it", boundary=mode.at_boundary))
+        message = f"the posterior mode is singular: {names} at zero; take a prior that is zero there, or sample()"
+        warn(SingularFitWarning(message, boundary=mode.at_boundary))
     return mode
 
 
