@@ -202,7 +202,7 @@ def test_a_base_name_fixes_all_and_an_intercept_without_predictors_is_one(null):
 
 
 def test_prior_sensitivity(fit, exact):
-    scales = [0.3, 3.0, 30.0]
+    scales = [0.3, 10.0]
     table = fit.prior_sensitivity("b[x]", scales, seed=2)
     assert table.index.tolist() == scales
     assert list(table.columns) == ["log_bf", "error", "logml", "evidence"]
@@ -255,8 +255,9 @@ def test_leaving_out_groups(binary):
     hits = binary.model.frame.y.reshape(12, 6).sum(axis=1).astype(int)
     whole = log_prior + of_count[hits].sum(axis=0)
     exact = np.array([logsumexp(whole) - logsumexp(whole - of_count[k]) for k in hits])
-    np.testing.assert_allclose(result.pointwise["elpd"], exact, atol=0.05)
-    assert result.elpd == pytest.approx(exact.sum(), abs=0.15)
+    table = result.pointwise
+    assert np.all(np.abs(table["elpd"] - exact) < 4 * table["mcse"] + 0.005)
+    assert result.elpd == pytest.approx(exact.sum(), abs=4 * np.sqrt(np.sum(table["mcse"] ** 2)))
 
 
 def test_rows_given_their_random_effects(fit):
