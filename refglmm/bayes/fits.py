@@ -674,6 +674,6 @@ def _given_starts(posterior: Posterior, init: Any, chains: int) -> FloatArray:
     if starts.shape != (chains, posterior.dimension):
         raise ArgumentError(
             f"init must hold a position of {posterior.dimension} numbers for each of {chains} chains, not an array of "
-            f"{starts.shape}"
+            f"shape {np.shape(init)}"
         )
     return starts

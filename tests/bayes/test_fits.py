@@ -10,7 +10,7 @@ from scipy import stats
 import refglmm as rg
 from refglmm.bayes.draws import Draws
 from refglmm.bayes.fits import MCMCFit, parametrised
-from refglmm.errors import ArgumentError, SamplingWarning
+from refglmm.errors import ArgumentError, ParetoWarning, SamplingWarning
 
 FORMULA = "count ~ x + (x || g)"
 
@@ -38,7 +38,7 @@ def fit(model):
     return model.sample(chains=2, sampling=600, warmup=300, seed=1, progress=False)
 
 
-# -- what is read off ------------------------------------------------------------
+# -- what is read off ------------------------------------------------------------------------------------------------
 
 
 def test_shape_and_names(model, fit):
@@ -106,7 +106,7 @@ def test_arviz(fit):
     np.testing.assert_array_equal(tree["observed_data"]["y"], DATA["count"])
 
 
-# -- printing and problems ------------------------------------------------------------
+# -- printing and problems -------------------------------------------------------------------------------------------
 
 
 def test_print(fit):
@@ -163,7 +163,7 @@ def test_sampling_warns_of_problems(model):
         model.sample(chains=2, sampling=60, warmup=30, seed=1, max_treedepth=1, progress=False)
 
 
-# -- seeds, threads, starts ------------------------------------------------------------
+# -- seeds, threads, starts ------------------------------------------------------------------------------------------
 
 
 def short(model, **arguments):
@@ -184,13 +184,13 @@ def test_given_starts(model):
     start = np.zeros(model.posterior.dimension)
     one, both = (short(model, init=init).draws.positions for init in (start, np.array([start, start])))
     np.testing.assert_array_equal(one, both)
-    with pytest.raises(ArgumentError, match=r"a position of 28 numbers for each of 2 chains, not an array of \(1, 3\)"):
+    with pytest.raises(ArgumentError, match=r"28 numbers for each of 2 chains, not an array of shape \(1, 3\)"):
         model.sample(chains=2, init=np.zeros((1, 3)))
     with pytest.raises(ArgumentError, match="at least one chain, not 0"):
         model.sample(chains=0)
 
 
-# -- parametrisation ------------------------------------------------------------
+# -- parametrisation -------------------------------------------------------------------------------------------------
 
 
 def test_parametrisations(model):
@@ -223,7 +223,7 @@ def test_terms_that_are_not_there(model):
 
 def test_parametrisations_give_the_same_posterior(model, fit):
     other = model.sample(
-        chains=2, sampling=600, warmup=300, seed=2, parametrisation="noncentred", metric="diag", progress=False
+        chains=2, sampling=1500, warmup=300, seed=2, parametrisation="noncentred", metric="diag", progress=False
     )
     assert_same_means(fit, other)
 
@@ -238,16 +238,17 @@ def assert_same_means(one, other, factor=4.0):
         assert np.all(np.abs(tables[0]["mean"] - tables[1]["mean"]) < factor * error)
 
 
-# -- random effects integrated out ------------------------------------------------------------
+# -- random effects integrated out -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sampling_with_the_random_effects_integrated_out():
     """Normal data, where Laplace's method is exact: means and spreads are those of the joint sampler."""
     rng = np.random.default_rng(8)
     data = pd.DataFrame({"g": np.repeat(np.arange(8), 5)})
-    data["y"] = 1.0 + rng.normal(0, 1.0, 8)[data.g] + rng.normal(0, 0.8, 40)
+    data["y"] = 1.0 + rng.normal(0, 1.5, 8)[data.g] + rng.normal(0, 0.8, 40)
     model = rg.GLMM("y ~ 1 + (1 | g)", data, prior=rg.prior_normal())
-    arguments = {"chains": 2, "sampling": 500, "warmup": 200, "seed": 3, "progress": False}
+    arguments = {"chains": 4, "sampling": 400, "warmup": 200, "seed": 3, "progress": False}
     joint, marginal = model.sample(**arguments), model.sample(laplace=True, **arguments)
     assert marginal.draws.positions.shape == joint.draws.positions.shape
     assert_same_means(joint, marginal)
@@ -263,7 +264,7 @@ def test_what_has_no_part_in_marginal_sampling(model):
             model.sample(laplace=True, **arguments)
 
 
-# -- draws without a chain ------------------------------------------------------------
+# -- draws without a chain -------------------------------------------------------------------------------------------
 
 
 def test_independent_fits_have_no_chain_diagnostics(model):
@@ -277,7 +278,8 @@ def test_independent_fits_have_no_chain_diagnostics(model):
 
 
 def test_variational_fits(model):
-    fit = model.variational(seed=1)
+    with pytest.warns(ParetoWarning, match="k-hat"):  # independent coordinates are not enough here
+        fit = model.variational(seed=1)
     assert "Variational approximation" in str(fit)
     assert np.isfinite(fit.elbo)
     assert fit.draws.values.shape[2] == 5
