@@ -390,8 +390,8 @@ class Residuals:
     def start(self) -> FloatArray:
         """Correlations to start a search from, shape (n_corr,).
 
-        Zero; but rho such that rows at the smallest distance g in time correlate by 0.3 where they do not by rho itself:
-        rho^g has no slope at zero for g = 2, 3, ..., and hardly any far from the right value for large g.
+        Zero; but where no distance g in time is one, rho such that rows at the smallest one correlate by 0.3: rho^g has
+        no slope at zero for g = 2, 3, ..., and for large g hardly any far from the right value.
         """
         values = np.zeros(self.n_corr)
         if self.kind in ("ar1", "car1"):
