@@ -540,9 +540,15 @@ class GLMM:
         seed : int
             For the starts and the draws.
 
+        Returns
+        -------
+        MAPFit
+
         Warns
         -----
-        ConvergenceWarning
+        ConvergenceWarning, SeparationWarning
+        SingularFitWarning
+            Standard deviations at zero; there are no standard errors for these.
         """
         from refglmm.bayes.map_fit import optimize
 

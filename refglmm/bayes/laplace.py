@@ -26,11 +26,12 @@ from refglmm.bayes.distributions import Normal
 from refglmm.bayes.scalars import LAPLACE, to_natural
 from refglmm.bayes.shrinkage import DIRECT, JZS
 from refglmm.bayes.target import prior_and_chain
-from refglmm.errors import ConvergenceWarning, warn
+from refglmm.errors import ConvergenceWarning, SeparationWarning, warn
 from refglmm.likelihood.cholesky import BuiltinCholesky, Pattern
 from refglmm.likelihood.laplace import LaplaceObjective
 from refglmm.likelihood.pirls import Pirls
 from refglmm.optimize.newton import difference_hessian, minimize_newton
+from refglmm.optimize.separation import LARGE, can_separate, running_columns
 from refglmm.optimize.starts import start_fixed, start_par, start_shape
 
 if TYPE_CHECKING:
@@ -169,12 +170,15 @@ class Marginal:
         phi = start_shape(self.problem, eta)[: self.problem.n_phi]
         return np.asarray(phi ** (1.0 / self.posterior.target.shape_power), dtype=np.float64)
 
-    def random_part(self, hyper: FloatArray, sd: FloatArray) -> tuple[FloatArray, FloatArray, Any]:
-        """Mode of the spherical random effects at t, its slope in t, and their precision, sparse."""
+    def random_part(self, hyper: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArray, Any]:
+        """Mode of the spherical random effects at t, its slope in t, and their precision, sparse.
+
+        ``sizes``: natural sizes of changes of t, for differences.
+        """
         psi = self.psi(hyper)
         self.objective.value(psi)
         u = self.objective.pirls.u.copy()
-        slope = self.objective.mode_slope(psi) @ difference_columns(self.psi, hyper, sd)
+        slope = self.objective.mode_slope(psi) @ difference_columns(self.psi, hyper, sizes)
         return u, slope, _symmetric(self.objective.pirls.H, self.problem.layout)
 
 
@@ -227,9 +231,14 @@ def _middle(scalar: Scalar) -> float:
 
 
 def _inside(values: FloatArray, posterior: Posterior) -> FloatArray:
-    """Natural values pulled off the bounds of their scales."""
+    """Natural values pulled off the bounds of their scales.
+
+    Ordered thresholds stay as they are: the bounds of their scalars are those of the gaps between them.
+    """
     values = values.copy()
     for j, scalar in enumerate(posterior.scalars):
+        if posterior.priors.ordered and scalar.block == "shape":
+            continue
         if np.isfinite(scalar.low) and not values[j] > scalar.low:
             values[j] = scalar.low + 0.1
         if np.isfinite(scalar.high) and np.isfinite(scalar.low):
@@ -250,6 +259,8 @@ class LaplaceFit:
         Inverse of minus the Hessian of the log density, and its lower Cholesky factor C.
     u, slope : float array, shape (q,) and (q, n_hyper)
         Mode of the random effects (as they stand in a position) there, and how it moves with the hyperparameters.
+    precision : sparse array, shape (q, q)
+        Precision of the random effects at the mode.
     factor : BuiltinCholesky
         Of the precision of the random effects at the mode; ``factor.L()`` and ``factor.perm``.
     log_density : float
@@ -266,6 +277,7 @@ class LaplaceFit:
     root: FloatArray
     u: FloatArray
     slope: FloatArray
+    precision: Any
     factor: BuiltinCholesky
     log_density: float
     log_marginal: float
@@ -342,10 +354,12 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True) -> LaplaceFit:
     -----
     ConvergenceWarning
         The search ended before the predicted increase was negligible, or the density has no curvature in a direction.
+    SeparationWarning
+        Fixed effects without a proper prior run away.
     """
     marginal = marginal_of(smoothed(posterior) if jacobian else posterior, jacobian)
     start, sizes = marginal.start()
-    return fit_at(marginal, *find_mode(marginal, start, sizes), sizes)
+    return recentred(fit_at(marginal, *find_mode(marginal, start, sizes), sizes), posterior)
 
 
 def fit_at(marginal: Marginal, minimum: Any, H: FloatArray, sizes: FloatArray) -> LaplaceFit:
@@ -354,23 +368,27 @@ def fit_at(marginal: Marginal, minimum: Any, H: FloatArray, sizes: FloatArray) -
     scaled = H * np.outer(sizes, sizes)
     if not _is_maximum(scaled, marginal.posterior):
         converged, message = False, "the curvature at the mode is not positive definite"
-    if not converged:
-        warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
     if not np.all(np.isfinite(H)) or (H.size and np.linalg.eigvalsh(scaled)[0] < FLAT):
         H = _positive(H, sizes)
     inverse = np.linalg.inv(H)
     covariance = np.array(0.5 * (inverse + inverse.T), dtype=np.float64)
+    if names := separated(marginal.posterior, minimum.x, covariance):
+        converged, message = False, f"separation: nothing holds {', '.join(names)}; give proper priors"
+        warn(SeparationWarning(f"the posterior has no mode and is improper, by {message}", columns=names))
+    elif not converged:
+        warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}"))
     root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     log_jacobian = 0.0 if marginal.jacobian else marginal.log_jacobian(minimum.x)
     volume = 0.5 * minimum.x.size * np.log(2.0 * np.pi) + float(np.log(np.diag(root)).sum())
-    u, slope, factor = _random_part(marginal.posterior, marginal, minimum.x, np.sqrt(np.diag(covariance)))
+    u, slope, precision = marginal.random_part(minimum.x, sizes)
     return LaplaceFit(
         hyper=minimum.x,
         covariance=covariance,
         root=root,
         u=u,
         slope=slope,
-        factor=factor,
+        precision=precision,
+        factor=_factor(precision),
         log_density=-float(minimum.value),
         log_marginal=-float(minimum.value) + log_jacobian + volume,
         converged=converged,
@@ -391,16 +409,32 @@ def _is_maximum(scaled: FloatArray, posterior: Posterior) -> bool:
     return bool(np.all(np.linalg.eigvalsh(scaled[np.ix_(kept, kept)]) > 0.0))
 
 
-def _random_part(
-    posterior: Posterior, marginal: Marginal, hyper: FloatArray, sd: FloatArray
-) -> tuple[FloatArray, FloatArray, BuiltinCholesky]:
-    """Mode of the random effects at ``hyper`` as positions hold them, its slope, and the factor of their precision."""
-    u, slope, H = marginal.random_part(hyper, sd)
-    if np.any(posterior.exponent):
-        f = posterior.centring(hyper)
-        moved = difference_columns(lambda t: posterior.centring(t) * u, hyper, sd)
-        slope, u, H = f[:, None] * slope + moved, f * u, H / f[:, None] / f
-    return u, slope, _factor(H)
+def separated(posterior: Posterior, hyper: FloatArray, covariance: FloatArray) -> tuple[str, ...]:
+    """Fixed effects under flat priors that the data let run away, see :mod:`.separation`."""
+    problem, fixed = posterior.problem, posterior.block("fixed")
+    scalars, shapes = posterior.scalars[fixed], posterior.scalars[posterior.block("shape")]
+    free = np.array([scalar.fixed is None and not scalar.prior.is_proper for scalar in scalars], dtype=bool)
+    if (
+        not free.any()
+        or not can_separate(problem)
+        or (problem.family.is_ordinal and any(s.prior.is_proper for s in shapes))
+    ):
+        return ()
+    at, extent = posterior.target.slot[fixed][free], problem.column_extent[free]
+    if np.all(np.maximum(np.abs(hyper[at]), np.sqrt(np.diag(covariance)[at])) * extent <= LARGE):
+        return ()
+    return tuple(scalars[j].name for j in running_columns(problem, np.flatnonzero(free)))
+
+
+def recentred(fit: LaplaceFit, posterior: Posterior) -> LaplaceFit:
+    """The approximation ``fit`` of an uncentred posterior, for one whose random effects stand in v = f u."""
+    if not np.any(posterior.exponent):
+        return fit
+    f, sizes = posterior.centring(fit.hyper), np.sqrt(np.diag(fit.covariance))
+    moved = difference_columns(lambda t: posterior.centring(t) * fit.u, fit.hyper, sizes)
+    precision = fit.precision / f[:, None] / f
+    slope = f[:, None] * fit.slope + moved
+    return replace(fit, u=f * fit.u, slope=slope, precision=precision, factor=_factor(precision))
 
 
 def difference_columns(function: Any, at: FloatArray, sizes: FloatArray) -> FloatArray:

@@ -34,7 +34,14 @@ from refglmm.bayes.laplace import (
 )
 from refglmm.bayes.scalars import ABOVE, INTERVAL
 from refglmm.bayes.shrinkage import SSP
-from refglmm.errors import ArgumentError, ConvergenceWarning, NotAvailableError, OptimizationError, warn
+from refglmm.errors import (
+    ArgumentError,
+    ConvergenceWarning,
+    NotAvailableError,
+    OptimizationError,
+    SingularFitWarning,
+    warn,
+)
 from refglmm.optimize.newton import difference_hessian, minimize_newton
 
 if TYPE_CHECKING:
@@ -107,7 +114,9 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
 
     Warns
     -----
-    ConvergenceWarning
+    ConvergenceWarning, SeparationWarning
+    SingularFitWarning
+        Standard deviations at zero; there are no standard errors for these.
     """
     if posterior.priors.slope_kind == SSP:
         raise NotAvailableError(
@@ -118,7 +127,14 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
         raise ArgumentError(f"there must be at least one start, not {n_starts}")
     if np.any(posterior.exponent):
         posterior = posterior.with_exponent(None)
-    return _marginal_mode(posterior, n_starts, seed) if laplace else _joint_mode(posterior, n_starts, seed)
+    mode = _marginal_mode(posterior, n_starts, seed) if laplace else _joint_mode(posterior, n_starts, seed)
+    if mode.at_boundary:
+        names = ", ".join(mode.at_boundary)
+        message = (
+            f"the posterior mode is singular: {names} at zero; a prior of standard deviations that is zero there, "
+        )
+        warn(SingularFitWarning(message + "e.g. a gamma one, or sample() avoids it", boundary=mode.at_boundary))
+    return mode
 
 
 def _starts(marginal: Marginal, n_starts: int, seed: int) -> tuple[list[FloatArray], FloatArray]:
@@ -174,8 +190,8 @@ def effects_sd(posterior: Posterior, fit: LaplaceFit, boundary: NDArray[np.bool_
     """
     S = root_of_effects(posterior, fit.hyper)
     covariance = np.where(boundary | boundary[:, None], 0.0, fit.covariance)
-    sd = np.where(boundary, 1.0, np.sqrt(np.diag(fit.covariance)))
-    moved = difference_columns(lambda t: root_of_effects(posterior, t) @ fit.u, fit.hyper, sd)
+    sizes = np.minimum(np.sqrt(np.diag(fit.covariance)), 1.0)  # only logarithms and logits move Lambda
+    moved = difference_columns(lambda t: root_of_effects(posterior, t) @ fit.u, fit.hyper, sizes)
     J = S @ fit.slope + moved
     given = np.empty(posterior.q)
     for first in range(0, posterior.q, ROWS_AT_ONCE):

@@ -78,7 +78,7 @@ def test_standard_errors_are_those_of_the_curvature(sleep, fit):
     """Delta method by hand: sd = e^t, rho = tanh(t/2), and the intercept from its centred relative."""
     posterior, mode = sleep.posterior, fit.mode
     t, V = mode.position[: posterior.n_hyper], mode.covariance
-    mean = sleep.frame.data["Days"].mean() if hasattr(sleep.frame, "data") else 4.5
+    mean = 4.5
     se = fit.estimates["Std. Error"]
     assert se["Intercept_c"] == pytest.approx(np.sqrt(V[0, 0]), rel=1e-9)
     a = np.array([1.0, -mean])
@@ -128,10 +128,7 @@ def test_sampling_agrees_with_wald(fit, sampled):
     draws = sampled.draws.stack()
     lower = np.percentile(draws, 2.5, axis=0)
     np.testing.assert_allclose(two["Lower 95%"], lower)
-    exact = np.exp(
-        np.log(one.loc["sigma", "Estimate"]) - 1.96 * one.loc["sigma", "Std. Error"] / one.loc["sigma"].iloc[0]
-    )
-    assert two.loc["sigma", "Lower 95%"] == pytest.approx(exact, rel=0.02)
+    assert two.loc["sigma", "Lower 95%"] == pytest.approx(one.loc["sigma", "Lower 95%"], rel=0.02)
 
 
 def test_draws_have_seeds(sleep, sampled):
@@ -257,7 +254,8 @@ def test_long_tables_are_cut(fit, monkeypatch):
 def test_summary_chooses(fit):
     assert list(fit.summary("sd").index) == ["sd[Subject:Int]", "sd[Subject:Days]"]
     assert list(fit.summary(["b", "sigma"]).index) == ["b[Days]", "sigma"]
-    fit.summary().iloc[:] = 0.0
+    own = fit.summary()
+    own["Estimate"] = 0.0
     assert fit.estimates["Estimate"].min() > 0.0
 
 

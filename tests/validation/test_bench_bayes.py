@@ -111,6 +111,7 @@ def test_cases_are_chosen_by_name():
     assert len(run.chosen(run.parse_arguments([]))) == len(CASES)
 
 
+@pytest.mark.filterwarnings("ignore:R-hat of:refglmm.errors.SamplingWarning")  # chains are short here
 def test_our_worker_writes_the_arrays_and_draws_that_others_take(tmp_path):
     case: Case = CASES[0]
     wire.write_columns(tmp_path, case.data())
