@@ -248,7 +248,7 @@ def _inside(values: FloatArray, posterior: Posterior) -> FloatArray:
         if np.isfinite(scalar.low) and not values[j] > scalar.low:
             values[j] = scalar.low + 0.1
         if np.isfinite(scalar.high) and np.isfinite(scalar.low):
-            edge = 0.02 * (scalar.high - scalar.low)
+            edge = (0.02 if scalar.block == "corr" else 1e-4) * (scalar.high - scalar.low)
             values[j] = min(max(values[j], scalar.low + edge), scalar.high - edge)
     return values
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import refglmm as rg
-from refglmm.errors import ArgumentError, SamplingWarning
+from refglmm.errors import ArgumentError, NotAvailableError, SamplingWarning
 
 DEBATE = "sat ~ talk + perf + (1 | group)"
 TRAINING = "cbind(t1, t2, t3) ~ time * cond + (1 | person)"
@@ -114,6 +114,12 @@ def test_the_columns_of_marginal_means(classic, training):
     assert list(table.columns) == ["time", "estimate", "SE", "df", "lower.CL", "upper.CL"]
     means = training.groupby("cond")[["t1", "t2", "t3"]].mean().mean()
     np.testing.assert_allclose(table["estimate"], means, rtol=1e-10)
+
+
+def test_averages_over_rows_are_not_for_posteriors(draws):
+    for average in (rg.marginal_effects, rg.marginal_means):
+        with pytest.raises(NotAvailableError, match="not for a posterior; conditional_effects"):
+            average(draws, "talk")
 
 
 # -- labels and tables -------------------------------------------------------------------------------------------------
