@@ -196,6 +196,11 @@ class GLMM:
         if mode not in MODES:
             raise ArgumentError(f"mode must be 'exact' or 'lme4', not {mode!r}")
         _refuse_missing_rule(missing)
+        if contrasts is not None and not isinstance(contrasts, Mapping):
+            raise ArgumentError(
+                "contrasts gives the coding of each factor: 'treatment', 'sum', 'helmert', 'poly' or a matrix, e.g. "
+                f"contrasts={{'group': 'sum'}}, not {contrasts!r}"
+            )
         residual = {
             "sigma_by": sigma_by,
             "resid_corr": resid_corr,
@@ -537,9 +542,15 @@ class GLMM:
         seed : int
             For the starts and the draws.
 
+        Returns
+        -------
+        MAPFit
+
         Warns
         -----
-        ConvergenceWarning
+        ConvergenceWarning, SeparationWarning
+        SingularFitWarning
+            Standard deviations at zero; there are no standard errors for these.
         """
         from refglmm.bayes.map_fit import optimize
 

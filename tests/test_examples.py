@@ -18,6 +18,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from scipy import stats
 
 import refglmm as rg
 
@@ -125,3 +126,41 @@ def test_frozen_nodes_are_right_where_they_were_placed_and_nowhere_else(tutorial
     assert moving[1] == pytest.approx(stopped.loglik, abs=1e-6)
     assert moving[0] > moving[1]
     assert np.all(frozen[[0, 2]] < moving[[0, 2]] - 50.0)
+
+
+@pytest.fixture
+def article(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module("rtmb_glmer_article")
+
+
+def test_the_closed_form_of_the_article_is_the_density_of_its_model(article):
+    data = rg.datasets.load("debate_like").iloc[:12]
+    exact = article.Exact(data, ["talk"])
+    theta = np.array([[3.2, 0.3, np.log(0.7), np.log(0.4)]])
+    talk, group = data["talk"].to_numpy(float), data["group"].to_numpy()
+    covariance = 0.49 * np.eye(12) + 0.16 * (group[:, None] == group)
+    mean = 3.2 + 0.3 * (talk - talk.mean())
+    density = stats.multivariate_normal(mean, covariance).logpdf(data["sat"].to_numpy(float))
+    assert exact.group_loglik(theta).sum() == pytest.approx(density, abs=1e-10)
+    normal = -0.5 * (3.2**2 + 0.3**2) / 100.0 - 2.0 * np.log(10.0 * np.sqrt(2.0 * np.pi))
+    assert exact.log_prior(theta)[0] == pytest.approx(normal - (0.7 + 0.4) / 5.0 - 2.0 * np.log(5.0), abs=1e-12)
+
+
+def test_the_integrals_of_the_article_are_those_of_a_grid(article):
+    """No slopes: three dimensions, in which the trapezoidal rule on unbounded scales leaves nothing to wish."""
+    exact = article.Exact(rg.datasets.load("debate_like").iloc[:60], [])
+    axes = np.linspace(2.0, 5.0, 61), np.linspace(-1.2, 0.5, 61), np.linspace(-9.0, 1.0, 201)
+    theta = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    density = np.concatenate(
+        [exact.log_posterior(part) + part[:, 1:].sum(axis=1) for part in np.array_split(theta, 20)]
+    )
+    cell = np.prod([axis[1] - axis[0] for axis in axes])
+    logml, error = exact.logml
+    assert logml == pytest.approx(
+        float(np.log(np.sum(np.exp(density - density.max())) * cell) + density.max()), abs=4 * error
+    )
+    assert error < 0.03
+    weights = np.exp(density - density.max())
+    mean = (weights @ theta[:, 0]) / weights.sum()
+    assert exact.moments().loc["Intercept_c", "mean"] == pytest.approx(mean, abs=0.02)

@@ -452,3 +452,8 @@ def test_listwise_is_the_one_rule_for_missing_values(debate):
     left_out = int(np.sum(~model.frame.kept))
     assert f"{left_out} of 300 rows left out" in repr(model)
     assert left_out == holed(debate, 1)[["sat", "talk", "perf"]].isna().any(axis=1).sum()
+
+
+def test_contrasts_are_given_for_each_factor():
+    with pytest.raises(ArgumentError, match=r"contrasts gives the coding of each factor, .* not 'sum'"):
+        rg.GLMM("sat ~ talk + (1 | group)", rg.datasets.load("debate_like"), contrasts="sum")

@@ -70,8 +70,8 @@ def compare_posterior() -> Iterator[Record]:
 
 def _record(entry: str, quantity: str, published: str, ours: float, allowed: float, reason: str) -> Comparison:
     number = Decimal(published)
-    difference = ours - float(number)
-    return Comparison(entry, quantity, published, ours, difference, allowed + half_unit(number), "posterior", reason)
+    difference, tolerance = float(ours) - float(number), float(allowed) + half_unit(number)
+    return Comparison(entry, quantity, published, float(ours), difference, tolerance, "posterior", reason)
 
 
 @cache

@@ -17,6 +17,10 @@ Place in the reading order: after ``plots``, before ``fitted``. In itself:
 ``savage_dickey``      Bayes factor against a point null from the draws of one model
 ``bayes_factor``       models compared by their marginal likelihoods
 ``diagnostics``        R-hat, effective sample sizes, Pareto smoothing; ``information``: LOO and WAIC
+``parameters``         draws of beta, T, b and phi, and summaries of what is made of them
+``predictive``         predictions, replicates, residuals; ``effects``: numbers of effects and marginal means
+``hypothesis``         expressions of parameters; ``variances``: variance components, intraclass correlations
+``after``              the methods that all fits share; ``diagnose``: whether a fit can be relied on
 ``draws``, ``fits``    what comes back; ``draw_files``: saving; ``arviz_export``
 =====================  ===============================================================================================
 """

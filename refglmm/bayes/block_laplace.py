@@ -245,11 +245,11 @@ class BlockMarginal(Marginal):
     # -- for the fit -------------------------------------------------------------------------------------------------
 
     def start_shapes(self, eta: FloatArray) -> FloatArray:
-        """Standard deviations and nu as the family alone would start, no correlation."""
+        """Standard deviations and nu as the family alone would start, and correlations."""
         family, start = self.problem.family, start_shape(self.problem, eta)
         sigma = np.sqrt(start[0]) if family.name == "gaussian" else start[0]
         nu = [start[1]] if self.residuals.is_student else []
-        return np.array([*([sigma] * len(self.residuals.cells)), *nu, *([0.0] * self.residuals.n_corr)])
+        return np.array([*([sigma] * len(self.residuals.cells)), *nu, *self.residuals.start])
 
     def random_part(self, hyper: FloatArray, sd: FloatArray) -> tuple[FloatArray, FloatArray, Any]:
         """As in :class:`.Marginal`."""

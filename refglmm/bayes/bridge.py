@@ -45,7 +45,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from refglmm.bayes.diagnostics import ess_mean
 from refglmm.bayes.proposal import Coordinates, NormalProposal, fit_proposal
@@ -127,6 +126,8 @@ def log_shares(n1_eff: float, n2: float) -> tuple[float, float]:
 
 
 def _log_mean(log_values: FloatArray) -> float:
+    from scipy.special import logsumexp
+
     return float(logsumexp(log_values)) - np.log(len(log_values))
 
 

@@ -7,7 +7,7 @@ bounds, what follows from them, the densities, and what is reported besides.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -81,13 +81,14 @@ def math_code(outline: Outline) -> str:
 
 
 def _wrapped(line: str) -> str:
-    return textwrap.fill(line, 100, initial_indent="  ", subsequent_indent="      ", break_long_words=False)
+    return textwrap.fill(line, 112, initial_indent="  ", subsequent_indent="      ", break_long_words=False)
 
 
-def _aligned(rows: list[tuple[str, str]]) -> list[str]:
-    """Two columns."""
-    width = max((len(first) for first, _ in rows), default=0)
-    return [f"{first:<{width}}  {second}" for first, second in rows]
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows of cells as lines of columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return [line.rstrip() for line in padded]
 
 
 def _short(column: str) -> str:
@@ -163,7 +164,7 @@ def _slopes(outline: Outline) -> Iterator[str]:
         x = outline.columns[j]
         if kind == RHS:
             unit = " sigma" if outline.sigma_word else ""
-            yield f"b[{x}] = z[{x}] w sqrt(c2 / (c2 + w^2)) / {priors.slope_scale[i]:.5g},  w = tau{unit} lambda[{x}]"
+            yield f"b[{x}] = z[{x}] v sqrt(c2 / (c2 + v^2)) / {priors.slope_scale[i]:.5g},  v = tau{unit} lambda[{x}]"
         else:
             yield f"b[{x}] = w[{x}] r[{x}] t[{x}]"
 
@@ -185,7 +186,7 @@ def _effects(term: Term) -> Iterator[str]:
     for column in term.design.columns:
         is_intercept = column == "(Intercept)"
         name = "Int" if is_intercept else column
-        yield f"r[{term.label}_i:{name}]" + ("" if is_intercept else f" {column}_i")
+        yield f"r[{term.group}_i:{name}]" + ("" if is_intercept else f" {column}_i")
 
 
 # -- model ---------------------------------------------------------------------------------------------------------
@@ -195,18 +196,18 @@ def _model(outline: Outline) -> Iterator[str]:
     yield from _likelihood(outline)
     for term in outline.terms:
         yield f"u[{term.label}] ~ normal(0, 1), independent"
-    ordered = outline.priors.ordered
-    rows = []
-    for scalar in outline.scalars:
-        prior = scalar.prior
-        if scalar.fixed is not None or isinstance(prior, Joint):
-            continue
-        among = ", in increasing order" if ordered and scalar.block == "shape" else ""
-        rows.append((scalar.name, f"~ {prior.text}{among}"))
-    yield from _aligned(rows)
+    yield from _aligned(list(_priors(outline)))
     joint = [s for s in outline.scalars if s.fixed is None and isinstance(s.prior, Joint)]
     if joint:
         yield f"({', '.join(s.name for s in joint)}) ~ {joint[0].prior.text}"
+
+
+def _priors(outline: Outline) -> Iterator[tuple[str, str, str]]:
+    """Name, distribution, and where its numbers come from."""
+    for scalar, source in zip(outline.scalars, outline.priors.sources, strict=True):
+        if scalar.fixed is None and not isinstance(scalar.prior, Joint):
+            among = ", in increasing order" if outline.priors.ordered and scalar.block == "shape" else ""
+            yield scalar.name, f"~ {scalar.prior.text}{among}", f"({source})"
 
 
 def _likelihood(outline: Outline) -> Iterator[str]:

@@ -65,8 +65,10 @@ class Term:
     number : int
         From 1.
     design : TermDesign
+    group : str
+        What the grouping factor is called in names of parameters.
     label : str
-        What it is called, e.g. "group"; "group:x" where several terms have that grouping factor.
+        What the term is called, e.g. "group"; "group:x" where several terms have that grouping factor.
     sds : tuple of Scalar
     partials : tuple of Scalar
         Partial correlations by rows of the lower triangle; empty where the columns are independent.
@@ -78,6 +80,7 @@ class Term:
 
     number: int
     design: TermDesign
+    group: str
     label: str
     sds: tuple[Scalar, ...]
     partials: tuple[Scalar, ...]
@@ -202,21 +205,15 @@ class Outline:
 
     def _terms(self) -> Iterator[Term]:
         sds, partials = list(self.block("sd")), list(self.block("corr"))
-        labels, start, column = _unique_labels(self.model), 0, 0
-        for number, design in enumerate(self.model.design.terms, 1):
+        groups, start, column = term_labels(self.model), 0, 0
+        for number, (group, design) in enumerate(zip(groups, self.model.design.terms, strict=True), 1):
             k = design.k
             m = k * (k - 1) // 2 if design.structure == "us" else 0
             own, correlations = tuple(sds[:k]), tuple(partials[:m])
             sds, partials = sds[k:], partials[m:]
-            yield Term(
-                number,
-                design,
-                labels[number - 1],
-                own,
-                correlations,
-                self.posterior.exponent[column : column + k],
-                start,
-            )
+            label = group if groups.count(group) == 1 else f"{group}:{','.join(map(_short, design.columns))}"
+            exponent = self.posterior.exponent[column : column + k]
+            yield Term(number, design, group, label, own, correlations, exponent, start)
             start, column = start + design.q, column + k
 
     # -- thresholds --------------------------------------------------------------------------------------------
@@ -260,15 +257,6 @@ class Outline:
 
 def _short(column: str) -> str:
     return "Int" if column == "(Intercept)" else column
-
-
-def _unique_labels(model: GLMM) -> list[str]:
-    """A label for each term: the grouping factor, with the columns where that is not enough."""
-    labels, terms = term_labels(model), model.design.terms
-    return [
-        label if labels.count(label) == 1 else f"{label}:{','.join(map(_short, term.columns))}"
-        for label, term in zip(labels, terms, strict=True)
-    ]
 
 
 def law_of(laws: Mapping[str, Any], outline: Outline, language: str) -> Any:

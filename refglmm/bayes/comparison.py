@@ -27,6 +27,7 @@ from refglmm.bayes.laplace import Marginal, marginal_of
 from refglmm.bayes.posterior import Posterior
 from refglmm.bayes.savage_dickey import SavageDickey, shifted_density
 from refglmm.bayes.scalar import full_label
+from refglmm.bayes.scalars import IDENTITY
 from refglmm.bayes.shrinkage import DIRECT
 from refglmm.bayes.whiten import log_determinant, place_rows, standardise_rows
 from refglmm.errors import ArgumentError, NotAvailableError
@@ -164,12 +165,24 @@ def _fixed_values(posterior: Posterior, fixed: Mapping[str, float]) -> dict[str,
     values: dict[str, float] = {}
     for key, value in fixed.items():
         key = full_label(key, tuple(known))
+        if key == "Intercept" and key not in known and "Intercept_c" in known:
+            key = _centred_intercept(posterior)
         names = [key] if key in known else [name for name in known if name.split("[", 1)[0] == key]
         if not names:
             raise ArgumentError(f"fixed= names {key!r}, which is no parameter; there are: {', '.join(known)}", name=key)
         for name in names:
             values[name] = _checked_value(posterior, known[name], float(value))
     return values
+
+
+def _centred_intercept(posterior: Posterior) -> str:
+    """The parameter that "Intercept" is, where the predictors have means of zero."""
+    if np.any(posterior.means):
+        raise NotAvailableError(
+            "Intercept is no parameter here: the posterior is that of Intercept_c, the linear predictor at the means "
+            "of the predictors; fix that one, or subtract the means from the columns (gmc='all')"
+        )
+    return "Intercept_c"
 
 
 def _checked_value(posterior: Posterior, scalar: Any, value: float) -> float:
@@ -254,10 +267,10 @@ def _check_same_data(fit: MCMCFit, other: MCMCFit) -> None:
 
 
 def _savage_dickey(fit: MCMCFit, fixed: Mapping[str, float]) -> SavageDickey | None:
-    """The ratio for one coefficient with a proper prior of its own."""
+    """The ratio for one unbounded coefficient with a proper prior of its own."""
     (name, value), posterior = next(iter(fixed.items())), fit.posterior
     scalar = next((s for s in posterior.scalars if s.name == name), None)
-    if scalar is None or scalar.block != "fixed" or not scalar.prior.is_proper:
+    if scalar is None or scalar.block != "fixed" or scalar.scale != IDENTITY or not scalar.prior.is_proper:
         return None
     at = posterior.hyper_names.index(name)
     log_prior = float(scalar.prior.log_density(np.array([value]))[0])

@@ -477,18 +477,21 @@ DISPERSION = 2.0
 MAX_TRIES = 50
 
 
-def dispersed_starts(posterior: Posterior, chains: int, seed: Any, density: Callable[..., FloatArray]) -> FloatArray:
+def dispersed_starts(
+    whitening: Any, n_hyper: int, chains: int, seed: Any, log_density: Callable[[FloatArray], float]
+) -> FloatArray:
     """Starts around the Laplace fit, wider than the posterior in the hyperparameters; shape (chains, d)."""
     from refglmm.bayes.whiten import place_rows
 
-    whitening, starts = laplace_whitening(posterior), np.empty((chains, posterior.dimension))
+    d = whitening.center.size
+    starts = np.empty((chains, d))
     for c, source in enumerate(np.random.SeedSequence(seed).spawn(chains)):
         rng = np.random.Generator(np.random.Philox(source))
         for attempt in range(MAX_TRIES):
-            xi = rng.standard_normal((1, posterior.dimension))
-            xi[:, : posterior.n_hyper] *= DISPERSION * 0.8**attempt
+            xi = rng.standard_normal((1, d))
+            xi[:, :n_hyper] *= DISPERSION * 0.8**attempt
             place_rows(whitening, xi, starts[c : c + 1])
-            if np.isfinite(density(starts[c : c + 1])[0]):
+            if np.isfinite(log_density(starts[c])):
                 break
     return starts
 
@@ -527,12 +530,13 @@ def sample(
     entropy = _entropy(seed)
     if laplace:
         if init is not None or parametrisation != "auto":
-            raise ArgumentError("laplace=True integrates the random effects out: no init= and no parametrisation= then")
+            raise ArgumentError("laplace=True integrates the random effects out: no init= or parametrisation= then")
         shape = {"sampling": sampling, "warmup": warmup, "chains": chains, "thin": thin}
         return sample_marginal(model, posterior, **shape, entropy=entropy, **options)
     posterior = parametrised(model, posterior, parametrisation)
+    whitening = laplace_whitening(posterior)
     starts = (
-        dispersed_starts(posterior, chains, [entropy, 1], posterior.log_densities)
+        dispersed_starts(whitening, posterior.n_hyper, chains, [entropy, 1], posterior.log_density)
         if init is None
         else _given_starts(posterior, init, chains)
     )
@@ -541,7 +545,7 @@ def sample(
         posterior.target,
         posterior.log_likelihood,
         starts,
-        laplace_whitening(posterior),
+        whitening,
         warmup=warmup,
         draws=sampling,
         thin=thin,
@@ -591,22 +595,22 @@ def sample_marginal(
     from refglmm.bayes import whiten
     from refglmm.bayes.chain import sample_chains
     from refglmm.bayes.independent import conditional_effects_draws
-    from refglmm.bayes.laplace import Marginal
+    from refglmm.bayes.laplace import marginal_of
 
-    fit, marginal = posterior.laplace(), Marginal(posterior)
+    fit, marginal = posterior.laplace(), marginal_of(posterior)
+    whitening = whiten.dense(fit.hyper, fit.covariance)
 
     def log_density(hyper: FloatArray, gradient: FloatArray, target: Any, log_likelihood: Any) -> float:
         value, gradient[:] = marginal.value_and_gradient(hyper)
         return value
 
-    rng = np.random.default_rng([entropy, 2])
-    starts = fit.hyper + DISPERSION * rng.standard_normal((chains, posterior.n_hyper)) @ fit.root.T
+    starts = dispersed_starts(whitening, posterior.n_hyper, chains, [entropy, 2], marginal.value)
     run = sample_chains(
         log_density,
         None,
         None,
         starts,
-        whiten.dense(fit.hyper, fit.covariance),
+        whitening,
         warmup=warmup,
         draws=sampling,
         thin=thin,
@@ -624,29 +628,38 @@ def sample_marginal(
     return _chain_fit(model, posterior, positions.reshape(*shape, -1), run, about)
 
 
+#: Exponents of the parametrisations that have a name.
+NAMED = {"noncentred": 0.0, "centred": 1.0}
+
+
 def parametrised(model: GLMM, posterior: Posterior, parametrisation: Any) -> Posterior:
-    """Return the posterior with the random effects of each term centred as asked."""
-    named = {"noncentred": 0.0, "centred": 1.0}
-    if isinstance(parametrisation, str) and parametrisation == "auto":
-        return posterior.with_exponent(posterior.good_exponent)
-    if not isinstance(parametrisation, Mapping):
-        parametrisation = {term.label: parametrisation for term in model.design.terms}
-    exponent: list[float] = []
-    labels = {name for term in model.design.terms for name in (term.label, term.group)}
-    if unknown := [key for key in parametrisation if key not in labels]:
+    """Return the posterior with the random effects of each term centred as asked, see :meth:`.GLMM.sample`."""
+    terms = model.design.terms
+    given = parametrisation
+    if not isinstance(given, Mapping):
+        given = {term.label: parametrisation for term in terms}
+    labels = {name for term in terms for name in (term.label, term.group)}
+    if unknown := [key for key in given if key not in labels]:
         raise ArgumentError(f"parametrisation names {unknown[0]!r}; the terms are {', '.join(sorted(labels))}")
-    good = posterior.good_exponent
-    for term in model.design.terms:
-        own = parametrisation.get(term.label, parametrisation.get(term.group, "auto"))
-        at = len(exponent)
-        chosen_here = good[at : at + len(term.columns)] if own == "auto" else [named.get(own, own)] * len(term.columns)
-        exponent += list(chosen_here)
-    if not all(isinstance(c, int | float) and 0.0 <= c <= 1.0 for c in exponent):
+    own = [_exponent(given.get(term.label, given.get(term.group, "auto"))) for term in terms]
+    k = [len(term.columns) for term in terms]
+    exponent = np.repeat([np.nan if c is None else c for c in own], k)
+    if np.any(np.isnan(exponent)):
+        exponent = np.where(np.isnan(exponent), posterior.good_exponent, exponent)
+    return posterior.with_exponent(exponent)
+
+
+def _exponent(value: Any) -> float | None:
+    """What a user calls a parametrisation, as a number from 0 to 1; None for "auto"."""
+    if isinstance(value, str) and value == "auto":
+        return None
+    number = NAMED.get(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int | float | np.number) or not 0.0 <= number <= 1.0:
         raise ArgumentError(
             "parametrisation must be 'auto', 'noncentred', 'centred' or a number from 0 to 1, for all terms or, in a "
-            f"mapping, for each; not {parametrisation!r}"
+            f"mapping, for each; not {value!r}"
         )
-    return posterior.with_exponent(exponent)
+    return float(number)
 
 
 def _given_starts(posterior: Posterior, init: Any, chains: int) -> FloatArray:
@@ -661,6 +674,6 @@ def _given_starts(posterior: Posterior, init: Any, chains: int) -> FloatArray:
     if starts.shape != (chains, posterior.dimension):
         raise ArgumentError(
             f"init must hold a position of {posterior.dimension} numbers for each of {chains} chains, not an array of "
-            f"{starts.shape}"
+            f"shape {np.shape(init)}"
         )
     return starts

@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 
 from refglmm.bayes.distributions import Normal
 from refglmm.bayes.scalars import ABOVE, IDENTITY, INTERVAL, LAPLACE, to_natural
+from refglmm.bayes.shrinkage import DIRECT, JZS
 from refglmm.bayes.target import prior_and_chain
-from refglmm.errors import ConvergenceWarning, warn
+from refglmm.errors import ConvergenceWarning, SeparationWarning, warn
 from refglmm.likelihood.cholesky import BuiltinCholesky, Pattern
 from refglmm.likelihood.laplace import LaplaceObjective
 from refglmm.likelihood.pirls import Pirls
 from refglmm.optimize.newton import difference_hessian, minimize_newton
+from refglmm.optimize.separation import LARGE, can_separate, running_columns
 from refglmm.optimize.starts import start_fixed, start_par, start_shape
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+#: Natural size of a change of a hyperparameter on its unbounded scale, but for slopes and intercept.
+SIZE = 0.3
 #: Steps of differences, in natural sizes of the hyperparameters.
 STEP = 1e-3
 #: Half-widths, in natural sizes, beyond which no step goes.
@@ -139,16 +143,12 @@ class Marginal:
         posterior, problem = self.posterior, self.problem
         beta, eta = start_fixed(problem)
         values = np.array([_middle(scalar) for scalar in posterior.scalars])
-        sizes = np.full(values.size, 0.3)
+        sizes = np.full(values.size, SIZE)
         fixed = posterior.block("fixed")
-        if not problem.n or posterior.target.slope_kind[0] == 0:
+        if posterior.target.slope_kind[0] in (DIRECT, JZS):
+            spread = problem.X.std(axis=0)
             values[fixed] = beta
-        spread = problem.X.std(axis=0)
-        sizes[fixed] = (
-            1.0 / (np.sqrt(problem.n) * np.where(spread > 0, spread, 1.0))
-            if (posterior.target.slope_kind[0] == 0)
-            else 0.3
-        )
+            sizes[fixed] = 1.0 / (np.sqrt(problem.n) * np.where(spread > 0, spread, 1.0))
         values[posterior.block("sd")] = np.abs(_sds(problem, start_par(problem, eta)))
         values[posterior.block("shape")] = self.start_shapes(eta)
         hyper = posterior.hyper(_inside(values, posterior))
@@ -168,12 +168,15 @@ class Marginal:
         phi = start_shape(self.problem, eta)[: self.problem.n_phi]
         return np.asarray(phi ** (1.0 / self.posterior.target.shape_power), dtype=np.float64)
 
-    def random_part(self, hyper: FloatArray, sd: FloatArray) -> tuple[FloatArray, FloatArray, Any]:
-        """Mode of the spherical random effects at t, its slope in t, and their precision, sparse."""
+    def random_part(self, hyper: FloatArray, sizes: FloatArray) -> tuple[FloatArray, FloatArray, Any]:
+        """Mode of the spherical random effects at t, its slope in t, and their precision, sparse.
+
+        ``sizes``: natural sizes of changes of t, for differences.
+        """
         psi = self.psi(hyper)
         self.objective.value(psi)
         u = self.objective.pirls.u.copy()
-        slope = self.objective.mode_slope(psi) @ difference_columns(self.psi, hyper, sd)
+        slope = self.objective.mode_slope(psi) @ difference_columns(self.psi, hyper, sizes)
         return u, slope, _symmetric(self.objective.pirls.H, self.problem.layout)
 
 
@@ -234,13 +237,18 @@ def _middle(scalar: Scalar) -> float:
 
 
 def _inside(values: FloatArray, posterior: Posterior) -> FloatArray:
-    """Natural values pulled off the bounds of their scales."""
+    """Natural values pulled off the bounds of their scales.
+
+    Ordered thresholds stay as they are: the bounds of their scalars are those of the gaps between them.
+    """
     values = values.copy()
     for j, scalar in enumerate(posterior.scalars):
+        if posterior.priors.ordered and scalar.block == "shape":
+            continue
         if np.isfinite(scalar.low) and not values[j] > scalar.low:
             values[j] = scalar.low + 0.1
         if np.isfinite(scalar.high) and np.isfinite(scalar.low):
-            edge = 0.02 * (scalar.high - scalar.low)
+            edge = (0.02 if scalar.block == "corr" else 1e-4) * (scalar.high - scalar.low)
             values[j] = min(max(values[j], scalar.low + edge), scalar.high - edge)
     return values
 
@@ -257,6 +265,8 @@ class LaplaceFit:
         Inverse of minus the Hessian of the log density, and its lower Cholesky factor C.
     u, slope : float array, shape (q,) and (q, n_hyper)
         Mode of the random effects (as they stand in a position) there, and how it moves with the hyperparameters.
+    precision : sparse array, shape (q, q)
+        Precision of the random effects at the mode.
     factor : BuiltinCholesky
         Of the precision of the random effects at the mode; ``factor.L()`` and ``factor.perm``.
     log_density : float
@@ -273,6 +283,7 @@ class LaplaceFit:
     root: FloatArray
     u: FloatArray
     slope: FloatArray
+    precision: Any
     factor: BuiltinCholesky
     log_density: float
     log_marginal: float
@@ -344,8 +355,8 @@ def _smooth(scalar: Scalar) -> Scalar:
     return replace(scalar, prior=Normal(mean, np.sqrt(2.0) * scale).truncated(scalar.low, scalar.high))
 
 
-def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray | None = None) -> LaplaceFit:
-    """Mode and curvature of the marginal density of the hyperparameters.
+def laplace_fit(posterior: Posterior, jacobian: bool = True) -> LaplaceFit:
+    """Mode and curvature of the marginal density of the hyperparameters, from a start that the data give.
 
     That of the unconstrained ones (``jacobian``) is to draw with: it is the mode of the :func:`smoothed` posterior.
 
@@ -353,35 +364,44 @@ def laplace_fit(posterior: Posterior, jacobian: bool = True, start: FloatArray |
     -----
     ConvergenceWarning
         The search ended before the predicted increase was negligible, or the density has no curvature in a direction.
+    SeparationWarning
+        Fixed effects without a proper prior run away.
     """
     marginal = marginal_of(smoothed(posterior) if jacobian else posterior, jacobian)
-    first, sizes = marginal.start()
-    minimum, H = find_mode(marginal, first if start is None else start, sizes)
+    start, sizes = marginal.start()
+    return recentred(fit_at(marginal, *find_mode(marginal, start, sizes), sizes), posterior)
+
+
+def fit_at(marginal: Marginal, minimum: Any, H: FloatArray, sizes: FloatArray) -> LaplaceFit:
+    """Describe the mode that :func:`find_mode` found; warns as :func:`laplace_fit` does."""
     converged, message = minimum.success, minimum.message
     scaled = H * np.outer(sizes, sizes)
-    if not _is_maximum(scaled, posterior):
+    if not _is_maximum(scaled, marginal.posterior):
         converged, message = False, "the curvature at the mode is not positive definite"
-    if not converged:
-        warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}{_improper_hint(posterior)}"))
     if not np.all(np.isfinite(H)) or (H.size and np.linalg.eigvalsh(scaled)[0] < FLAT):
         H = _positive(H, sizes)
     inverse = np.linalg.inv(H)
     covariance = np.array(0.5 * (inverse + inverse.T), dtype=np.float64)
+    if names := separated(marginal.posterior, minimum.x, covariance):
+        converged, message = False, f"separation: nothing holds {', '.join(names)}; give proper priors"
+        warn(SeparationWarning(f"the posterior has no mode and is improper, by {message}", columns=names))
+    elif not converged:
+        hint = _improper_hint(marginal.posterior)
+        warn(ConvergenceWarning(f"the mode of the posterior was not found: {message}{hint}"))
     root = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-    value, _ = marginal.value_and_gradient(minimum.x)
-    log_jacobian = 0.0 if jacobian else marginal.log_jacobian(minimum.x)
-    d = minimum.x.size
-    log_marginal = value + log_jacobian + 0.5 * d * np.log(2.0 * np.pi) + float(np.log(np.diag(root)).sum())
-    u, slope, factor = _random_part(posterior, marginal, minimum.x, np.sqrt(np.diag(covariance)))
+    log_jacobian = 0.0 if marginal.jacobian else marginal.log_jacobian(minimum.x)
+    volume = 0.5 * minimum.x.size * np.log(2.0 * np.pi) + float(np.log(np.diag(root)).sum())
+    u, slope, precision = marginal.random_part(minimum.x, sizes)
     return LaplaceFit(
         hyper=minimum.x,
         covariance=covariance,
         root=root,
         u=u,
         slope=slope,
-        factor=factor,
-        log_density=float(value),
-        log_marginal=log_marginal,
+        precision=precision,
+        factor=_factor(precision),
+        log_density=-float(minimum.value),
+        log_marginal=-float(minimum.value) + log_jacobian + volume,
         converged=converged,
         message=message,
         n_evaluations=minimum.n_evaluations,
@@ -410,16 +430,32 @@ def _is_maximum(scaled: FloatArray, posterior: Posterior) -> bool:
     return bool(np.all(np.linalg.eigvalsh(scaled[np.ix_(kept, kept)]) > 0.0))
 
 
-def _random_part(
-    posterior: Posterior, marginal: Marginal, hyper: FloatArray, sd: FloatArray
-) -> tuple[FloatArray, FloatArray, BuiltinCholesky]:
-    """Mode of the random effects at ``hyper`` as positions hold them, its slope, and the factor of their precision."""
-    u, slope, H = marginal.random_part(hyper, sd)
-    if np.any(posterior.exponent):
-        f = posterior.centring(hyper)
-        moved = difference_columns(lambda t: posterior.centring(t) * u, hyper, sd)
-        slope, u, H = f[:, None] * slope + moved, f * u, H / f[:, None] / f
-    return u, slope, _factor(H)
+def separated(posterior: Posterior, hyper: FloatArray, covariance: FloatArray) -> tuple[str, ...]:
+    """Fixed effects under flat priors that the data let run away, see :mod:`.separation`."""
+    problem, fixed = posterior.problem, posterior.block("fixed")
+    scalars, shapes = posterior.scalars[fixed], posterior.scalars[posterior.block("shape")]
+    free = np.array([scalar.fixed is None and not scalar.prior.is_proper for scalar in scalars], dtype=bool)
+    if (
+        not free.any()
+        or not can_separate(problem)
+        or (problem.family.is_ordinal and any(s.prior.is_proper for s in shapes))
+    ):
+        return ()
+    at, extent = posterior.target.slot[fixed][free], problem.column_extent[free]
+    if np.all(np.maximum(np.abs(hyper[at]), np.sqrt(np.diag(covariance)[at])) * extent <= LARGE):
+        return ()
+    return tuple(scalars[j].name for j in running_columns(problem, np.flatnonzero(free)))
+
+
+def recentred(fit: LaplaceFit, posterior: Posterior) -> LaplaceFit:
+    """The approximation ``fit`` of an uncentred posterior, for one whose random effects stand in v = f u."""
+    if not np.any(posterior.exponent):
+        return fit
+    f, sizes = posterior.centring(fit.hyper), np.sqrt(np.diag(fit.covariance))
+    moved = difference_columns(lambda t: posterior.centring(t) * fit.u, fit.hyper, sizes)
+    precision = fit.precision / f[:, None] / f
+    slope = f[:, None] * fit.slope + moved
+    return replace(fit, u=f * fit.u, slope=slope, precision=precision, factor=_factor(precision))
 
 
 def difference_columns(function: Any, at: FloatArray, sizes: FloatArray) -> FloatArray:

@@ -20,20 +20,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.bayes.laplace import (
+    STEP,
     LaplaceFit,
     Marginal,
     difference_columns,
     edges,
     find_mode,
-    laplace_fit,
+    fit_at,
     log_jacobian,
     marginal_of,
     root_of_effects,
 )
 from refglmm.bayes.scalars import ABOVE, INTERVAL, LAPLACE
 from refglmm.bayes.shrinkage import SSP
-from refglmm.errors import ArgumentError, ConvergenceWarning, NotAvailableError, warn
-from refglmm.optimize.newton import minimize_newton
+from refglmm.errors import (
+    ArgumentError,
+    ConvergenceWarning,
+    NotAvailableError,
+    OptimizationError,
+    SingularFitWarning,
+    warn,
+)
+from refglmm.optimize.newton import difference_hessian, minimize_newton
 
 if TYPE_CHECKING:
     from refglmm.bayes.posterior import Posterior
@@ -42,6 +50,8 @@ FloatArray = NDArray[np.float64]
 
 #: SD of the unbounded hyperparameters, in natural sizes, from which further starts are drawn.
 DISPERSION = 3.0
+#: Rows of a dense right-hand side at a time.
+ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,9 @@ class Mode:
     joint, converged : bool
     message : str
     starts : float array, shape (number of starts,)
-        Log posterior that each start reached.
+        Log posterior that was reached from each start where the density is not zero.
+    laplace : LaplaceFit or None
+        The approximation around a marginal mode.
     """
 
     position: FloatArray
@@ -76,6 +88,7 @@ class Mode:
     converged: bool
     message: str
     starts: FloatArray
+    laplace: LaplaceFit | None = None
 
 
 def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int = 1, seed: int = 1) -> Mode:
@@ -92,12 +105,17 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
 
     Raises
     ------
+    ArgumentError
     NotAvailableError
         The slopes have the prior ``prior_ssp``, whose density is highest at the boundary of their scales.
+    OptimizationError
+        The density is zero at every start.
 
     Warns
     -----
-    ConvergenceWarning
+    ConvergenceWarning, SeparationWarning
+    SingularFitWarning
+        Standard deviations at zero; there are no standard errors for these.
     """
     if posterior.priors.slope_kind == SSP:
         raise NotAvailableError(
@@ -108,7 +126,14 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
         raise ArgumentError(f"there must be at least one start, not {n_starts}")
     if np.any(posterior.exponent):
         posterior = posterior.with_exponent(None)
-    return _marginal_mode(posterior, n_starts, seed) if laplace else _joint_mode(posterior, n_starts, seed)
+    mode = _marginal_mode(posterior, n_starts, seed) if laplace else _joint_mode(posterior, n_starts, seed)
+    if mode.at_boundary:
+        names = ", ".join(mode.at_boundary)
+        where = "zero" if all(name.startswith("sd[") for name in mode.at_boundary) else "a boundary"
+        advice = "a prior of standard deviations that is zero there, e.g. a gamma one, or sample() avoids it"
+        message = f"the posterior mode is singular: {names} at {where}; {advice}"
+        warn(SingularFitWarning(message, boundary=mode.at_boundary))
+    return mode
 
 
 def _starts(marginal: Marginal, n_starts: int, seed: int) -> tuple[list[FloatArray], FloatArray]:
@@ -121,31 +146,23 @@ def _starts(marginal: Marginal, n_starts: int, seed: int) -> tuple[list[FloatArr
 def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
     marginal = marginal_of(posterior, jacobian=False)
     starts, sizes = _starts(marginal, n_starts, seed)
-    reached, best = [], None
-    for start in starts:
-        if np.isfinite(marginal.negative(start)[0]):
-            minimum, _ = find_mode(marginal, start, sizes)
-            reached.append(-minimum.value)
-            if best is None or minimum.value < best.value:
-                best = minimum
-        else:
-            reached.append(-np.inf)
-    fit = laplace_fit(posterior, jacobian=False, start=starts[0] if best is None else best.x)
-    boundary = at_edge(posterior, fit.hyper)
-    names = np.array(posterior.hyper_names)
-    covariance = fit.covariance.copy()
-    covariance[boundary, :], covariance[:, boundary] = np.nan, np.nan
+    found = [find_mode(marginal, start, sizes) for start in starts if np.isfinite(marginal.value(start))]
+    if not found:
+        raise OptimizationError("the posterior density is zero, or not finite, at every start; give other priors")
+    fit = fit_at(marginal, *min(found, key=lambda each: each[0].value), sizes)
+    boundary = at_edge(posterior, fit.hyper, starts[0])
     return Mode(
         position=fit.position,
-        covariance=covariance,
+        covariance=np.where(boundary | boundary[:, None], np.nan, fit.covariance),
         log_posterior=fit.log_density,
         log_marginal=np.nan if boundary.any() else fit.log_marginal,
-        effects_sd=effects_sd(posterior, fit),
-        at_boundary=_labels(names[boundary]),
+        effects_sd=effects_sd(posterior, fit, boundary),
+        at_boundary=_names(posterior, boundary),
         joint=False,
         converged=fit.converged,
         message=fit.message,
-        starts=np.array(reached),
+        starts=np.array([-minimum.value for minimum, _ in found]),
+        laplace=fit,
     )
 
 
@@ -153,9 +170,16 @@ def _marginal_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
 AT_KINK = 1e-2
 
 
-def at_edge(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
-    """Which hyperparameters are at a bound of their natural values, or at the kink of their prior."""
-    lower, upper = edges(posterior, marginal_of(posterior).start()[0])
+def _names(posterior: Posterior, which: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Names as they are reported: a partial correlation at its edge is a correlation there."""
+    chosen = [name for name, is_chosen in zip(posterior.hyper_names, which, strict=True) if is_chosen]
+    return tuple(name.replace("partial[", "corr[", 1) for name in chosen)
+
+
+def at_edge(posterior: Posterior, hyper: FloatArray, start: FloatArray) -> NDArray[np.bool_]:
+    """Which hyperparameters have run from their start to a bound of their natural values, or to a prior's kink."""
+    hyper = hyper[: posterior.n_hyper]
+    lower, upper = edges(posterior, start)
     kink = np.zeros(hyper.size, dtype=bool)
     values = posterior.natural(hyper[None])[0][0]
     free = [(scalar, x) for scalar, x in zip(posterior.scalars, values, strict=True) if scalar.fixed is None]
@@ -167,65 +191,81 @@ def at_edge(posterior: Posterior, hyper: FloatArray) -> NDArray[np.bool_]:
     return edge
 
 
-def _labels(names: Any) -> tuple[str, ...]:
-    """Names as they are reported: a partial correlation at its edge is a correlation there."""
-    return tuple(str(name).replace("partial[", "corr[", 1) for name in names)
-
-
-def effects_sd(posterior: Posterior, fit: LaplaceFit) -> FloatArray:
+def effects_sd(posterior: Posterior, fit: LaplaceFit, boundary: NDArray[np.bool_]) -> FloatArray:
     r"""Posterior SDs of b: roots of :math:`diag(S H^{-1} S' + J_b \Sigma J_b')`, S as in ``laplace``.
 
     Parameters at the edge, which have no finite variance on the unbounded scale, add nothing.
     """
-    S, boundary = root_of_effects(posterior, fit.hyper), at_edge(posterior, fit.hyper)
+    S = root_of_effects(posterior, fit.hyper)
     covariance = np.where(boundary | boundary[:, None], 0.0, fit.covariance)
-    sd = np.where(boundary, 1.0, np.sqrt(np.diag(fit.covariance)))
-    moved = difference_columns(lambda t: root_of_effects(posterior, t) @ fit.u, fit.hyper, sd)
+    sizes = np.minimum(np.sqrt(np.diag(fit.covariance)), 1.0)  # only logarithms and logits move Lambda
+    moved = difference_columns(lambda t: root_of_effects(posterior, t) @ fit.u, fit.hyper, sizes)
     J = S @ fit.slope + moved
-    rows = fit.factor.solve_L_rows(np.ascontiguousarray(S.toarray())) if posterior.q else np.empty((0, 0))
-    return np.sqrt(np.sum(rows * rows, axis=1) + np.sum((J @ covariance) * J, axis=1))
+    given = np.empty(posterior.q)
+    for first in range(0, posterior.q, ROWS_AT_ONCE):
+        rows = S[first : first + ROWS_AT_ONCE].toarray(order="C")
+        given[first : first + ROWS_AT_ONCE] = np.sum(fit.factor.solve_L_rows(rows) ** 2, axis=1)
+    return np.sqrt(given + np.sum((J @ covariance) * J, axis=1))
 
 
 def _joint_mode(posterior: Posterior, n_starts: int, seed: int) -> Mode:
     """Maximise over hyperparameters and spherical random effects together (b itself has no joint mode but sd = 0)."""
-    marginal = marginal_of(posterior, jacobian=False)
-    starts, sizes = _starts(marginal, n_starts, seed)
-    d, n_hyper = posterior.dimension, posterior.n_hyper
+    starts, sizes = _starts(marginal_of(posterior, jacobian=False), n_starts, seed)
     scale = np.concatenate([sizes, np.ones(posterior.q)])
-    unbounded = np.full(d, np.inf)
-    best, reached = None, []
-    for start in starts:
-        minimum, B = minimize_newton(
-            lambda x: _negative_joint(posterior, x),
-            np.concatenate([start, np.zeros(posterior.q)]),
-            -unbounded,
-            unbounded,
-            hessian=np.diag(1.0 / scale**2),
-            tolerance=1e-9,
-            max_evaluations=5000,
-            largest_step=2.0 * scale,
-        )
-        reached.append(-minimum.value)
-        if best is None or minimum.value < best[0].value:
-            best = minimum, B
-    assert best is not None
-    minimum, B = best
-    if not minimum.success:
-        warn(ConvergenceWarning(f"the joint mode was not found: {minimum.message}"))
-    covariance = np.linalg.inv(B)
-    boundary = at_edge(posterior, minimum.x[:n_hyper])
+    found = [_climb(posterior, np.concatenate([start, np.zeros(posterior.q)]), scale) for start in starts]
+    best = min(found, key=lambda each: each.value)
+    boundary = at_edge(posterior, best.x, starts[0])
+    covariance = _joint_covariance(posterior, best.x, scale, boundary)
+    converged, message = best.success, best.message
+    if converged and covariance is None:
+        converged, message = False, "the curvature at the mode is not positive definite"
+    if not converged:
+        warn(ConvergenceWarning(f"the joint mode was not found: {message}"))
+    n_hyper = posterior.n_hyper
     return Mode(
-        position=minimum.x,
-        covariance=np.array(covariance[:n_hyper, :n_hyper], dtype=np.float64),
-        log_posterior=-minimum.value,
+        position=best.x,
+        covariance=np.full((n_hyper, n_hyper), np.nan) if covariance is None else covariance,
+        log_posterior=-best.value,
         log_marginal=np.nan,
         effects_sd=np.full(posterior.q, np.nan),
-        at_boundary=_labels(np.array(posterior.hyper_names)[boundary]),
+        at_boundary=_names(posterior, boundary),
         joint=True,
-        converged=minimum.success,
-        message=minimum.message,
-        starts=np.array(reached),
+        converged=converged,
+        message=message,
+        starts=np.array([-minimum.value for minimum in found]),
     )
+
+
+def _climb(posterior: Posterior, start: FloatArray, scale: FloatArray) -> Any:
+    """The joint mode that a start leads to."""
+    unbounded = np.full(start.size, np.inf)
+    minimum, _ = minimize_newton(
+        lambda x: _negative_joint(posterior, x),
+        start,
+        -unbounded,
+        unbounded,
+        hessian=np.diag(1.0 / scale**2),
+        tolerance=1e-9,
+        max_evaluations=5000,
+        largest_step=2.0 * scale,
+    )
+    return minimum
+
+
+def _joint_covariance(
+    posterior: Posterior, x: FloatArray, scale: FloatArray, boundary: NDArray[np.bool_]
+) -> FloatArray | None:
+    """Covariance of the hyperparameters from the joint curvature; nan at a boundary, None if there is no maximum."""
+    unbounded = np.full(x.size, np.inf)
+    steps = np.diag(STEP * scale)
+    H = difference_hessian(lambda at: _negative_joint(posterior, at)[1], x, steps, -unbounded, unbounded)
+    free = np.concatenate([~boundary, np.ones(posterior.q, dtype=bool)])
+    inner = H[np.ix_(free, free)]
+    if not np.all(np.isfinite(inner)) or np.linalg.eigvalsh(inner).min(initial=1.0) <= 0.0:
+        return None
+    covariance = np.full(H.shape, np.nan)
+    covariance[np.ix_(free, free)] = np.linalg.inv(inner)
+    return covariance[: posterior.n_hyper, : posterior.n_hyper]
 
 
 def _negative_joint(posterior: Posterior, position: FloatArray) -> tuple[float, FloatArray]:

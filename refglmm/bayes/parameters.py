@@ -112,9 +112,8 @@ def mode_draws(posterior: Posterior, mode: Mode) -> FloatArray:
         A joint mode (no curvature of the random effects is kept), or one at the boundary.
     """
     from refglmm.bayes import whiten
-    from refglmm.bayes.laplace import laplace_fit
 
-    if mode.joint:
+    if mode.laplace is None:
         raise NotAvailableError("a joint mode has no approximation around it; use optimize(laplace=True) or sample()")
     if mode.at_boundary:
         raise NotAvailableError(
@@ -123,7 +122,7 @@ def mode_draws(posterior: Posterior, mode: Mode) -> FloatArray:
         )
     rng = np.random.default_rng(MODE_SEED)
     n = posterior.n_hyper
-    fit = laplace_fit(posterior, jacobian=False, start=mode.position[:n])
+    fit = mode.laplace
     xi = rng.standard_normal((max(MODE_DRAWS, 2 * n), posterior.dimension))
     xi[:, :n] = _standardised(xi[:, :n])
     L = fit.factor.L()

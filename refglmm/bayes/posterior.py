@@ -88,6 +88,7 @@ class Posterior:
             self.target, self.log_likelihood = residuals.sorted(self.full_target), residuals.log_likelihood
         free = [scalar for scalar in self.scalars if scalar.fixed is None]
         self.hyper_names = tuple(scalar.name for scalar in free)
+        self.uncentred: Posterior | None = None
         self.n_hyper, self.q = len(free), problem.q
         self.dimension = self.n_hyper + self.q
 
@@ -95,8 +96,10 @@ class Posterior:
         return f"Posterior({self.n_hyper} parameters, {self.q} random effects, {self.target.offset.size} distinct rows)"
 
     def with_exponent(self, exponent: ArrayLike | None) -> Posterior:
-        """Return the same posterior with random effects centred to another extent."""
-        return Posterior(self.original, self.priors, exponent, self.residuals)
+        """Return the same posterior with random effects centred to another extent; Laplace fits are shared."""
+        other = Posterior(self.original, self.priors, exponent, self.residuals)
+        other.uncentred = self.uncentred if np.any(self.exponent) else self
+        return other
 
     def with_priors(self, priors: Any) -> Posterior:
         """Return the posterior of the same model under other priors."""
@@ -242,7 +245,7 @@ class Posterior:
         return PHI
 
     def eta(self, positions: FloatArray) -> FloatArray:
-        """Linear predictor of each row of the data, shape (m, n)."""
+        """Linear predictor of each row of the data, shape (m, n); with thresholds, that of centred predictors."""
         at = self._positions(positions, 2)
         eta = np.empty((len(at), self.problem.n))
         linear_predictors(self.natural(at)[1], self.random_effects(at), self.full_target, eta)
@@ -330,9 +333,11 @@ class Posterior:
 
     @cached_property
     def _laplace(self) -> LaplaceFit:
-        from refglmm.bayes.laplace import laplace_fit
+        from refglmm.bayes.laplace import laplace_fit, recentred
 
-        return laplace_fit(self)
+        if self.uncentred is None:
+            return laplace_fit(self)
+        return recentred(self.uncentred.laplace(), self)
 
     def laplace(self) -> LaplaceFit:
         """Return the mode of the density of the hyperparameters and the curvature there, found once."""

@@ -48,7 +48,6 @@ from refglmm.fit.rows import (
     new_weights,
     number_new_levels,
     own_rows,
-    refuse_missing_groups,
     refuse_new_levels,
 )
 from refglmm.fit.simulate import check_nsim, draw_known, drawing_weights, generator
@@ -249,8 +248,6 @@ def posterior_predict(
     if newdata is None and weights is not None:
         raise ArgumentError("weights= belongs to newdata; the rows of the fit have theirs")
     rows, sizes = placed_rows(fit, newdata, re_form, allow_new_levels, offset)
-    if newdata is not None and allow_new_levels:
-        refuse_missing_groups(fit, newdata, rows)
     a = drawing_weights(fit.frame) if newdata is None else new_weights(fit, newdata, weights)
     chosen = _some(fit.parameters, draws, rng)
     chosen = with_new_levels(chosen, sizes, rng)
@@ -318,4 +315,7 @@ def ppc(
     from refglmm.plots import plot_ppc
 
     y_rep = posterior_predict(fit, draws=draws or min(REPLICATES, len(fit.parameters)), seed=seed, re_form=re_form)
-    return plot_ppc(fit.frame.y, y_rep, kind, **how)
+    y = fit.frame.y
+    if fit.family.is_ordinal:
+        y, y_rep = (scores(fit.family)[codes.astype(int)] for codes in (y, y_rep))
+    return plot_ppc(y, y_rep, kind, **how)

@@ -387,6 +387,20 @@ class Residuals:
         return {None: 0, "toep": T - 1, "un": T * (T - 1) // 2}.get(self.kind, 1)
 
     @property
+    def start(self) -> FloatArray:
+        """Correlations to start a search from, shape (n_corr,).
+
+        Zero; but where no distance g in time is one, rho such that rows at the smallest one correlate by 0.3: rho^g has
+        no slope at zero for g = 2, 3, ..., and for large g hardly any far from the right value.
+        """
+        values = np.zeros(self.n_corr)
+        if self.kind in ("ar1", "car1"):
+            smallest = np.diff(self.rows.time)[np.diff(self.rows.block) == 0].min()
+            if self.kind == "car1" or smallest > 1.0:
+                values[0] = 0.3 ** (1.0 / smallest)
+        return values
+
+    @property
     def _pairs(self) -> list[tuple[int, int]]:
         """(Row, column) of the lower triangle of R, by rows."""
         return [(i, j) for i in range(len(self.times)) for j in range(i)]

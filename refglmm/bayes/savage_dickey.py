@@ -27,7 +27,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from refglmm.bayes.bridge import LARGEST_ERROR, LogDensities, checked_density, effective_size, relative_variance
 from refglmm.errors import ArgumentError, DataError
@@ -190,6 +189,8 @@ def _log_mean_with_error(log_terms: FloatArray) -> LogDensity:
     if largest == -np.inf:
         return LogDensity(-np.inf, np.inf)
     terms = np.exp(log_terms - largest)
+    from scipy.special import logsumexp
+
     value = float(logsumexp(log_terms) - np.log(log_terms.size))
     return LogDensity(value, float(np.sqrt(relative_variance(terms, effective_size(terms)))))
 

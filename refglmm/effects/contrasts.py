@@ -476,7 +476,7 @@ def _notes(
         scale,
         df,
         f"confidence level: {level:g}",
-        "intervals from draws, each for itself" if drawn(of.fit) else adjusting.describe(adjust, *size),
+        "intervals from the posterior, each for itself" if drawn(of.fit) else adjusting.describe(adjust, *size),
         adjusting.describe_intervals(adjust, size[0]),
         f"p-values are 1 in families whose joint test has p > {1.0 - level:.3g}" if protect else "",
     ]

@@ -43,6 +43,7 @@ from refglmm.effects.scales import (
     check_level,
     check_type,
     critical_values,
+    drawn,
     linear_predictor,
     mean_interval,
     means,
@@ -210,7 +211,7 @@ def marginal_effects(
     ArgumentError
         Unknown variable or level.
     NotAvailableError
-        Effects that the rank-deficient model does not determine; a link that cannot be integrated.
+        Effects that the rank-deficient model does not determine; a link that cannot be integrated; a posterior.
     """
     _check(fit, type, re, level, ddf)
     sample = _sample(fit, offset)
@@ -306,6 +307,11 @@ def marginal_means(
 
 
 def _check(fit: FittedModel, type: str, re: str, level: float, ddf: Any) -> None:
+    if drawn(fit):
+        raise NotAvailableError(
+            "average effects and means over the rows are there for fit() and classic(), not for a posterior; "
+            "conditional_effects(), simple_effects() and lsmeans() are"
+        )
     check_type(type)
     check_level(level)
     resolve_method(fit, ddf)

@@ -485,5 +485,7 @@ def _scale_note(fit: FittedModel, type: str, re: str) -> str:
     who = "the population, random effects integrated out" if re == "integrate" else "a group with random effects zero"
     if several(fit):
         who += " (the conditional model, beside the zero part)"
-    back = f"means of {who}; intervals " + ("from draws" if drawn(fit) else f"made on the {scale_name(link)} scale")
+    back = f"means of {who}; intervals " + (
+        "from the posterior" if drawn(fit) else f"made on the {scale_name(link)} scale"
+    )
     return f"{back}; {note}" if note else back

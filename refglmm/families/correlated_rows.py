@@ -43,11 +43,9 @@ Lewandowski, Kurowicka and Joe (2009) for partial correlations.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from refglmm._jit import fused_kernel, inline
-from refglmm.families.fused import LOG_LIKELIHOOD
 from refglmm.families.special import HALF_LOG_2PI, log1p_minus, polygammas, stirling_rest
 
 # -- one block ------------------------------------------------------------------------------------
@@ -433,7 +431,7 @@ def block_densities(rows, eta, phi, s, d_phi, values):
         s[i] *= np.sqrt(rows.weights[i]) / phi[c]
 
 
-@numba.njit(LOG_LIKELIHOOD, cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
+@fused_kernel
 def log_likelihood(rows, eta, phi, s, d_phi):
     """Log likelihood of all rows; s and d_phi are filled in place."""
     values = np.empty(rows.block[-1] + 1)

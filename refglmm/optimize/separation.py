@@ -39,15 +39,23 @@ def separated_columns(
 
     ``free``: the columns that no penalty holds, all by default.
     """
+    if not can_separate(problem) or not suspicious(mode, beta, problem.column_extent):
+        return ()
+    columns = np.arange(problem.p) if free is None else np.flatnonzero(free)
+    return tuple(problem.beta_names[j] for j in running_columns(problem, columns))
+
+
+def can_separate(problem: Problem) -> bool:
+    """Whether the family and link are such that coefficients can run away."""
     family = problem.family
-    if not problem.p or problem.n_parts > 1 or family.has_scale or family.link.name not in SCALE_FREE:
-        return ()
-    extent = problem.column_extent
-    if not suspicious(mode, beta, extent):
-        return ()
-    columns = np.flatnonzero(np.ones(problem.p, dtype=bool) if free is None else free)
+    return problem.p > 0 and problem.n_parts == 1 and not family.has_scale and family.link.name in SCALE_FREE
+
+
+def running_columns(problem: Problem, columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of the columns, which nothing but the likelihood holds, along which it never falls; often none."""
+    family, extent = problem.family, problem.column_extent
     if not columns.size:
-        return ()
+        return columns
     if family.is_ordinal:
         D, above, weights = threshold_decisions(problem)
         thresholds = np.arange(problem.p, D.shape[1])
@@ -56,9 +64,9 @@ def separated_columns(
         upper_edge = family.is_binomial and family.link.name != "log"
         direction = separating_direction(problem.X[:, columns], problem.y, problem.weights, upper_edge)
     if direction is None:
-        return ()
+        return columns[:0]
     size = np.abs(direction[: columns.size]) * extent[columns]
-    return tuple(problem.beta_names[j] for j, s in zip(columns, size, strict=True) if s > ADVANCE * size.max())
+    return columns[size > ADVANCE * size.max()]
 
 
 def threshold_decisions(problem: Problem) -> tuple[FloatArray, FloatArray, FloatArray]:

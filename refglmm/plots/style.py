@@ -154,5 +154,10 @@ def legend_under(ax: Axes, columns: int) -> None:
 
 
 def legend_below(figure: Figure, handles: Any, labels: Any, columns: int) -> None:
-    """One legend for all panels, outside them."""
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=MEDIUM, frameon=False)
+    """One legend for all panels, outside them, in as many columns as fit into the figure."""
+    how: dict[str, Any] = {"loc": "outside lower center", "fontsize": MEDIUM, "frameon": False}
+    legend = figure.legend(handles, labels, ncols=columns, **how)
+    while columns > 1 and legend.get_window_extent().width > figure.bbox.width:
+        legend.remove()
+        columns -= 1
+        legend = figure.legend(handles, labels, ncols=columns, **how)

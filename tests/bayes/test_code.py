@@ -115,7 +115,8 @@ def model_of_family(family, **changes):
 def middle_of(family):
     """An intercept in the middle of the link's domain."""
     valid = family.link.valid_eta
-    return next(eta for eta in (0.3, 1.5, -1.5) if valid(np.array([eta - 1.0, eta + 1.0])).all())
+    middles = (1.5,) if family.link.name == "inverse" else (0.3, 1.5, -1.5)
+    return next(eta for eta in middles if valid(np.array([eta - 1.0, eta + 1.0])).all())
 
 
 @pytest.mark.parametrize("name", USUAL)
@@ -254,12 +255,16 @@ def test_laws_agree_with_stan(part):
         assert space["log_density"](y, eta, a, *shapes) == pytest.approx(wanted, rel=1e-9, abs=1e-12), family
 
 
+def test_priors_agree_with_scipy():
+    for prior, x in PRIORS:
+        text = eval(prior_text(prior, "x"), {"np": np, "special": special, "stats": stats, "x": x})
+        assert float(prior.log_density(x)) == pytest.approx(text, rel=1e-10), prior
+
+
 @pytest.mark.golden
 def test_priors_agree_with_stan():
     assert prior_program() == GOLDEN["priors"]["program"]
     for (prior, x), value in zip(PRIORS, GOLDEN["priors"]["values"], strict=True):
-        text = eval(prior_text(prior, "x"), {"np": np, "special": special, "stats": stats, "x": x})
-        assert text == pytest.approx(value, rel=1e-10), prior
         assert float(prior.log_density(x)) == pytest.approx(value, rel=1e-10), prior
 
 
@@ -299,7 +304,21 @@ def test_mathematics_of_a_model(frame, capsys):
         f"  Intercept  = Intercept_c - {mean:.5g} b[x]",
     ):
         assert f"{line}\n" in code, line
-    assert f"b[x]              ~ normal(0, {2.25 / sd:.5g})" in code
+    prior = f"  b[x]              ~ normal(0, {2.25 / sd:.5g})"
+    (line,) = (line for line in code.splitlines() if line.startswith(prior))
+    assert line.endswith(f"  (1 s / {sd:.4g}, s = 2.25)")
+
+
+def test_mathematics_of_shrinkage_thresholds_and_split_terms():
+    code = model_of("poisson")[0].code()
+    assert "  b[x] = z[x] v sqrt(c2 / (c2 + v^2)) / 0.84484,  v = tau lambda[x]\n" in code
+    assert "  b[x] = w[x] r[x] t[x]\n" in model_of("negative_binomial")[0].code()
+    assert "  (b[x], b[z]) ~ cauchy_2(0, (0.707 sigma)^2 (X'X/n)^-1)\n" in model_of("student_t")[0].code()
+    code = model_of("ordered")[0].code()
+    assert "  eta_i = b[x] (x_i - 1.8062) + r[g_i:Int] + r[g_i:x] x_i\n" in code
+    assert "  r[g:x] = sd[g:x] u[g:x]\n" in code
+    assert "  P(y_i <= k) = F(cutpoint_k - eta_i),  F logistic\n" in code
+    assert "  cutpoints as reported  = cutpoints + 1.8062 b[x]\n" in code
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -338,5 +357,9 @@ def test_other_kinds_and_families_are_refused(frame):
     assert "y_i ~ exponential, as its log density says" in user.code()
     with pytest.raises(NotAvailableError, match="the density of the exponential family cannot be written in NumPy"):
         user.code("numpy")
+    counts = frame.assign(count=np.arange(18) % 4)
+    grouped = rg.GLMM("count ~ x + (1 | g)", counts, family="poisson", group_weights=dict.fromkeys("abc", 2.0))
+    with pytest.raises(NotAvailableError, match="models without group_weights=; repeat the rows instead"):
+        grouped.code()
     with pytest.raises(ArgumentError, match="kind must be one of 'math', 'numpy', 'stan', not 'tex'"):
         model.code("tex")

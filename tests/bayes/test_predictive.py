@@ -20,11 +20,16 @@ mpl.use("Agg")
 
 
 def test_linear_predictor_is_that_of_the_posterior(linear, cbpp, ordinal):
-    for fit in (linear, cbpp, ordinal):
+    for fit in (linear, cbpp):
         want = fit.posterior.eta(fit.draws.positions.reshape(-1, fit.posterior.dimension))
         got = fit.predict(type="link", summary=False)
         assert got.shape == (*fit.draws.values.shape[:2], fit.frame.n)
         np.testing.assert_allclose(got.reshape(want.shape), want, atol=1e-10)
+
+    # Thresholds and predictor of an ordinal model share a constant; what counts is the probability of each category.
+    p = ordinal.predict(type="prob", summary=False)
+    own = np.take_along_axis(p, ordinal.frame.y.astype(int)[None, None, :, None], axis=3)[..., 0]
+    np.testing.assert_allclose(np.log(own), ordinal.log_lik, atol=1e-10)
 
 
 def test_mean_of_a_linear_combination_is_that_of_the_means(linear, made):
@@ -93,14 +98,19 @@ def test_probabilities_of_categories(ordinal, made):
 def test_a_flat_prior_gives_the_predictions_of_maximum_likelihood(cbpp_mode, ordinal_mode, made):
     cbpp = rg.datasets.load("cbpp")
     ml = rg.glmer(cbpp_mode.frame.formula.text, cbpp, "binomial")
-    ours, theirs = cbpp_mode.predict(cbpp.head(8)), ml.predict(cbpp.head(8), type="response", se="unconditional")
-    np.testing.assert_allclose(ours["estimate"], theirs["fit"], atol=1e-5)
-    # the standard error is that of 2000 normal draws, carried through the logit
-    np.testing.assert_allclose(ours["se"], theirs["se"], rtol=0.1)
+    new = cbpp.head(8)
+    ours, theirs = cbpp_mode.predict(new, type="link"), ml.predict(new, se="unconditional")
+    np.testing.assert_allclose(ours["estimate"], theirs["fit"], atol=1e-4)
+    # b = sd u with a normal log sd has more spread than its first-order part, which the delta method has.
+    np.testing.assert_allclose(ours["se"], theirs["se"], rtol=0.15)
+    fixed, want = cbpp_mode.predict(new, re_form=False, type="link"), ml.predict(new, re_form=False, se=True)
+    np.testing.assert_allclose(fixed["se"], want["se"], rtol=1e-3)
+    np.testing.assert_allclose(cbpp_mode.predict(new)["estimate"], ml.predict(new, type="response"), atol=1e-5)
     ordered = rg.glmer("score ~ x + f + (1 | g)", made, "ordered")
-    p, want = ordinal_mode.predict(made.head(5), type="prob"), ordered.predict(made.head(5), type="prob", se=True)
-    np.testing.assert_allclose(p["estimate"], want["fit"], atol=2e-5)
-    np.testing.assert_allclose(p["se"], want["se"], rtol=0.1)
+    p, want = ordinal_mode.predict(made.head(5), type="prob"), ordered.predict(made.head(5), type="prob")
+    np.testing.assert_allclose(p["estimate"], want, atol=2e-5)
+    latent = ordinal_mode.predict(made.head(5), type="link", re_form=False)
+    np.testing.assert_allclose(latent["se"], ordered.predict(made.head(5), re_form=False, se=True)["se"], rtol=1e-3)
 
 
 def test_replicates(cbpp, linear, ordinal):
@@ -175,7 +185,9 @@ def test_residuals_keep_excluded_rows_missing(made):
         assert np.flatnonzero(values.isna()).tolist() == [3]
 
 
-def test_pictures(linear, cbpp):
+def test_pictures(linear, cbpp, ordinal):
+    ticks = [tick.get_text() for tick in ordinal.ppc("bars", draws=30).get_xticklabels()]
+    assert [t for t in ticks if t in "1234" and t] == ["1", "2", "3", "4"]  # the levels, not their codes
     assert linear.ppc("stat", stat="sd").get_figure() is not None
     assert cbpp.plot_ppc("dens", draws=20).get_figure() is not None
     for name in ("dens", "trace", "acf", "forest", "rank"):

@@ -292,6 +292,20 @@ def test_gaps_are_the_real_ones():
     assert residuals.times == ("0", "1", "6", "24")
 
 
+@pytest.mark.parametrize(("kind", "factor"), [("ar1", 2), ("ar1", 3), ("ar1", 365), ("car1", 0.01), ("car1", 365)])
+def test_the_unit_of_time_is_that_of_rho_alone(kind, factor):
+    """rho^g has no slope at rho = 0 for whole g > 1: a search that started there would stay."""
+    ours, scaled = (
+        model(data=DATA.assign(t=unit * DATA.visit), kind=kind, resid_time="t").optimize() for unit in (1, factor)
+    )
+    assert scaled.converged
+    rho = scaled.summary("rho_resid")["Estimate"].iloc[0]
+    assert rho**factor == pytest.approx(ours.summary("rho_resid")["Estimate"].iloc[0], abs=1e-5)
+    bounds = [fit.model.residuals.bounds for fit in (ours, scaled)]
+    constant = np.log([high - low for low, high in bounds])  # of the uniform prior
+    assert scaled.log_posterior + constant[1] == pytest.approx(ours.log_posterior + constant[0], abs=1e-6)
+
+
 def test_blocks_of_the_same_times_follow_one_another():
     residuals = model(kind="un").residuals
     starts = np.flatnonzero(np.diff(residuals.rows.block, prepend=-1))

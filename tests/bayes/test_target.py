@@ -147,7 +147,12 @@ G, H = DATA.g.to_numpy(), DATA.h.to_numpy()
 MODELS = {
     "intercept": Dense("y ~ x + (1 | g)", "gaussian", X1, [(_column("1"), G, False)], _gaussian, 1),
     "slopes-2": Dense(
-        "count ~ x + (x | g)", "poisson", X1, [(_column("1", "x"), G, True)], _weighted_poisson, arguments={"weights": "w"}
+        "count ~ x + (x | g)",
+        "poisson",
+        X1,
+        [(_column("1", "x"), G, True)],
+        _weighted_poisson,
+        arguments={"weights": "w"},
     ),
     "slopes-3": Dense("y ~ x + (x + z | g)", "gaussian", X1, [(_column("1", "x", "z"), G, True)], _gaussian, 1),
     "crossed-offset": Dense(

@@ -1,4 +1,4 @@
-"""The pass over all rows that samplers take, against the kernels of single observations, which have tests of their own."""
+"""The pass over all rows that samplers take, against the kernels of single rows, which have tests of their own."""
 
 from __future__ import annotations
 
@@ -54,7 +54,14 @@ DATA = {
 ORDINAL = {"ordered": Ordered, "sequential": Sequential, "adjacent": Adjacent}
 #: Links whose linear predictor has a sign of its own.
 SIGNS = {"sqrt": 1.0, "identity": 1.0, "inverse": 1.0, "1/mu^2": 1.0}
-FAST = ("binomial-logit", "poisson-log", "negative_binomial-log", "gaussian-identity", "ordbeta-logit", "ordered-logit")
+FAST = (
+    "binomial-logit",
+    "poisson-log",
+    "negative_binomial-log",
+    "gaussian-identity",
+    "student_t-identity",
+    "ordered-logit",
+)
 
 
 def links_of(cls):
@@ -71,7 +78,8 @@ def linear_predictor(family):
     """Values inside the link's domain, near where the response is."""
     positive = SIGNS.get(family.link.name) is not None and not family.is_ordinal
     eta = np.exp(0.4 * ETA) if positive else ETA
-    return np.log(0.2 + 0.5 / (1.0 + np.exp(-ETA))) if family.is_binomial and family.link.name == "log" else eta
+    is_share = family.is_binomial or family.name == "beta"
+    return np.log(0.2 + 0.5 / (1.0 + np.exp(-ETA))) if is_share and family.link.name == "log" else eta
 
 
 def fused(family, y, eta, weights, phi):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from refglmm.bayes.diagnostics import ess_bulk
 from refglmm.bayes.fits import sample
 from refglmm.bayes.posterior import Posterior
-from refglmm.errors import RefglmmError, RefglmmWarning
+from refglmm.errors import RefglmmError, RefglmmWarning, ResponseError
 from validation.sbc.pairs import Pair
 from validation.sbc.simulate import Truth, simulate
 
@@ -53,6 +53,22 @@ def true_position(posterior: Posterior, truth: Truth) -> FloatArray:
     return np.concatenate([posterior.hyper(truth.values), truth.spherical.ravel()])
 
 
+def acceptable(pair: Pair, rng: np.random.Generator) -> Truth:
+    """The first data set that the model takes: one with an empty category, for example, is drawn again.
+
+    Ranks stay uniform: they are so given any response, hence given a property of the response.
+    """
+    while True:
+        truth = simulate(pair, rng)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RefglmmWarning)
+            try:
+                pair.model.with_response(truth.y)
+            except ResponseError:
+                continue
+        return truth
+
+
 def one_data_set(pair: Pair, seed: np.random.SeedSequence) -> dict[str, Any]:
     """Draw a data set, sample its posterior, rank the truth.
 
@@ -63,7 +79,7 @@ def one_data_set(pair: Pair, seed: np.random.SeedSequence) -> dict[str, Any]:
         the message.
     """
     began, (of_data, of_chain) = time.perf_counter(), seed.spawn(2)
-    truth = simulate(pair, np.random.default_rng(of_data))
+    truth = acceptable(pair, np.random.default_rng(of_data))
     posterior = Posterior(pair.model.problem.with_response(truth.y, pair.model.problem.weights), pair.priors)
     true = quantities(posterior, true_position(posterior, truth)[None])[0]
     try:
