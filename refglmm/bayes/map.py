@@ -127,9 +127,9 @@ def posterior_mode(posterior: Posterior, *, laplace: bool = True, n_starts: int 
     if np.any(posterior.exponent):
         posterior = posterior.with_exponent(None)
     mode = _marginal_mode(posterior, n_starts, seed) if laplace else _joint_mode(posterior, n_starts, seed)
-    if mode.at_boundary:
-        names = ", ".join(mode.at_boundary)
-        where = "zero" if all(name.startswith("sd[") for name in mode.at_boundary) else "a boundary"
+    if singular := [name for name in mode.at_boundary if name.startswith(("sd[", "corr["))]:
+        names = ", ".join(singular)
+        where = "zero" if all(name.startswith("sd[") for name in singular) else "a boundary"
         advice = "a prior of standard deviations that is zero there, e.g. a gamma one, or sample() avoids it"
         message = f"the posterior mode is singular: {names} at {where}; {advice}"
         warn(SingularFitWarning(message, boundary=mode.at_boundary))

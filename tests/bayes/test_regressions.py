@@ -9,8 +9,14 @@ import pandas as pd
 import pytest
 
 import refglmm as rg
-from refglmm.bayes.adaptation import TRUSTED, schedule
-from refglmm.errors import ArgumentError, ConvergenceWarning, NotAvailableError, ResponseError, SamplingWarning
+from refglmm.errors import (
+    ArgumentError,
+    NotAvailableError,
+    ResponseError,
+    SamplingWarning,
+    SeparationWarning,
+    SingularFitWarning,
+)
 
 SHORT = {"chains": 2, "sampling": 20, "warmup": 40, "seed": 1, "progress": False}
 
@@ -46,7 +52,8 @@ def test_soft_spike_and_slab_has_a_smooth_laplace_approximation_but_no_mode(fram
 
 def test_a_mode_with_singular_random_effects_says_so_without_nan_warnings(frame):
     model = rg.GLMM("noise ~ x + (1 + x | g)", frame, prior=rg.prior_normal())
-    fit = model.optimize()  # warnings are errors here
+    with pytest.warns(SingularFitWarning, match="the posterior mode is singular"):
+        fit = model.optimize()  # other warnings are errors here
     assert fit.converged
     at_edge = fit.mode.at_boundary
     assert at_edge
@@ -72,7 +79,10 @@ def test_a_coefficient_at_its_bound_or_kink_has_no_standard_error(frame):
 def test_a_missing_mode_under_flat_priors_names_them(frame):
     separated = frame.assign(yb=(frame["x"] > 0).astype(int))
     model = rg.GLMM("yb ~ x + (1 | g)", separated, "bernoulli")
-    with pytest.warns(ConvergenceWarning, match=r"b\[x\], sd\[g:Int\] have no prior that integrates to one"):
+    with (
+        pytest.warns(SingularFitWarning, match="the posterior mode is singular"),
+        pytest.warns(SeparationWarning, match=r"nothing holds Intercept_c, b\[x\]; give proper priors"),
+    ):
         model.optimize()
 
 
@@ -82,16 +92,8 @@ def test_a_missing_mode_under_flat_priors_names_them(frame):
 def test_a_term_that_may_have_no_variance_is_hardly_centred(frame):
     centred = rg.GLMM("noise ~ x + (1 | g)", frame, prior=rg.prior_normal()).posterior.good_exponent
     assert 0.0 <= centred[0] < 0.3
-    sure = frame.assign(y=frame["y"] + 20.0 * frame["g"].str[1:].astype(float))
+    sure = frame.assign(y=frame["y"] + 2.0 * (frame["g"].str[1:].astype(float) - 4.5))
     assert rg.GLMM("y ~ x + (1 | g)", sure, prior=rg.prior_normal()).posterior.good_exponent[0] > 0.9
-
-
-def test_short_warmups_end_with_enough_updates_of_the_step():
-    for warmup in (20, 30, 60, 99):
-        segments = schedule(warmup)
-        assert sum(segment.length for segment in segments) == warmup
-        assert segments[-1].length >= TRUSTED
-        assert not segments[-1].is_window
 
 
 # -- arguments ------------------------------------------------------------
@@ -109,7 +111,7 @@ def test_short_warmups_end_with_enough_updates_of_the_step():
         ({"init": "a"}, "init must hold numbers"),
         ({"init": np.full(13, np.nan)}, "init is not finite: number 0 of position 0 is nan"),
         ({"parametrisation": 3}, "parametrisation must be"),
-        ({"laplace": True, "parametrisation": "centred"}, "no init= and no parametrisation="),
+        ({"laplace": True, "parametrisation": "centred"}, "no init= or parametrisation="),
     ],
 )
 def test_arguments_of_sample_are_refused_by_name(binary, arguments, message):
@@ -164,7 +166,8 @@ def test_a_run_without_a_seed_goes_on_from_its_checkpoint(binary, tmp_path):
 
 def test_a_prior_makes_something_of_a_constant_response(frame):
     constant = frame.assign(yb=0, y=2.0)
-    fit = rg.GLMM("yb ~ x + (1 | g)", constant, "bernoulli", prior=rg.prior_weak()).optimize()
+    with pytest.warns(SingularFitWarning, match=r"sd\[g:Int\] at zero"):
+        fit = rg.GLMM("yb ~ x + (1 | g)", constant, "bernoulli", prior=rg.prior_weak()).optimize()
     assert fit.estimates.loc["Intercept", "Estimate"] < -2.0
     with pytest.raises(ResponseError, match="unless a prior says more"):
         rg.GLMM("yb ~ x + (1 | g)", constant, "bernoulli")
