@@ -33,8 +33,7 @@ FloatArray = NDArray[np.float64]
 GAMMA, T0, KAPPA = 0.05, 10.0, 0.75
 #: So many updates, and the average is more than the first trials, which are too long by intention.
 TRUSTED = 10
-#: First and last fast phases of a warmup, and its first window; a short warmup has shares of 15 and 10 percent
-#: (the last one enough updates to be trusted).
+#: First and last fast phases of a warmup, and its first window; a short warmup has shares of 15 and 10 percent.
 FIRST, LAST, WINDOW = 75, 50, 25
 SHARE_FIRST, SHARE_LAST = 0.15, 0.10
 #: Below this many transitions nothing but the step size is learnt.
@@ -151,7 +150,7 @@ def schedule(warmup: int, adapt_metric: bool = True) -> list[Segment]:
         return [Segment(warmup, False)]
     first, last, window = FIRST, LAST, WINDOW
     if warmup < FIRST + WINDOW + LAST:
-        first, last = int(SHARE_FIRST * warmup), max(int(SHARE_LAST * warmup), TRUSTED)
+        first, last = int(SHARE_FIRST * warmup), int(SHARE_LAST * warmup)
         window = warmup - first - last
     windows, rest = [], warmup - first - last
     while rest:
