@@ -35,7 +35,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def fit(model):
-    return model.sample(chains=2, sampling=600, warmup=300, seed=1, progress=False)
+    return model.sample(chains=2, sampling=600, warmup=400, seed=3, progress=False)
 
 
 # -- what is read off ------------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def test_arviz(fit):
 def test_print(fit):
     text = str(fit)
     assert f"MCMC (NUTS): {FORMULA}, family poisson ( log )" in text
-    assert "2 chains of 300 + 600 iterations; divergences 0, trees at the limit 0" in text
+    assert "2 chains of 400 + 600 iterations; divergences 0, trees at the limit 0" in text
     assert "sd[g:Int]" in text
     assert repr(fit) == text
     html = fit._repr_html_()
@@ -186,7 +186,7 @@ def test_given_starts(model):
     np.testing.assert_array_equal(one, both)
     with pytest.raises(ArgumentError, match=r"28 numbers for each of 2 chains, not an array of shape \(1, 3\)"):
         model.sample(chains=2, init=np.zeros((1, 3)))
-    with pytest.raises(ArgumentError, match="at least one chain, not 0"):
+    with pytest.raises(ArgumentError, match="chains must be a whole number of at least 1, not 0"):
         model.sample(chains=0)
 
 

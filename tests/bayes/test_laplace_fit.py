@@ -187,7 +187,7 @@ def test_a_singular_fit_under_flat_priors_is_said_to_be_one():
     row = fit.estimates.loc["sd[g:Int]"]
     assert row["Estimate"] < 1e-3
     assert np.isnan(row["Std. Error"])
-    assert "At the boundary: sd[g:Int]" in str(fit)
+    assert "sd[g:Int]; no standard errors" in str(fit)
     others = fit.estimates.drop(index="sd[g:Int]")
     data = flat_groups()
     assert others.loc["sigma", "Estimate"] == pytest.approx(data.y.std(ddof=0), rel=1e-4)  # as without the groups
