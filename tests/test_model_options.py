@@ -455,5 +455,5 @@ def test_listwise_is_the_one_rule_for_missing_values(debate):
 
 
 def test_contrasts_are_given_for_each_factor():
-    with pytest.raises(ArgumentError, match=r"contrasts gives the coding of each factor, .* not 'sum'"):
+    with pytest.raises(ArgumentError, match=r"contrasts gives the coding of each factor: .* not 'sum'"):
         rg.GLMM("sat ~ talk + (1 | group)", rg.datasets.load("debate_like"), contrasts="sum")

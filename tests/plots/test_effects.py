@@ -49,13 +49,12 @@ def test_lines_and_ribbons_are_the_table(toenail):
     assert len(bare.get_lines()) == 2
 
 
-def test_a_legend_keeps_within_the_figure():
-    fit = rg.glmer("rating ~ temp + contact + (1 | judge)", rg.datasets.load("wine"), "ordered")
-    (ax,) = plot_conditional_effects(fit.conditional_effects("temp", type="prob"))
+def test_a_legend_keeps_within_the_figure(cake):
+    (ax,) = plot_conditional_effects(cake.conditional_effects("recipe:temperature"))
     ax.figure.canvas.draw()
     (legend,) = ax.figure.legends
     shown, whole = legend.get_window_extent(), ax.figure.bbox
-    assert len(legend.get_texts()) == 5
+    assert len(legend.get_texts()) == 6
     assert whole.x0 <= shown.x0 < shown.x1 <= whole.x1
 
 
