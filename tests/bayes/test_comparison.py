@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 
 import refglmm as rg
 from refglmm.bayes.comparison import fixed_posterior, group_log_lik, log_marginal_likelihood, require_proper
+from refglmm.bayes.information import loo
 from refglmm.errors import ArgumentError, NotAvailableError, ParetoWarning, WaicWarning
 
 GRID = np.linspace(-2.5, 2.5, 201), np.linspace(-6.0, 3.0, 301)
@@ -150,7 +151,7 @@ def test_shared_improper_priors_cancel(jzs):
 
 def test_other_data_are_refused(fit):
     model = rg.GLMM("y ~ x + (1 | g)", DATA.assign(y=DATA.y + 1.0), prior=rg.prior_normal())
-    other = model.sample(chains=4, sampling=300, warmup=200, seed=1, progress=False)
+    other = model.sample(chains=4, sampling=700, warmup=300, seed=1, progress=False)
     with pytest.raises(ArgumentError, match="same response and rows; these differ"):
         fit.bayes_factor(comparison=other)
     with pytest.raises(ArgumentError, match="just one of fixed= and comparison="):
@@ -223,7 +224,7 @@ def binary():
     data = pd.DataFrame({"g": np.repeat([f"s{j:02d}" for j in range(12)], 6)})
     data["hit"] = rng.binomial(1, 1 / (1 + np.exp(-np.repeat(rng.normal(0.3, 1.0, 12), 6))))
     model = rg.GLMM("hit ~ 1 + (1 | g)", data, "bernoulli", prior=rg.prior_normal())
-    return model.sample(chains=4, sampling=300, warmup=200, seed=1, progress=False)
+    return model.sample(chains=4, sampling=1000, warmup=300, seed=1, progress=False)
 
 
 def log_odds(k, eta):
@@ -235,7 +236,7 @@ def test_group_likelihoods_by_quadrature(binary):
     values, labels = group_log_lik(binary, "g", n_agq=25, max_draws=20)
     assert values.shape == (4, 5, 12)
     assert labels == [f"s{j:02d}" for j in range(12)]
-    at = np.unique(np.linspace(0, 299, 5).astype(int))[4]
+    at = np.unique(np.linspace(0, 999, 5).astype(int))[4]
     intercept, sd = binary.draws.positions[1, at, 0], np.exp(binary.draws.positions[1, at, 1])
     nodes, log_weights = hermite_rule(80)
     eta = intercept + sd * nodes
@@ -246,7 +247,7 @@ def test_group_likelihoods_by_quadrature(binary):
 
 def test_leaving_out_groups(binary):
     """Against p(y) / p(y without the group), integrals over intercept and log sd on a grid."""
-    result = binary.loo(by="g", n_agq=15, max_draws=400)
+    result = binary.loo(by="g", n_agq=15, max_draws=2000)
     nodes, log_weights = hermite_rule(60)
     intercept, log_sd = np.meshgrid(np.linspace(-5.0, 6.0, 89), np.linspace(-8.0, 2.5, 85))
     log_prior = stats.norm.logpdf(intercept, 0, 10) + stats.expon.logpdf(np.exp(log_sd), scale=5.0) + log_sd
@@ -257,19 +258,22 @@ def test_leaving_out_groups(binary):
     exact = np.array([logsumexp(whole) - logsumexp(whole - of_count[k]) for k in hits])
     table = result.pointwise
     assert np.all(np.abs(table["elpd"] - exact) < 4 * table["mcse"] + 0.005)
-    assert result.elpd == pytest.approx(exact.sum(), abs=4 * np.sqrt(np.sum(table["mcse"] ** 2)))
+    # the groups share their draws, so their errors add up
+    assert result.elpd == pytest.approx(exact.sum(), abs=2 * table["mcse"].sum())
 
 
 def test_rows_given_their_random_effects(fit):
     with pytest.warns(ParetoWarning, match="Pareto k above"):  # a row is a third of what is known of its group
         one = fit.loo()
+    with pytest.warns(ParetoWarning):
+        rows = loo(fit.log_lik).pointwise
     with pytest.warns(WaicWarning):
         two = fit.waic()
     assert len(one.pointwise) == len(DATA)
     log_lik = fit.log_lik.reshape(-1, len(DATA))
     lppd = (logsumexp(log_lik, axis=0) - np.log(len(log_lik))).sum()
     assert two.elpd == pytest.approx(lppd - log_lik.var(axis=0, ddof=1).sum(), rel=1e-6)
-    assert one.elpd == pytest.approx(two.elpd, abs=2.0)
+    np.testing.assert_array_equal(one.pointwise["elpd"], rows["elpd"])
 
 
 def test_groups_that_cannot_be_left_out(fit):
