@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from refglmm.fit.html import html_block, html_lines, html_table
+from refglmm.fit.rformat import table
+
 if TYPE_CHECKING:
     from refglmm.bayes.diagnose import Diagnosis
     from refglmm.bayes.hypothesis import Hypotheses
@@ -40,6 +43,28 @@ class AfterFit:
 
     model: GLMM
     posterior: Posterior
+
+    # -- printing ----------------------------------------------------------------------------------------------
+
+    def _head(self) -> list[str]:
+        """Lines above the table."""
+        raise NotImplementedError
+
+    def _cells(self) -> tuple[list[str], list[list[str]], str]:
+        """Header and rows of the table, and a line on what it leaves out."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        header, rows, more = self._cells()
+        text = table(header, rows, [True] + [False] * (len(header) - 1))
+        return "\n".join([*self._head(), "", text, *([more] if more else [])])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        header, rows, more = self._cells()
+        return html_block([html_lines(self._head()), html_table(header, rows), html_lines([more] if more else [])])
 
     # -- what grids, design matrices and effects read of a fit ---------------------------------------------------
 

@@ -19,10 +19,9 @@ from refglmm.bayes.after import AfterFit
 from refglmm.bayes.diagnostics import e_bfmi, summary_table
 from refglmm.bayes.draws import Draws, chosen
 from refglmm.bayes.map_fit import effect_frames, level_names
+from refglmm.bayes.parameters import check_probability
 from refglmm.errors import ArgumentError, SamplingWarning, warn
-from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.ranef import GroupFrames
-from refglmm.fit.rformat import table
 
 if TYPE_CHECKING:
     from refglmm.bayes.bayes_factor import BayesFactor
@@ -142,7 +141,7 @@ class PosteriorFit(AfterFit):
     def ranef(self, prob: float = 0.95) -> GroupFrames:
         """Random effects by grouping factor: mean, sd and interval of each level."""
         flat = self.random_effects.reshape(-1, self.posterior.q)
-        tail = 50.0 * (1.0 - _probability(prob))
+        tail = 50.0 * (1.0 - check_probability(prob))
         lower, upper = np.percentile(flat, [tail, 100.0 - tail], axis=0)
         columns = {"mean": flat.mean(axis=0), "sd": flat.std(axis=0, ddof=1), "lower": lower, "upper": upper}
         return effect_frames(self.model, columns, "Random effects, posterior")
@@ -261,24 +260,6 @@ class PosteriorFit(AfterFit):
         rows = [[str(name), *_formatted(row)] for name, row in shown.iterrows()]
         left = len(frame) - len(shown)
         return ["variable", *map(str, frame.columns)], rows, f"... and {left} more rows in .summary()" if left else ""
-
-    def __str__(self) -> str:
-        header, rows, more = self._cells()
-        text = table(header, rows, [True] + [False] * (len(header) - 1))
-        return "\n".join([*self._head(), "", text, *([more] if more else [])])
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        header, rows, more = self._cells()
-        return html_block([html_lines(self._head()), html_table(header, rows), html_lines([more] if more else [])])
-
-
-def _probability(prob: float) -> float:
-    if not 0.0 < prob < 1.0:
-        raise ArgumentError(f"prob must lie between 0 and 1, not {prob!r}")
-    return prob
 
 
 def _formatted(row: pd.Series) -> list[str]:

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from refglmm.bayes.after import AfterFit
 from refglmm.bayes.draws import Draws, chosen
 from refglmm.bayes.map import Mode, delta_method, interval_scales, posterior_mode
+from refglmm.bayes.parameters import check_probability
 from refglmm.errors import ArgumentError, NotAvailableError
-from refglmm.fit.html import html_block, html_lines, html_table
 from refglmm.fit.ranef import GroupFrames
-from refglmm.fit.rformat import table
 from refglmm.inference.tasks import seeds
 
 if TYPE_CHECKING:
@@ -204,18 +203,6 @@ class MAPFit(AfterFit):
         left = len(self.estimates) - len(shown)
         return ["variable", *shown.columns], rows, f"... and {left} more rows in .estimates" if left > 0 else ""
 
-    def __str__(self) -> str:
-        header, rows, more = self._cells()
-        text = table(header, rows, [True] + [False] * (len(header) - 1))
-        return "\n".join([*self._head(), "", text, *([more] if more else [])])
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        header, rows, more = self._cells()
-        return html_block([html_lines(self._head()), html_table(header, rows), html_lines([more] if more else [])])
-
 
 def optimize(
     model: GLMM,
@@ -231,8 +218,7 @@ def optimize(
     """Fit by the posterior mode; arguments as :meth:`refglmm.model.GLMM.optimize` describes them."""
     if se_method not in SE_METHODS:
         raise ArgumentError(f"se_method must be one of {', '.join(SE_METHODS)}, not {se_method!r}")
-    if not 0.0 < prob < 1.0:
-        raise ArgumentError(f"prob must lie between 0 and 1, not {prob!r}")
+    check_probability(prob)
     seeds(seed, 1)  # refuses what is none
     mode = posterior_mode(posterior, laplace=laplace, n_starts=num_estimate, seed=seed)
     draws = _normal_draws(posterior, mode, num_samples, seed) if se_method == "sampling" else None
