@@ -37,6 +37,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from refglmm.errors import ArgumentError
+from refglmm.inference.draw_formulas import autocovariance, energy_fraction, silverman_bandwidth
 
 #: A chain with fewer draws has halves without a variance or a lag.
 FEWEST_DRAWS = 4
@@ -142,24 +143,10 @@ def _rhat(x: np.ndarray) -> np.ndarray:
         return np.sqrt((n - 1) / n + between / within)
 
 
-def _autocovariance(x: np.ndarray) -> np.ndarray:
-    r"""Autocovariances :math:`\gamma_t = \frac1n \sum_s (x_s - \bar x)(x_{s+t} - \bar x)` along the last axis.
-
-    Padding to twice the length keeps the ends of a chain apart.
-    """
-    from scipy.fft import irfft, next_fast_len, rfft
-
-    n = x.shape[-1]
-    size = next_fast_len(2 * n, real=True)
-    spectrum = rfft(x - x.mean(axis=-1, keepdims=True), n=size, axis=-1)
-    power = spectrum.real**2 + spectrum.imag**2
-    return irfft(power, n=size, axis=-1)[..., :n] / n
-
-
 def _correlations(x: np.ndarray) -> np.ndarray:
     r"""Combined autocorrelations :math:`\hat\rho_t`, shape (k, draws)."""
     n = x.shape[2]
-    covariance = _autocovariance(x).mean(axis=1)
+    covariance = autocovariance(x).mean(axis=1)
     within = covariance[:, :1] * n / (n - 1)
     pooled = covariance[:, :1] + (x.mean(axis=2).var(axis=1, ddof=1)[:, None] if x.shape[1] > 1 else 0.0)
     rho = 1.0 - (within - covariance) / pooled
@@ -400,7 +387,7 @@ def autocorrelation(draws: ArrayLike, *, max_lag: int | None = None) -> np.ndarr
         raise ArgumentError(f"max_lag must be a whole number from 0 to draws - 1 = {n - 1}, not {max_lag!r}")
     known = np.isfinite(x).all(axis=1, keepdims=True) & (x.max(axis=1, keepdims=True) > x.min(axis=1, keepdims=True))
     chains = np.moveaxis(np.where(known, x, 0.0), 1, -1)
-    covariance = np.moveaxis(_autocovariance(chains)[..., : lag + 1], -1, 1)
+    covariance = np.moveaxis(autocovariance(chains)[..., : lag + 1], -1, 1)
     return np.where(known, covariance / np.where(known, covariance[:, :1], 1.0), np.nan)
 
 
@@ -437,19 +424,11 @@ def e_bfmi(energy: ArrayLike) -> np.ndarray:
     known = np.isfinite(E).all(axis=1) & (E.max(axis=1) > E.min(axis=1)) & (E.shape[1] >= FEWEST_DRAWS)
     out = np.full(len(E), np.nan)
     if known.any():
-        out[known] = (np.diff(E[known], axis=1) ** 2).mean(axis=1) / E[known].var(axis=1, ddof=1)
+        out[known] = energy_fraction(E[known])
     return out
 
 
 # -- summary ---------------------------------------------------------------------------------------------------------
-
-
-def _bandwidth(x: np.ndarray) -> np.ndarray:
-    """Silverman's rule, 0.9 min(sd, IQR / 1.34) S^(-1/5), for draws (k, S) that are not constant."""
-    sd = x.std(axis=1, ddof=1)
-    low, high = np.quantile(x, (0.25, 0.75), axis=1)
-    spread = np.where(high > low, np.minimum(sd, (high - low) / 1.34), sd)
-    return 0.9 * spread * x.shape[1] ** -0.2
 
 
 def _binned(x: np.ndarray, start: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -474,7 +453,7 @@ def _mode(x: np.ndarray) -> np.ndarray:
     from scipy.fft import irfft, rfft
 
     x = x.reshape(len(x), -1)
-    h = _bandwidth(x)
+    h = silverman_bandwidth(x)
     low, high = np.quantile(x, GRID_SPAN, axis=1)
     start = low - GRID_MARGIN * h
     step = (high - low + 2.0 * GRID_MARGIN * h) / (GRID_POINTS - 1)

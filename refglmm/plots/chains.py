@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
+from refglmm.inference.draw_formulas import autocovariance, silverman_bandwidth
 from refglmm.plots.style import DASHES, GREY, MEDIUM, legend_below, many_colours
 
 if TYPE_CHECKING:
@@ -124,11 +125,7 @@ def note_outside(ax: Axes, outside: int, total: int) -> None:
 
 def bandwidth(values: FloatArray) -> float:
     """Silverman's bandwidth; 0 for draws that are all the same."""
-    sd = float(values.std(ddof=1)) if values.size > 1 else 0.0
-    quartiles = np.quantile(values, [0.25, 0.75])
-    spread = float(quartiles[1] - quartiles[0]) / 1.34
-    # Draws of a chain that hardly moves can have equal quartiles.
-    return 0.9 * (min(sd, spread) if spread > 0.0 else sd) * values.size**-0.2
+    return float(silverman_bandwidth(values)) if values.size > 1 else 0.0
 
 
 def density(values: FloatArray, low: float | None = None, high: float | None = None) -> tuple[FloatArray, FloatArray]:
@@ -162,7 +159,5 @@ def autocorrelation(values: FloatArray, lags: int) -> FloatArray:
     """
     if is_constant(values):
         return np.full(lags + 1, np.nan)
-    n = values.size
-    spectrum = np.fft.rfft(values - values.mean(), n=2 * n)  # padded: no wrapping round
-    covariance = np.fft.irfft(np.abs(spectrum) ** 2, n=2 * n)[: lags + 1]
+    covariance = autocovariance(values)[: lags + 1]
     return covariance / covariance[0]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.errors import ArgumentError
+from refglmm.inference.draw_formulas import energy_fraction
 from refglmm.plots.chains import chosen_draws, density, is_constant, shown_range, statistic
 from refglmm.plots.residuals import finish, one_axes
 from refglmm.plots.style import BLUE, DARK, SMALL, VERMILION
@@ -27,13 +28,6 @@ FloatArray = NDArray[np.float64]
 
 #: E-BFMI below which the tails are explored too slowly.
 LOW = 0.3
-
-
-def energy_fraction(energy: FloatArray) -> float:
-    """E-BFMI of one chain; nan if its energy does not change."""
-    if is_constant(energy):
-        return float("nan")
-    return float(np.sum(np.diff(energy) ** 2) / np.sum((energy - energy.mean()) ** 2))
 
 
 def plot_energy(source: Any, *, ax: Any = None) -> Axes:
@@ -63,7 +57,7 @@ def plot_energy(source: Any, *, ax: Any = None) -> Axes:
     steps = np.diff(energy, axis=1).ravel()
     for values, colour, label in ((centred, BLUE, "energy, centred"), (steps, VERMILION, "change of energy")):
         _curve(ax, values, colour, label)
-    fractions = [energy_fraction(chain) for chain in energy]
+    fractions = [np.nan if is_constant(chain) else float(energy_fraction(chain)) for chain in energy]
     lines = [f"chain {c}: {value:.2f}{'  low' if value < LOW else ''}" for c, value in enumerate(fractions, start=1)]
     ax.text(0.98, 0.97, "\n".join(["E-BFMI", *lines]), transform=ax.transAxes, ha="right", va="top", fontsize=SMALL,
             color=DARK, linespacing=1.35)  # fmt: skip
