@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup demo test lint validate bench bench-bayes calibrate sbc clean
+.PHONY: setup demo test lint docs validate bench bench-bayes calibrate sbc clean
 
 setup:
 	@bash scripts/setup.sh
@@ -18,6 +18,13 @@ lint: setup
 # tests/conftest.py gives the run a fresh numba cache and throws it away afterwards.
 test: lint
 	@$(PYTHON) -m pytest -n auto
+
+# The book: every page executed, warnings are errors; docs/_build/html/index.html. Needs no network once it is set up.
+docs: setup
+	@$(PYTHON) -c "import furo, myst_nb, sphinx_copybutton, sphinx_design" 2>/dev/null || \
+		$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --editable ".[docs]"
+	@$(PYTHON) -m sphinx -W --keep-going -j auto -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 validate: setup
 	@$(PYTHON) -m validation
