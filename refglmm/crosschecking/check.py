@@ -103,10 +103,6 @@ def crosscheck(
     report = read_reported(reported)
     made, settings = _model(model, data, report, arguments)
     placer = place(made, report)
-        int(dict(settings.get("control") or {}).get("threads", 1))
-        if isinstance(settings.get("control"), Mapping)
-        else 1
-    )
     with blas_threads(make_control(settings.get("control"), settings.get("optimizer"), "exact").threads):
         bench = Bench(made, _asked(made, report, placer, n_agq, reml, settings), settings)
         return _Check(bench, report, placer).result()
