@@ -1,0 +1,10 @@
+"""``python -m refglmm`` is the command ``refglmm``.
+
+Place in the reading order: last.
+"""
+
+import sys
+
+from refglmm.cli import main
+
+sys.exit(main())
