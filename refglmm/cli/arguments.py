@@ -30,7 +30,7 @@ EXIT_CODES = {
     Exit.FINE: "fine",
     Exit.DISAGREES: "a comparison failed: crosscheck disagrees, validate missed a figure, doctor found a fault",
     Exit.USAGE: "wrong usage, unusable data, or a model that cannot be fitted to them; one line on standard error",
-    Exit.DOUBTFUL: "fitted, but not to be relied on: the certificate or the diagnosis of the draws says why",
+    Exit.DOUBTFUL: "fitted, but not to be relied on: the certificate or the diagnosis says why; crosscheck: no estimates",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
     Exit.BROKEN_PIPE: "the program that read the output closed it, as head does",
 }
@@ -235,9 +235,12 @@ def _add_crosscheck(commands: Any) -> None:
     group.add_argument("--formula", help="in lme4's language")
     group.add_argument("--family", help="distribution of the response")
     group.add_argument("--link", help="link function")
-    group.add_argument("--n-agq", type=quadrature_points, metavar="K", help="quadrature points that were used")
+    group.add_argument("--n-agq", type=int, metavar="K", help="quadrature points that were used")
+    group.add_argument("--reml", action="store_true", default=None, help="restricted likelihood was used")
     group.add_argument("--weights", metavar="EXPR", help="column or expression; for binomial the numbers of trials")
     group.add_argument("--offset", metavar="EXPR", help="column or expression")
+    group.add_argument("--zi", metavar="FORMULA", help="zero part")
+    group.add_argument("--dispersion", metavar="FORMULA", help="dispersion model")
     _add_reading(parser)
     _add_output(parser)
 
