@@ -30,7 +30,7 @@ EXIT_CODES = {
     Exit.FINE: "fine",
     Exit.DISAGREES: "a comparison failed: crosscheck disagrees, validate missed a figure, doctor found a fault",
     Exit.USAGE: "wrong usage, unusable data, or a model that cannot be fitted to them; one line on standard error",
-    Exit.DOUBTFUL: "fitted, but not to be relied on: the certificate or the diagnosis says why; crosscheck: no estimates",
+    Exit.DOUBTFUL: "fitted, but not to be relied on (the output says why); crosscheck: no estimates to judge",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
     Exit.BROKEN_PIPE: "the program that read the output closed it, as head does",
 }

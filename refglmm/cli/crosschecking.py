@@ -1,7 +1,7 @@
 """``refglmm crosscheck``: numbers that other software reported, held against exact computation.
 
-Place in the reading order: after ``fitting``. The work is that of :func:`refglmm.crosscheck`; the exit code says whether
-the reported results agree.
+Place in the reading order: after ``fitting``. The work is that of :func:`refglmm.crosscheck`; the exit code says
+whether the reported results agree.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def run(options: Namespace) -> int:
     if options.snippet is not None:
         return _print_snippet(options)
     if options.reported is None or options.data is None:
-        raise ArgumentError("crosscheck needs a file with reported results, and the data (see refglmm crosscheck --help)")
+        raise ArgumentError(
+            "crosscheck needs a file with reported results, and the data (see refglmm crosscheck --help)"
+        )
     if options.reported == options.data == STANDARD_OUTPUT:
         raise ArgumentError("only one of the report and the data can come from standard input")
     check_outputs(options)
