@@ -9,6 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 PYTHON=${PYTHON:-python3}
+unset PYTHONPATH
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 
@@ -28,12 +29,16 @@ copy_sources() {
     fi
 }
 
-new_environment() {
-    "$PYTHON" -m venv "$1"
-    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --upgrade "pip>=24"
+# pip's chatter is shown only when it fails.
+pip_install() {
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "${@:2}" >"$WORK/pip.log" 2>&1 ||
+        { tail -n 30 "$WORK/pip.log" >&2; fail "pip install ${*:2}"; }
 }
 
-pip_install() { "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "${@:2}"; }
+new_environment() {
+    "$PYTHON" -m venv "$1"
+    pip_install "$1" --upgrade "pip>=24"
+}
 
 build() {
     say "building"
@@ -41,7 +46,8 @@ build() {
     pip_install "$WORK/builder" build twine
     "$WORK/builder/bin/python" -m build --outdir "$WORK/dist" "$WORK/source" >"$WORK/build.log" 2>&1 ||
         { tail -n 30 "$WORK/build.log" >&2; fail "python -m build"; }
-    "$WORK/builder/bin/python" -m twine check --strict "$WORK"/dist/*
+    "$WORK/builder/bin/python" -m twine check --strict "$WORK"/dist/* >"$WORK/out" 2>&1 ||
+        { cat "$WORK/out" >&2; fail "twine check: the README does not render, or the metadata are wrong"; }
     ls -l "$WORK/dist" | awk 'NR > 1 { printf "smoke: %s, %d kB\n", $9, $5 / 1024 }'
 }
 
