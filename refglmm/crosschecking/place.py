@@ -296,7 +296,8 @@ def _shape_reader(
     names, family = list(model.problem.phi_names), model.family
     scale = bool(model.is_lmm or family.has_scale)
     ways: dict[int, tuple[int, Callable[[float], float]]] = {}
-    for name, number in reported.shape.items():
+    named_first = sorted(reported.shape.items(), key=lambda item: item[0] == "sigma" and not scale)
+    for name, number in named_first:  # glmer.nb has a sigma of 1 beside the size
         index, transform = _shape_place(name, number, names, scale)
         if index is not None and index not in ways:
             ways[index] = kept.add(number), transform

@@ -40,6 +40,13 @@ COLLAPSED = 0.02
 #: How sentences call the criteria.
 NAMES = {"loglik": "logLik", "minus_two_loglik": "-2 logLik", "aic": "AIC", "bic": "BIC", "deviance": "deviance"}
 
+#: Estimates that are no maxima of the likelihood.
+KIND_NAMES = {
+    "map": "modes of a posterior density, under priors",
+    "variational": "means of a variational approximation to the posterior, under priors",
+    "posterior": "summaries of posterior draws, under priors",
+}
+
 
 class Code(StrEnum):
     """What a cross-check can find."""
@@ -271,17 +278,22 @@ def _impossible(e: Evidence) -> str:
     )
 
 
+def _not_a_maximum(e: Evidence) -> str:
+    """What estimates are that need not be a maximum of any likelihood."""
+    return f"; they are {KIND_NAMES[e.reported.kind]}" if e.reported.kind in KIND_NAMES else ""
+
+
 def _early(e: Evidence) -> str:
     return (
         f"{e.reported.who} stopped early: its estimates are close, but {_away(e)}; a Newton step from there promises "
-        f"{number(e.decrement)}{_conventions(e)}{_unexplained_aside(e)}."
+        f"{number(e.decrement)}{_not_a_maximum(e)}{_conventions(e)}{_unexplained_aside(e)}."
     )
 
 
 def _far(e: Evidence) -> str:
     return (
-        f"{e.reported.who}'s estimates are not the {e.objective} optimum: {_away(e)}{_conventions(e)}"
-        f"{_unexplained_aside(e)}."
+        f"{e.reported.who}'s estimates are not the {e.objective} optimum: {_away(e)}{_not_a_maximum(e)}"
+        f"{_conventions(e)}{_unexplained_aside(e)}."
     )
 
 
