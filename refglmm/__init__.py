@@ -39,6 +39,7 @@ _HOME = {
     "cr_setup": "fit.continuation",
     "cr_marginal_probabilities": "fit.continuation",
     "Control": "optimize.control",
+    "crosscheck_snippet": "crosschecking.snippets",
     "crosscheck": "crosschecking.check",  # a package "crosscheck" would take the place of the function once imported
     "anova": "inference.compare",
     "compare_models": "inference.compare",
