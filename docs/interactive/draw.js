@@ -5,9 +5,6 @@
  */
 "use strict";
 
-/** Heights of the contours of -2 log L. */
-const HEIGHTS = [0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
-
 /* --------------------------------------------------------------------------------------- scales and axes */
 
 /** A number with so many significant digits, without trailing zeros, and with a true minus sign. */
@@ -21,7 +18,7 @@ function short(x, digits = 4) {
 /** About n round numbers between low and high. */
 function ticks(low, high, n) {
   const rough = (high - low) / Math.max(n, 1), power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].find((m) => m * power >= rough) * power;
+  const step = [10, 5, 2, 1].find((m) => m * power <= 1.3 * rough) * power;
   const first = Math.ceil(low / step - 1e-9), last = Math.floor(high / step + 1e-9);
   return Array.from({ length: last - first + 1 }, (_, m) => Number(((first + m) * step).toPrecision(12)));
 }
@@ -33,9 +30,16 @@ function makeFrame(box, x, y) {
   return { ...box, x, y, X, Y };
 }
 
-/** Width of an svg on the page; its user units become pixels. */
+/** Widths of the pictures, so that drawing one does not have the browser lay out what was drawn before. */
+const widths = new Map();
+function pictureWidth(svg) {
+  if (!widths.has(svg)) widths.set(svg, Math.max(svg.parentElement.clientWidth, 240));
+  return widths.get(svg);
+}
+
+/** Set the size of a picture; its user units are pixels. */
 function openPicture(svg, height) {
-  const width = Math.max(svg.parentElement.clientWidth, 240);
+  const width = pictureWidth(svg);
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("height", height);
   return width;
@@ -119,10 +123,10 @@ function drawIntegrand(svg, model, j, at) {
 
 /** g along u with the iterates of one group (their index `r` in the path), and Newton's decrement by iteration. */
 function drawPirls(svg, model, j, path, r) {
-  const side = svg.parentElement.clientWidth >= 500, height = side ? 300 : 540;
+  const side = pictureWidth(svg) >= 430, height = side ? 300 : 540;
   const width = openPicture(svg, height), cut = side ? Math.round(0.58 * width) : width;
   const lower = side ? { left: cut + 66, right: width - 12, top: 14, bottom: 252 } : { left: 66, right: width - 12, top: 314, bottom: 496 };
-  const upper = { left: 56, right: cut - 12, top: 14, bottom: side ? 252 : 232 };
+  const upper = { left: 64, right: cut - 12, top: 14, bottom: side ? 252 : 232 };
   svg.innerHTML = drawIterates(upper, model, j, path, r) + drawDecrements(lower, path);
 }
 
@@ -139,7 +143,7 @@ function drawIterates(box, model, j, path, r) {
   const hops = points.slice(1).map((u, m) => line(frame.X(points[m]), Y(points[m]), frame.X(u), Y(u), "hop"));
   return [
     `<clipPath id="clip-iterates"><rect x="${box.left}" y="${box.top}" width="${box.right - box.left}" height="${box.bottom - box.top}"/></clipPath>`,
-    drawAxes(frame, { xLabel: "u", yLabel: "g(u) − g(mode)" }),
+    drawAxes(frame, { xLabel: "u", yLabel: "g(u) − g(mode)", away: 50 }),
     `<path class="curve" clip-path="url(#clip-iterates)" d="${curve(frame, us, heights)}"/>`,
     ...hops,
     ...refused.map((u) => dot(frame.X(u), Y(u), 4, "refused", `refused: u = ${short(u)}`)),
@@ -179,36 +183,44 @@ function drawDecrements(box, path) {
 
 /* -------------------------------------------------------------------------------------------- 3. the surface */
 
-/** Heights of a grid {xs, ys, values} by bilinear interpolation at fractional indices. */
-function interpolate(grid, a, b) {
-  const n = grid.xs.length, m = grid.ys.length;
-  const i = Math.min(Math.floor(a), n - 2), j = Math.min(Math.floor(b), m - 2), p = a - i, q = b - j;
-  const at = (c, r) => grid.values[r * n + c];
-  return (1 - q) * ((1 - p) * at(i, j) + p * at(i + 1, j)) + q * ((1 - p) * at(i, j + 1) + p * at(i + 1, j + 1));
-}
-
 /** "#rrggbb" as three numbers. */
 function channels(colour) {
   return [1, 3, 5].map((at) => parseInt(colour.trim().slice(at, at + 2), 16));
 }
 
-/** The bands between the contours, on a canvas as large as the plot. */
-function paintBands(canvas, frame, grid, levels) {
-  const ratio = window.devicePixelRatio > 1 ? 2 : 1;
-  const width = Math.round((frame.right - frame.left) * ratio), height = Math.round((frame.bottom - frame.top) * ratio);
-  Object.assign(canvas.style, { left: `${frame.left}px`, top: `${frame.top}px`, width: `${width / ratio}px`, height: `${height / ratio}px` });
-  [canvas.width, canvas.height] = [width, height];
+/** Where n pixels fall between the m lines of a grid: the line before each, and how far it is past it. */
+function between(n, m) {
+  const at = spaced(0, m - 1, n), line = at.map((a) => Math.min(Math.floor(a), m - 2));
+  return { line, past: at.map((a, pixel) => a - line[pixel]) };
+}
+
+/** Colours of the bands, from the lowest up, as the canvas wants them (alpha, blue, green, red). */
+function bandColours(count) {
   const style = getComputedStyle(document.documentElement);
   const near = channels(style.getPropertyValue("--near")), far = channels(style.getPropertyValue("--far"));
-  const shades = spaced(0, 1, levels.length + 1).map((share) => near.map((c, m) => c + share ** 0.8 * (far[m] - c)));
+  return spaced(0, 1, count).map((share) => {
+    const [red, green, blue] = near.map((c, m) => Math.round(c + share ** 0.8 * (far[m] - c)));
+    return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+  });
+}
+
+/** The bands between the contours, on a canvas as large as the plot; heights by bilinear interpolation. */
+function paintBands(canvas, frame, grid, levels) {
+  const width = Math.round(frame.right - frame.left), height = Math.round(frame.bottom - frame.top);
+  Object.assign(canvas.style, { left: `${frame.left}px`, top: `${frame.top}px` });
+  [canvas.width, canvas.height] = [width, height];
+  const { values } = grid, n = grid.xs.length, colours = bandColours(levels.length + 1);
+  const across = between(width, n), up = between(height, grid.ys.length);
   const context = canvas.getContext("2d"), image = context.createImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
   for (let row = 0, at = 0; row < height; row++) {
-    const b = (1 - row / (height - 1)) * (grid.ys.length - 1);
-    for (let column = 0; column < width; column++, at += 4) {
-      const value = interpolate(grid, (column / (width - 1)) * (grid.xs.length - 1), b);
-      let band = 0;
+    const lower = up.line[height - 1 - row] * n, q = up.past[height - 1 - row];
+    for (let column = 0, band = 0; column < width; column++, at++) {
+      const i = lower + across.line[column], p = across.past[column];
+      const value = (1 - q) * ((1 - p) * values[i] + p * values[i + 1]) + q * ((1 - p) * values[i + n] + p * values[i + n + 1]);
+      while (band > 0 && value <= levels[band - 1]) band--;
       while (band < levels.length && value > levels[band]) band++;
-      image.data.set([...shades[band], 255], at);
+      pixels[at] = colours[band];
     }
   }
   context.putImageData(image, 0, 0);
@@ -233,11 +245,15 @@ function contour(grid, level) {
   return segments;
 }
 
-/** Levels above the optimum; counted from the lowest known point of the plane where that lies well above it. */
+/**
+ * Levels above the optimum, each twice the one before: 1/2, 1, 2, ..., or smaller ones in a close view. They are
+ * counted from the lowest known point of the plane where that lies well above the optimum.
+ */
 function contourLevels(grid) {
   const lowest = Math.min(grid.known, ...grid.values), highest = Math.max(...grid.values);
-  const from = lowest > 1 ? lowest : 0;
-  return HEIGHTS.map((height) => from + height).filter((level, m, all) => m === 0 || all[m - 1] < highest);
+  const from = lowest > 1 ? lowest : 0, top = Math.floor(Math.log2(Math.max(highest - from, 1e-9)));
+  const first = Math.min(-1, top - 6);
+  return Array.from({ length: top - first + 1 }, (_, m) => from + 2 ** (first + m));
 }
 
 /** Contours with their heights written where they cross the diagonal below the lowest point. */
@@ -291,8 +307,8 @@ function star(x, y, r, kind, title) {
 
 /** Plot area of the surface: the same whether there is a grid yet or not. */
 function surfaceFrame(svg, x, y) {
-  const width = openPicture(svg, 400);
-  return makeFrame({ left: 56, right: width - 12, top: 12, bottom: 352 }, x, y);
+  const width = openPicture(svg, 440);
+  return makeFrame({ left: 56, right: width - 12, top: 12, bottom: 392 }, x, y);
 }
 
 /** Everything that does not depend on where the sliders stand. */
@@ -311,27 +327,25 @@ function drawSurface(svg, canvas, frame, grid, { xLabel, yLabel, stages, optima,
     ...trail.map(([x, y], m) => dot(frame.X(x), frame.Y(y), 2.6, "order", `optimum with ${m + 1} node${m ? "s" : ""}`)),
     ...stages.map((evaluations, m) => drawPath(frame, evaluations, `stage${m + 1}`)),
     ...optima.map(({ point: [x, y], kind, title }) => star(frame.X(x), frame.Y(y), 9, kind, title)),
-    '</g><g id="here" aria-hidden="true"></g>',
+    '</g><g clip-path="url(#clip-surface)" id="here" aria-hidden="true"></g>',
   ].join("");
 }
 
 /* --------------------------------------------------------------------------------------- 4. error by group */
 
-/** -2 log of (approximate / exact) integral for every group, sorted; the chosen one marked. */
-function drawErrors(svg, errors, others, names, chosen) {
-  const width = openPicture(svg, 220), order = [...errors.keys()].sort((a, b) => errors[b] - errors[a]);
+/** -2 log of (approximate / exact) integral for every group, in the given order; the chosen one marked. */
+function drawErrors(svg, errors, others, order, chosen) {
+  const width = openPicture(svg, 220);
   const low = Math.min(0, ...errors, ...others), high = Math.max(0, ...errors, ...others), room = 0.06 * (high - low || 1e-12);
   const frame = makeFrame({ left: 66, right: width - 12, top: 12, bottom: 184 }, [0, errors.length], [low - room, high + room]);
-  const wide = (frame.right - frame.left) / errors.length, gap = wide > 6 ? 2 : 0;
+  const wide = (frame.right - frame.left) / errors.length, bar = wide > 6 ? wide - 2 : wide;
+  const outline = (j, m) => `M${frame.X(m).toFixed(2)},${frame.Y(0).toFixed(1)}V${frame.Y(errors[j]).toFixed(1)}h${bar.toFixed(2)}V${frame.Y(0).toFixed(1)}Z`;
+  const place = order.indexOf(chosen), middle = frame.X(place) + bar / 2;
   svg.innerHTML = [
     drawAxes(frame, { xLabel: "groups, sorted by Laplace's error", yLabel: "", xTicks: [] }),
-    ...order.map((j, m) => {
-      const top = Math.min(frame.Y(errors[j]), frame.Y(0)), tall = Math.abs(frame.Y(errors[j]) - frame.Y(0));
-      const left = frame.X(m), kind = j === chosen ? "bar chosen" : "bar";
-      return `<rect class="${kind}" x="${left.toFixed(2)}" width="${Math.max(wide - gap, 0.6).toFixed(2)}" y="${top.toFixed(1)}" height="${Math.max(tall, 0.5).toFixed(1)}"/>`;
-    }),
+    `<path class="bar" d="${order.map(outline).join("")}"/><path class="bar chosen" d="${outline(chosen, place)}"/>`,
     `<path class="nodeline" d="${curve(frame, order.map((_, m) => m + 0.5), order.map((j) => others[j]))}"/>`,
-    ...order.map((j, m) => `<rect class="hit" data-group="${j}" x="${frame.X(m).toFixed(2)}" y="${frame.top}" width="${wide.toFixed(2)}" height="${frame.bottom - frame.top}"><title>${names[j]}: ${short(errors[j], 3)}</title></rect>`),
-    ...order.map((j, m) => (j === chosen ? `<path class="marker" d="M${(frame.X(m) + wide / 2).toFixed(1)},${frame.bottom + 3}l-5,8h10z"/>` : "")),
+    `<path class="marker" d="M${middle.toFixed(1)},${frame.bottom + 3}l-5,8h10z"/>`,
   ].join("");
+  return frame;
 }
