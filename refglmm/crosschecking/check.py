@@ -7,6 +7,7 @@ differences -> verdict.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,10 +33,11 @@ from refglmm.crosschecking.verdict import (
     Evidence,
     judge,
 )
-from refglmm.errors import ArgumentError, RefglmmError
+from refglmm.errors import ArgumentError, RefglmmError, RefglmmWarning
 from refglmm.fitted import FITTING, FittedModel
 from refglmm.inference.parameters import Parameter, absolute_scale, parameters, values_at
 from refglmm.model import GLMM
+from refglmm.optimize.control import make_control
 
 FloatArray = NDArray[np.float64]
 
@@ -101,12 +103,7 @@ def crosscheck(
     report = read_reported(reported)
     made, settings = _model(model, data, report, arguments)
     placer = place(made, report)
-    threads = (
-        int(dict(settings.get("control") or {}).get("threads", 1))
-        if isinstance(settings.get("control"), Mapping)
-        else 1
-    )
-    with blas_threads(threads):
+    with blas_threads(make_control(settings.get("control"), settings.get("optimizer"), "exact").threads):
         bench = Bench(made, _asked(made, report, placer, n_agq, reml, settings), settings)
         return _Check(bench, report, placer).result()
 
@@ -181,27 +178,40 @@ class _Check:
     def result(self) -> Crosscheck:
         """Everything, in order."""
         self._look_for_better()
-        if self._loss(self.x) > SMALL_LOSS:
+        if not self.no_estimates and self._loss(self.x) > SMALL_LOSS:
             self._read_otherwise()
-        bench, x = self.bench, self.x
-        gradient, hessian = bench.gradient(x), self._hessian()
-        decrement = 0.5 * bench.decrement(x, gradient, hessian)
-        rounding = self._rounding()
-        H = bench.criterion.hessian
-        rounding_loss = 0.25 * float(np.abs(rounding @ H @ rounding.T).sum()) if len(rounding) else 0.0
-        slack = rounding_loss + 0.5 * float(np.abs(rounding @ gradient).sum()) if len(rounding) else 0.0
+        rounding, gradient = self._rounding(), self.bench.gradient(self.x)
         estimates = self._estimates(rounding)
-        loss = self._loss(x)
-        worst = estimates["distance"].abs().idxmax() if estimates["distance"].notna().any() else ""
+        evidence = self._weighed(rounding, gradient, estimates)
+        self._note_the_rest()
+        difference, H = self.x - self.bench.estimate, self.bench.criterion.hessian
+        return Crosscheck(
+            reported=self.report,
+            verdict=judge(evidence),
+            evidence=evidence,
+            model=self._description(),
+            objective=self.bench.asked.label,
+            gradient_norm=float(np.max(np.abs(gradient), initial=0.0)),
+            mahalanobis=float(np.sqrt(max(0.5 * float(difference @ H @ difference), 0.0))),
+            notes=tuple(self.notes),
+            _estimates=estimates.drop(columns="rounding"),
+            _logliks=self._logliks(),
+        )
+
+    def _weighed(self, rounding: FloatArray, gradient: FloatArray, estimates: pd.DataFrame) -> Evidence:
+        """All evidence: where the estimates lie, then what explains the rest."""
+        distances = estimates["distance"].abs().dropna()
+        worst = str(distances.idxmax()) if len(distances) else ""
+        rounding_loss = self._rounding_loss(rounding)
         evidence = Evidence(
             reported=self.report,
-            objective=bench.asked.label,
-            loss=loss,
+            objective=self.bench.asked.label,
+            loss=self._loss(self.x),
             rounding_loss=rounding_loss,
-            decrement=decrement,
-            distance=float(estimates["distance"].abs().max()) if worst else 0.0,
-            worst=str(worst),
-            rounding_distance=float(self._rounding_distance),
+            decrement=0.5 * self.bench.decrement(self.x, gradient, self._hessian()),
+            distance=float(distances.max()) if worst else 0.0,
+            worst=worst,
+            rounding_distance=float(estimates["rounding"].max(skipna=True)) if len(estimates) else 0.0,
             reading=self.reading,
             better_by=self.better_by,
             better_checked=self.better_checked,
@@ -209,26 +219,13 @@ class _Check:
             collapsed=self._collapsed(estimates),
             starting_values=self._starting_values(),
         )
+        slack = rounding_loss + 0.5 * float(np.abs(rounding @ gradient).sum())
         evidence = replace(evidence, findings=self._findings(slack, evidence), errors=self._errors())
-        if not evidence.agrees and not self.no_estimates:
-            other = self._other_objective(loss)
-            evidence = replace(
-                evidence, other_objective=other.label, other_loss=other.loss, impossible=self._impossible(evidence)
-            )
-        self._note_the_rest()
-        finite = gradient[np.isfinite(gradient)]
-        difference = np.where(np.isfinite(x), x - bench.estimate, 0.0)
-        return Crosscheck(
-            reported=self.report,
-            verdict=judge(evidence),
-            evidence=evidence,
-            model=self._description(),
-            objective=bench.asked.label,
-            gradient_norm=float(np.abs(finite).max(initial=0.0)),
-            mahalanobis=float(np.sqrt(max(0.5 * difference @ H @ difference, 0.0))),
-            notes=tuple(self.notes),
-            _estimates=estimates.drop(columns="rounding"),
-            _logliks=self._logliks(),
+        if evidence.agrees or self.no_estimates:
+            return evidence
+        other = self._other_objective(evidence)
+        return replace(
+            evidence, other_objective=other.label, other_loss=other.loss, impossible=self._impossible(evidence)
         )
 
     # -- where the estimates lie -------------------------------------------------------------------------------
@@ -268,7 +265,10 @@ class _Check:
             return
         if again.value < first - 2.0 * BETTER:
             self.better_by = 0.5 * (first - self.bench.evaluate(self.x))
-            self.better_checked = f"and a search from there ends {0.5 * (first - again.value):.3g} above our first fit; ours is that one below."
+            self.better_checked = (
+                f"and a search from there ends {0.5 * (first - again.value):.3g} above our first fit; below, ours is "
+                "where that search ended."
+            )
             self.bench = again
         self.x = self.bench.completed(self.raw)
 
@@ -285,14 +285,14 @@ class _Check:
                 continue
             x = self.bench.completed(raw)
             loss = self._loss(x)
-            if loss < max(SMALL_LOSS, ROUNDING_SLACK * self._rounding_loss()) and loss < 0.01 * before:
+            if loss < max(SMALL_LOSS, ROUNDING_SLACK * self._rounding_loss(self._rounding())) and loss < 0.01 * before:
                 self.raw, self.x, self.reading = raw, x, reading.name
                 self.notes.append(f"{reading.name}; as they stand, they lose {before:.3g} in log-likelihood")
                 return
 
-    def _rounding_loss(self) -> float:
-        moves = self._rounding()
-        return 0.25 * float(np.abs(moves @ self.bench.criterion.hessian @ moves.T).sum()) if len(moves) else 0.0
+    def _rounding_loss(self, moves: FloatArray) -> float:
+        """Most that rounding of an exact optimum can lose."""
+        return 0.25 * float(np.abs(moves @ self.bench.criterion.hessian @ moves.T).sum())
 
     # -- tables ------------------------------------------------------------------------------------------------
 
@@ -304,8 +304,7 @@ class _Check:
         with np.errstate(all="ignore"):
             theirs = values_at(bench.model.problem, known, self.raw)
             distance = np.where(se > 0.0, (theirs - ours) / se, np.nan)
-            slack = self._slack(known, rounding) / se
-        self._rounding_distance = np.nanmax(np.where(np.isfinite(slack), slack, 0.0), initial=0.0)
+            slack = np.where(se > 0.0, np.abs(self._slopes(known) @ rounding.T).sum(axis=1) / se, 0.0)
         return pd.DataFrame(
             {"reported": theirs, "ours": ours, "se": se, "distance": distance, "rounding": slack},
             index=[parameter.name for parameter in known],
@@ -332,10 +331,6 @@ class _Check:
         covariance = 2.0 * np.linalg.inv(self.bench.criterion.hessian)
         with np.errstate(all="ignore"):
             return np.sqrt(np.einsum("ki,ij,kj->k", slopes, covariance, slopes))
-
-    def _slack(self, known: tuple[Parameter, ...], rounding: FloatArray) -> FloatArray:
-        """What half a unit of each digit moves each estimate by."""
-        return np.abs(self._slopes(known) @ rounding.T).sum(axis=1) if len(rounding) else np.zeros(len(known))
 
     def _logliks(self) -> pd.DataFrame:
         """Exact log-likelihoods at the reported estimates and at our optimum."""
@@ -374,20 +369,20 @@ class _Check:
         halves = {i: number.half for i, number in numbers.items()}
         return match_errors(self.bench, self.x, values, halves)
 
-    def _other_objective(self, loss: float) -> Others:
-        """Another objective with its optimum at the reported estimates."""
+    def _other_objective(self, evidence: Evidence) -> Others:
+        """Another objective with its optimum at the reported estimates; of several, the nearest by a clear margin."""
         bench, x = self.bench, self.x
-        allowed = max(OTHER_DECREMENT, ROUNDING_SLACK * self._rounding_loss())
+        allowed = max(OTHER_DECREMENT, ROUNDING_SLACK * evidence.rounding_loss)
+        allowed = min(allowed, OTHER_SHARE * evidence.loss)
         best = Others("", np.inf)
         for other in bench.others(self.report.n_agq):
-            gradient = bench.gradient(x, other)
-            promised = 0.5 * bench.decrement(x, gradient)
-            if promised < min(allowed, OTHER_SHARE * loss) and promised < 0.5 * best.loss:
+            promised = 0.5 * bench.decrement(x, bench.gradient(x, other))
+            if promised < allowed and promised < 0.5 * best.loss:
                 best = Others(other.label, promised)
         joint = self._distance_to_joint()
-        if joint < min(allowed, OTHER_SHARE * loss) and joint < best.loss:
+        if joint < allowed and joint < best.loss:
             best = Others("n_agq = 0 (coefficients from the joint penalised problem)", joint)
-        return best if best.label else self._lme4_mode(min(allowed, OTHER_SHARE * loss))
+        return best if best.label else self._lme4_mode(allowed)
 
     def _distance_to_joint(self) -> float:
         """Half the squared distance, in our standard errors, to the n_agq = 0 estimates."""
@@ -409,23 +404,25 @@ class _Check:
         if bench.walk is None or self.report.n_agq == 0 or self.report.program not in (None, "lme4"):
             return Others()
         try:
-            import warnings
-
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+                warnings.simplefilter("ignore", RefglmmWarning)
                 fit = bench.model.updated(mode="lme4").fit(n_agq=bench.asked.n_agq)
         except RefglmmError:
             return Others()
         if fit.problem.names != bench.model.problem.names:
             return Others()
-        other = self.x.copy()
-        n = bench.model.problem.n_par + bench.model.problem.p
-        other[:n] = np.concatenate([fit.optimum.par, fit.optimum.beta])
-        distance = self._half_square(other)
-        if distance < max(allowed, OTHER_DECREMENT):
-            scale = " and which has no likelihood of the dispersion" if bench.model.family.has_scale else ""
-            return Others(f"lme4's, whose inner iteration stops early{scale}", distance)
+        name = "lme4's, whose inner iteration stops early"
+        if bench.model.family.has_scale:
+            name += " and which has no likelihood of the dispersion"
+        for factor, note in ((1.0, ""), (fit.sigma, "; its standard deviations were multiplied by sigma (before 2.0)")):
+            distance = self._half_square(self._with_main(factor * fit.optimum.par, fit.optimum.beta))
+            if distance < allowed:
+                return Others(name + note, distance)
         return Others()
+
+    def _with_main(self, par: FloatArray, beta: FloatArray) -> FloatArray:
+        """The reported estimates with other covariance parameters and coefficients."""
+        return np.concatenate([par, beta, self.x[par.size + beta.size :]])
 
     def _impossible(self, evidence: Evidence) -> float:
         """By how much an unexplained log-likelihood exceeds our maximum."""

@@ -1,20 +1,22 @@
 r"""Which convention reproduces a reported log-likelihood, AIC, BIC or deviance at the reported estimates.
 
-Place in the reading order: after ``objectives``. A log-likelihood can differ from ours, at the same estimates, because
+Place in the reading order: after ``objectives``. A log-likelihood can differ from ours, at the same estimates,
+because
 
-* the integral over the random effects was done in another way (other quadrature, n_agq = 0, expected curvature, REML or
-  ML, lme4's early stop);
+* the integral over the random effects was done in another way (other quadrature, n_agq = 0, expected curvature, REML
+  or ML, lme4's early stop);
 * constants were dropped or added (:func:`constants`);
 * it goes by another name (minus the log-likelihood, or minus twice that).
 
-Candidates are tried in that order, the usual before the odd; the first that agrees within the precision of the report is
-the explanation. AIC and BIC are then read backwards: how many parameters, how many observations do they count?
+Candidates are tried in that order, the usual before the odd; the first that agrees within the precision of the report
+is the explanation. AIC and BIC are then read backwards: how many parameters, how many observations do they count?
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ FloatArray = NDArray[np.float64]
 EQUAL = 2e-5
 #: lme4 2.x adds 2 to -2 log L of families with a scale.
 LME4_SCALE_SHIFT = -1.0
+SATURATED = "relative to the saturated model (unit deviances in place of log densities)"
 #: Names of the terms free of the parameters that programs leave out.
 FREE_TERMS = {
     "binomial": "the binomial coefficients",
@@ -120,17 +123,14 @@ class Ledger:
     def bases(self) -> Iterator[Candidate]:
         """The log-likelihood in every approximation, with all constants."""
         bench, x, order = self.bench, self.x, self.reported.n_agq
-        yield Candidate(self._cached("asked", lambda: bench.evaluate(x)), "")
-        stale = bench.asked.n_agq if order is None or order < 1 else order
-        if order != 0:
-            yield Candidate(
-                self._cached("walk", lambda: bench.walk_value(x, stale)),
-                "lme4's objective, whose inner iteration (PIRLS) stops early"
-                + (" and which is relative to the saturated model for nAGQ > 1" if stale > 1 else "")
-                + (", with its residual-based dispersion and its +2" if bench.model.family.has_scale else ""),
-            )
-        if not bench.model.is_lmm and bench.fit.penalty is None:
+        asked = self._cached("asked", lambda: bench.evaluate(x))
+        yield Candidate(asked, "")
+        stale = bench.asked.n_agq if order is None else order
+        if stale > 1:  # lme4's is then relative to the saturated model, and stops early besides
+            yield from (Candidate(asked + shift, name) for name, shift in self.constants() if name == SATURATED)
+        if not bench.model.is_lmm and bench.fit.penalty is None and stale != 1:
             yield Candidate(self._cached("joint", lambda: bench.joint_value(x)), "the n_agq = 0 criterion")
+        yield Candidate(self._cached("walk", lambda: bench.walk_value(x, stale)), self._stale_name(stale))
         if bench.fit.penalty is not None:
             beta = x[bench.model.problem.n_par :][: bench.model.problem.p]
             charge = bench.fit.penalty.value(beta)
@@ -138,8 +138,17 @@ class Ledger:
                 self._cached("unpenalized", lambda: bench.evaluate(x) - charge),
                 "the log-likelihood without its penalty",
             )
+        if not bench.model.is_lmm and bench.fit.penalty is None and stale == 1:
+            yield Candidate(self._cached("joint", lambda: bench.joint_value(x)), "the n_agq = 0 criterion")
         for other in bench.others(order):
-            yield Candidate(self._cached(other.label, lambda a=other: bench.evaluate(x, a)), other.label)  # type: ignore[misc]
+            yield Candidate(self._cached(other.label, partial(bench.evaluate, x, other)), other.label)
+
+    def _stale_name(self, order: int) -> str:
+        """lme4's objective in words."""
+        name = "lme4's n_agq = 0 criterion" if order == 0 else "lme4's objective"
+        saturated = " and which is relative to the saturated model for nAGQ > 1" if order > 1 else ""
+        scale = ", with its residual-based dispersion and its +2" if self.bench.model.family.has_scale else ""
+        return f"{name}, whose inner iteration (PIRLS) stops early{saturated}{scale}"
 
     def _cached(self, key: str, minus_two: Any) -> float:
         if key not in self._values:
@@ -169,11 +178,11 @@ class Ledger:
         half_log = 0.5 * np.log(2.0 * np.pi)
         if self.mode is not None and not several(self.bench.fit) and not problem.n_phi:
             saturated = float(self.mode.log_density + 0.5 * self.mode.deviance)
-            found.append(("relative to the saturated model (unit deviances in place of log densities)", -saturated))
+            found.append((SATURATED, -saturated))
         if family.name == "gaussian" and self.bench.model.is_lmm:
             rows = gaussian_rows - (problem.p if self.bench.asked.restricted else 0)
             found.append(("without the log(2 pi) terms", rows * half_log))
-            sign, logdet = np.linalg.slogdet(problem.X.T @ (problem.weights[:, None] * problem.X))
+            _, logdet = np.linalg.slogdet(problem.X.T @ (problem.weights[:, None] * problem.X))
             found += [(f"REML {word} log|X'X|/2", s * 0.5 * logdet) for word, s in (("plus", 1.0), ("minus", -1.0))]
         else:
             what = FREE_TERMS.get(family.name, "the terms free of the parameters")
@@ -222,7 +231,8 @@ class Ledger:
         found = self.explain_loglik(Number(-0.5 * number.value, 0.5 * number.half))
         if found is None:
             return Finding("deviance", number.value, ours, False)
-        convention = _joined("-2 log L (the random effects integrated out)", found.convention)
+        name = "the REML criterion" if self.bench.asked.restricted else "-2 log L (the random effects integrated out)"
+        convention = _joined(name, found.convention)
         return Finding("deviance", number.value, ours, True, convention, -2.0 * found.value)
 
     def _conditional(self) -> float:
@@ -317,6 +327,8 @@ def explain(ledger: Ledger, criteria: Mapping[str, Number]) -> tuple[Finding, ..
         number = criteria["minus_two_loglik"]
         loglik = Number(-0.5 * number.value, 0.5 * number.half)
     for key, number in criteria.items():
+        if key == "minus_two_loglik" and _says_the_same(number, criteria.get("loglik")):
+            continue
         if key in ("loglik", "minus_two_loglik"):
             found.append(ledger.loglik(key, number))
         elif key == "deviance":
@@ -326,3 +338,10 @@ def explain(ledger: Ledger, criteria: Mapping[str, Number]) -> tuple[Finding, ..
         else:
             found.append(ledger.bic(number, loglik, criteria.get("aic")))
     return tuple(found)
+
+
+def _says_the_same(minus_two: Number, loglik: Number | None) -> bool:
+    """Whether -2 log L is just the reported log-likelihood once more."""
+    if loglik is None:
+        return False
+    return abs(minus_two.value + 2.0 * loglik.value) <= 2.0 * loglik.half + minus_two.half + 1e-8 * abs(minus_two.value)

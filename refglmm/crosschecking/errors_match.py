@@ -1,14 +1,15 @@
 r"""Which standard errors were reported.
 
 Place in the reading order: after ``conventions``. Candidates: the inverse Hessian of -2 log L (times 2) at our optimum
-or at the reported estimates, all parameters estimated; (R_X'R_X)^-1, covariance parameters taken as known (lme4 calls it
-RX; the only ones of a linear mixed model in most programs); lme4's differences on its slightly ragged objective; and
+or at the reported estimates, all parameters estimated; (R_X'R_X)^-1, covariance parameters taken as known (lme4 calls
+it RX; the only ones of a linear mixed model in most programs); lme4's differences on its slightly ragged objective; and
 slips by a constant factor (sqrt 2: the Hessian of the deviance taken for that of the log-likelihood).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,9 +44,9 @@ class ErrorsMatch:
     kind : str
         What they are; "" if nothing known.
     difference : float
-        Largest relative difference from that kind; of ours if there is none.
-    worst : str
-        Coefficient with the most extreme ratio.
+        Largest relative difference from that kind; from ours if there is none.
+    standard : str
+        What ours are.
     """
 
     names: tuple[str, ...]
@@ -147,10 +148,8 @@ def hessian_errors(bench: Bench, x: FloatArray, which: Approximation | None = No
 
 def _invert(H: FloatArray, keep: NDArray[np.bool_]) -> FloatArray:
     se = np.full(len(H), np.nan)
-    try:
+    with suppress(LinAlgError):
         se[keep] = np.sqrt(np.diag(2.0 * invert_scaled(H[np.ix_(keep, keep)])))
-    except LinAlgError:
-        pass
     return se
 
 

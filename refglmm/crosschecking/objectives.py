@@ -8,7 +8,8 @@ The REML criterion as a function of all parameters (:class:`RestrictedObjective`
 
 .. math:: D_R(x) = -2\log L(x) + \log|X'V^{-1}X| - p\log 2\pi ,
 
-the REML criterion of (par, sigma) plus :math:`(\beta-\hat\beta)'X'V^{-1}X(\beta-\hat\beta)`; its minimum is the REML fit.
+the REML criterion of (par, sigma) plus :math:`(\beta-\hat\beta)'X'V^{-1}X(\beta-\hat\beta)`; its minimum is the REML
+fit.
 """
 
 from __future__ import annotations
@@ -318,12 +319,13 @@ class Bench:
         return lambda n_agq: WalkObjective(problem, n_agq, self.criterion_engine, start)
 
     def walk_value(self, x: FloatArray, n_agq: int) -> float:
-        """lme4's -2 log L at x (n_agq > 1: relative to the saturated model); nan where it has none."""
-        if self.walk is None or n_agq < 1:
+        """lme4's -2 log L at x (n_agq > 1: relative to the saturated model; 0: beta solved for); nan without one."""
+        if self.walk is None:
             return np.nan
         try:
             with np.errstate(all="ignore"):
-                value = self.walk(n_agq).value(x)
+                objective = self.walk(n_agq)
+                value = objective.value(x) if n_agq else objective.walk.stage_one(x[: self.model.problem.n_par])
         except (RefglmmError, NotImplementedError, np.linalg.LinAlgError):
             return np.nan
         return float(value) if np.isfinite(value) else np.nan

@@ -12,7 +12,8 @@ variances, logarithms, or relative to sigma (:data:`READINGS`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -295,13 +296,14 @@ def _shape_reader(
     names, family = list(model.problem.phi_names), model.family
     scale = bool(model.is_lmm or family.has_scale)
     ways: dict[int, tuple[int, Callable[[float], float]]] = {}
-    for name, number in reported.shape.items():
+    named_first = sorted(reported.shape.items(), key=lambda item: item[0] == "sigma" and not scale)
+    for name, number in named_first:  # glmer.nb has a sigma of 1 beside the size
         index, transform = _shape_place(name, number, names, scale)
         if index is not None and index not in ways:
             ways[index] = kept.add(number), transform
     for index, number in enumerate(reported.log_shapes[: len(names)]):
         sign = -1.0 if family.name in INVERSE_SHAPES else 1.0
-        ways.setdefault(index, (kept.add(number), lambda value, sign=sign: float(np.exp(sign * value))))  # type: ignore[misc]
+        ways.setdefault(index, (kept.add(number), partial(_exponential, sign)))
 
     def shape(v: FloatArray, reading: Reading) -> FloatArray:
         phi = np.full(len(names), np.nan)
@@ -338,6 +340,10 @@ def _shape_place(
     if number.value <= 0.0 and (scale or name == "sigma"):
         raise ArgumentError(f"reported {name} is {number.value:g}; it must be positive")
     return index, transform
+
+
+def _exponential(sign: float, value: float) -> float:
+    return float(np.exp(sign * value))
 
 
 def _itself(value: float) -> float:
@@ -477,7 +483,7 @@ def _from_deviations(
         if entry.other is None:
             sd_at[rows[0]] = kept.add(entry.number)
         else:
-            pairs.append((*rows, kept.add(entry.number)))
+            pairs.append((rows[0], rows[1], kept.add(entry.number)))
     if np.all(sd_at < 0) or not _can_read(model, t):
         return None
     lacking = [column for column, at in zip(term.columns, sd_at, strict=True) if at < 0]
@@ -486,8 +492,8 @@ def _from_deviations(
     wanted = 0 if structure.name == "diag" else term.k * (term.k - 1) // 2
     if len({frozenset(pair[:2]) for pair in pairs}) < wanted:
         raise ArgumentError(
-            f"standard deviations of {', '.join(term.columns)} by {term.label} are reported without their "
-            f"correlation{'s' if wanted > 1 else ''}; give 'corr' (for independent random effects write || in the formula)"
+            f"standard deviations of {', '.join(term.columns)} by {term.label} are reported without their correlation"
+            f"{'s' if wanted > 1 else ''}; give 'corr' (for independent random effects write || in the formula)"
         )
 
     def read(v: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -516,10 +522,3 @@ def _rows_of(term: Any, entry: Deviation) -> tuple[int, ...] | None:
     spelled = [_our_spelling(name, entry.part) for name in names]
     rows = [find_name(name, term.columns) for name in spelled]
     return None if any(row is None for row in rows) else tuple(row for row in rows if row is not None)
-
-
-def with_fixed(placer: Placer, beta: FloatArray) -> Placer:
-    """The same placement with other coefficients, all given."""
-    values = placer.values.copy()
-    values[placer.beta_at] = beta
-    return replace(placer, values=values)

@@ -28,6 +28,7 @@ from refglmm.errors import ArgumentError, DataError
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "program": ("package", "software"),
     "version": ("versions",),
+    "kind": (),
     "formula": (),
     "family": (),
     "link": (),
@@ -57,6 +58,10 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "varcorr_zi": (),
     "dispersion": (),
 }
+#: What estimates can be.
+KINDS = ("maximum", "map", "variational", "posterior")
+#: Programs that may stand in a table of versions.
+PROGRAMS = ("lme4", "glmmTMB", "GLMMadaptive", "MixedModels", "statsmodels", "bambi", "refglmm")
 CRITERIA = ("loglik", "minus_two_loglik", "aic", "bic", "deviance")
 #: Keys one of which says something that can be checked.
 CHECKABLE = ("fixef", "se", "varcorr", "sd", "D", "theta", "phi", "phis", "sigma", "shape", "zi", *CRITERIA)
@@ -107,6 +112,8 @@ class Reported:
     Attributes
     ----------
     program, version, formula, family, link : str or None
+    kind : {"maximum", "map", "variational", "posterior"}
+        What the estimates are.
     n_agq, reml, nobs : what they say they did
     ngroups : mapping of factor to levels, a number, or None
     fixef, se : mapping of part to Named
@@ -120,6 +127,7 @@ class Reported:
 
     program: str | None = None
     version: str | None = None
+    kind: str = "maximum"
     formula: str | None = None
     family: str | None = None
     link: str | None = None
@@ -235,9 +243,11 @@ def _arranged(raw: Mapping[str, Any]) -> Reported:
     deviations, covariances = _random_part(parts)
     if "D" in raw:
         covariances += _covariances("main", None, raw["D"], "D")
+    program, version = _program(raw)
     return Reported(
-        program=_text(raw, "program"),
-        version=_version(raw),
+        program=program,
+        version=version,
+        kind=_kind(raw),
         formula=_text(raw, "formula"),
         family=_text(raw, "family"),
         link=_text(raw, "link"),
@@ -297,7 +307,7 @@ def _numbers(values: Iterable[Any], what: str, names: Sequence[str] | None = Non
     """Numbers of one table with half a unit of their last digit, see the module."""
     labels = [f"{what} of {name!r}" for name in names] if names is not None else None
     printed = [_decimal(value, labels[i] if labels else what) for i, value in enumerate(values)]
-    decimals = [-int(number.as_tuple().exponent) for number in printed]  # type: ignore[arg-type]
+    decimals = [-int(number.as_tuple().exponent) for number in printed]
     digits = [len(number.as_tuple().digits) for number in printed if number]
     most, longest = max(decimals, default=0), max(digits, default=0)
     found = []
@@ -336,12 +346,20 @@ def _text(raw: Mapping[str, Any], key: str) -> str | None:
     return None if raw.get(key) is None else str(raw[key])
 
 
-def _version(raw: Mapping[str, Any]) -> str | None:
-    """The version of the program; of several (R, packages) that of the program itself."""
-    version = raw.get("version")
+def _kind(raw: Mapping[str, Any]) -> str:
+    kind = str(raw.get("kind", "maximum"))
+    if kind not in KINDS:
+        raise ArgumentError(f"reported kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    return kind
+
+
+def _program(raw: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The program and its version; of several versions (R, packages) that of a program which fits mixed models."""
+    program, version = _text(raw, "program"), raw.get("version")
     if isinstance(version, Mapping):
-        version = version.get(raw.get("program"), version.get("lme4"))
-    return None if version is None else str(version)
+        program = program or next((name for name in PROGRAMS if name in version), None)
+        version = version.get(program)
+    return program, None if version is None else str(version)
 
 
 def _whole(value: Any, what: str) -> int | None:
@@ -465,8 +483,8 @@ def _check_entry(entry: Deviation) -> None:
     where = " ".join(filter(None, (entry.group, entry.name)))
     if entry.other is None and entry.number.value < 0.0:
         raise ArgumentError(
-            f"the reported standard deviation of {where or 'the random effect'} is {entry.number.value:g}; it cannot be "
-            "negative (if it is a logarithm, report exp of it)",
+            f"the reported standard deviation of {where or 'the random effect'} is {entry.number.value:g}; it cannot "
+            "be negative (if it is a logarithm, report exp of it)",
             value=entry.number.value,
         )
     if entry.other is not None and abs(entry.number.value) > 1.0 + entry.number.half + 1e-8:
@@ -487,7 +505,7 @@ def _covariances(part: str, group: str | None, values: Any, what: str) -> list[C
         given = values.get("names", ())
         names, matrix = tuple([given] if isinstance(given, str) else map(str, given)), values["values"]
     cells = np.atleast_1d(np.asarray(matrix, dtype=object))
-    size = int(round(np.sqrt(cells.size)))
+    size = round(np.sqrt(cells.size))
     if size * size != cells.size or (names and len(names) != size):
         raise ArgumentError(
             f"reported {what} must be a square covariance matrix with a name for each row, not {cells.size} numbers"

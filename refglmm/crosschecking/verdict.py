@@ -1,15 +1,14 @@
 r"""The verdict: one of a few codes, and one sentence with the numbers behind it.
 
 Place in the reading order: after ``errors_match``. Every threshold of the cross-check stands here. With
-:math:`\ell` the log-likelihood that was asked for, the *loss* is :math:`\ell(\hat x) - \ell(x)`, x the reported estimates
-and :math:`\hat x` our optimum; near the optimum it is half the squared distance in standard errors.
+:math:`\ell` the log-likelihood that was asked for, the *loss* is :math:`\ell(\hat x) - \ell(x)`, x the reported
+estimates and :math:`\hat x` our optimum; near the optimum it is half the squared distance in standard errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -28,8 +27,8 @@ ROUNDING_SLACK = 1.5
 #: Beyond this distance (standard errors), or this loss, the estimates are not those of a search that stopped early:
 #: conclusions may differ.
 EARLY_DISTANCE, EARLY_LOSS = 0.5, 0.5
-#: The estimates belong to another objective if a Newton step on it promises less than this log-likelihood, and less than
-#: this share of their loss on the objective that was asked for.
+#: The estimates belong to another objective if a Newton step on it promises less than this log-likelihood, and less
+#: than this share of their loss on the objective that was asked for.
 OTHER_DECREMENT, OTHER_SHARE = 1e-3, 0.1
 #: A log-likelihood above ours by less than this is rounding of two searches for the same optimum.
 BETTER = 1e-4
@@ -38,8 +37,18 @@ ERRORS_OFF = 0.05
 #: A standard deviation below this share of ours has collapsed, if ours is not itself at zero.
 COLLAPSED = 0.02
 
+#: How sentences call the criteria.
+NAMES = {"loglik": "logLik", "minus_two_loglik": "-2 logLik", "aic": "AIC", "bic": "BIC", "deviance": "deviance"}
 
-class Code(str, Enum):
+#: Estimates that are no maxima of the likelihood.
+KIND_NAMES = {
+    "map": "modes of a posterior density, under priors",
+    "variational": "means of a variational approximation to the posterior, under priors",
+    "posterior": "summaries of posterior draws, under priors",
+}
+
+
+class Code(StrEnum):
     """What a cross-check can find."""
 
     AGREES = "agrees"
@@ -54,9 +63,6 @@ class Code(str, Enum):
     BETTER = "better_than_ours"
     INCOMPLETE = "incomplete"
 
-    def __str__(self) -> str:
-        return self.value
-
 
 @dataclass(frozen=True)
 class Evidence:
@@ -70,6 +76,22 @@ class Evidence:
         Largest distance of an estimate from our optimum, and whose it is.
     rounding_distance : float
         The largest distance that rounding explains.
+    findings, errors
+        What explains the criteria and the standard errors.
+    reading : str
+        What the numbers mean, if not what they are called.
+    other_objective, other_loss : str, float
+        Another objective with its optimum here, and the log-likelihood that it lacks there.
+    collapsed : tuple of str
+        Standard deviations that are zero where ours are not.
+    starting_values : bool
+        Coefficients are 0 and standard deviations 1.
+    better_by, better_checked : float, str
+        How much higher than our optimum the estimates are, and what a search from there found.
+    no_estimates : bool
+        Only criteria or standard errors were reported.
+    impossible : float
+        How far an unexplained log-likelihood lies above our maximum.
     """
 
     reported: Reported
@@ -90,10 +112,7 @@ class Evidence:
     better_by: float = 0.0
     better_checked: str = ""
     no_estimates: bool = False
-    not_reported: tuple[str, ...] = ()
-    our_failure: str = ""
     impossible: float = 0.0
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def agrees(self) -> bool:
@@ -143,18 +162,19 @@ def judge(e: Evidence) -> Verdict:
 
 
 def _agreeing(e: Evidence) -> Verdict:
-    """The estimates are right: what about the rest?"""
+    """The estimates are right. And the rest of the report."""
+    right = _right(e)
     if e.errors is not None and e.errors.off > ERRORS_OFF and not e.errors.is_ours:
-        return Verdict(Code.WRONG_ERRORS, f"{_right(e)}, but {_errors(e.errors)}{_conventions(e)}.")
+        return Verdict(Code.WRONG_ERRORS, f"{right}, but {_errors(e.errors)}{_conventions(e)}.")
     if e.unexplained:
-        return Verdict(Code.WRONG_CRITERION, f"{_right(e)}, but {_unexplained(e.unexplained)}.")
+        return Verdict(Code.WRONG_CRITERION, f"{right}, but {_unexplained(e)}.")
     if e.conventions or e.reading:
         reading = f" once it is understood that {e.reading}" if e.reading else ""
-        return Verdict(Code.OTHER_CONVENTION, f"{_right(e)}{reading}{_conventions(e)}{_errors_aside(e)}.")
-    return Verdict(Code.AGREES, f"{_right(e)}{_errors_aside(e)}.")
+        return Verdict(Code.OTHER_CONVENTION, f"{right}{reading}{_conventions(e)}{_errors_aside(e)}.")
+    return Verdict(Code.AGREES, f"{right}{_errors_aside(e)}.")
 
 
-# --- sentences -------------------------------------------------------------------------------------------------
+# --- sentences -----------------------------------------------------------------------------------------------------
 
 
 def number(value: float) -> str:
@@ -162,112 +182,128 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def _rounding(e: Evidence) -> str:
+    """What rounding of the report explains, where that is anything to speak of."""
+    return f" (rounding explains {number(e.rounding_loss)})" if e.rounding_loss > 1e-7 else ""
+
+
 def _right(e: Evidence) -> str:
     return (
         f"{e.reported.who} has the {e.objective} optimum: its estimates lose {number(max(e.loss, 0.0))} in "
-        f"log-likelihood (rounding explains {number(e.rounding_loss)}) and lie within {number(e.distance)} standard "
-        f"errors of ours ({e.worst})"
+        f"log-likelihood{_rounding(e)} and lie within {number(e.distance)} standard errors of ours ({e.worst})"
+    )
+
+
+def _away(e: Evidence) -> str:
+    """Loss and distance."""
+    if not np.isfinite(e.loss):
+        return f"the {e.objective} log-likelihood cannot be evaluated there"
+    return (
+        f"they lose {number(e.loss)} in {e.objective} log-likelihood{_rounding(e)} and lie up to {number(e.distance)} "
+        f"standard errors from the optimum ({e.worst})"
     )
 
 
 def _conventions(e: Evidence) -> str:
-    if not e.conventions:
-        return ""
+    """Up to two criteria by another convention, with our number."""
+    told = [f for f in e.findings if f.explained and f.convention][:2]
     pieces = [
-        f"its {f.quantity} {f.reported:.8g} is {f.convention}" for f in e.findings if f.explained and f.convention
+        f"its {NAMES[f.quantity]} {f.reported:.8g} is {f.convention}"
+        + (f" (ours {f.ours:.8g})" if np.isfinite(f.ours) else "")
+        for f in told
     ]
-    return "; " + " and ".join(pieces[:2]) + (f" (ours: {_ours(e)})" if _ours(e) else "")
-
-
-def _ours(e: Evidence) -> str:
-    first = next((f for f in e.findings if f.explained and f.convention), None)
-    return "" if first is None or not np.isfinite(first.ours) else f"{first.ours:.8g}"
+    return "; " + " and ".join(pieces) if pieces else ""
 
 
 def _errors(m: ErrorsMatch) -> str:
     j = m.extreme
-    kind = f" they are {m.kind}" if m.kind else " no known convention gives them"
+    kind = f"they are {m.kind}" if m.kind else "no convention known here gives them"
     return (
-        f"its standard errors are {number(m.ratio[j])} times ours (largest at {m.names[j]}: {number(m.reported[j])} for "
-        f"{number(m.ours[j])});{kind}"
+        f"its standard errors are off by up to a factor of {number(m.ratio[j])} ({m.names[j]}: {number(m.reported[j])} "
+        f"in place of {number(m.ours[j])}); {kind}"
     )
 
 
 def _errors_aside(e: Evidence) -> str:
+    """Standard errors that are not ours, but close or absent from the verdict."""
     if e.errors is None or e.errors.is_ours:
         return ""
     m = e.errors
-    kind = m.kind or "of no kind known here"
-    return f"; its standard errors (up to {100 * m.off:.2g} % off) are {kind}"
+    return f"; its standard errors, up to {100 * m.off:.2g} % off, are {m.kind or 'of no kind known here'}"
 
 
-def _unexplained(findings: Sequence[Finding]) -> str:
-    f = findings[0]
-    return f"its {f.quantity} {f.reported:.10g} is reproduced by no convention known here (ours at its estimates: {f.ours:.10g})"
+def _unexplained(e: Evidence) -> str:
+    f, where = e.unexplained[0], "our optimum" if e.no_estimates else "these estimates"
+    return (
+        f"its {NAMES[f.quantity]} {f.reported:.10g} follows from no convention known here (ours at {where}: "
+        f"{f.ours:.10g})"
+    )
+
+
+def _unexplained_aside(e: Evidence) -> str:
+    return f"; {_unexplained(e)}" if e.unexplained else ""
 
 
 def _better(e: Evidence) -> str:
     return (
-        f"{e.reported.who} found a better optimum than our fit: its estimates have a {e.objective} log-likelihood higher "
-        f"by {number(e.better_by)}, {e.better_checked}"
+        f"{e.reported.who} found a better optimum than our fit: the {e.objective} log-likelihood of its estimates is "
+        f"higher by {number(e.better_by)}, {e.better_checked}"
     )
 
 
 def _degenerate(e: Evidence) -> str:
     if e.starting_values:
         return (
-            f"{e.reported.who} returned its starting values (coefficients 0, standard deviations 1); they lose "
+            f"{e.reported.who} returned its starting values (all coefficients 0, all standard deviations 1); they lose "
             f"{number(e.loss)} in {e.objective} log-likelihood."
         )
     return (
-        f"{e.reported.who} has a collapsed solution: {', '.join(e.collapsed)}, which loses {number(e.loss)} in "
-        f"{e.objective} log-likelihood."
+        f"{e.reported.who} collapsed ({'; '.join(e.collapsed)}): {_away(e).replace('they lose', 'its estimates lose')}."
     )
 
 
 def _other_objective(e: Evidence) -> str:
     return (
-        f"{e.reported.who}'s estimates are the optimum of another objective, {e.other_objective} (up to "
-        f"{number(e.other_loss)} in log-likelihood); as {e.objective} estimates they lose {number(e.loss)} and lie up to "
-        f"{number(e.distance)} standard errors away ({e.worst}){_conventions(e)}."
+        f"{e.reported.who}'s estimates are the optimum of another objective, {e.other_objective} (within "
+        f"{number(e.other_loss)} of it); {_away(e)}{_conventions(e)}."
     )
 
 
 def _impossible(e: Evidence) -> str:
-    f = next(f for f in e.findings if f.quantity in ("loglik", "minus_two_loglik") and not f.explained)
+    f = next(f for f in e.unexplained if f.quantity in ("loglik", "minus_two_loglik"))
     return (
-        f"{e.reported.who} must have used other data or another model: its {f.quantity} {f.reported:.8g} exceeds the "
-        f"largest that these data allow by {number(e.impossible)} log-likelihood units, and its estimates lose "
-        f"{number(e.loss)} (largest distance {number(e.distance)} standard errors, {e.worst})."
+        f"{e.reported.who}'s numbers cannot come from these data and this model: its {NAMES[f.quantity]} "
+        f"{f.reported:.8g} exceeds the largest possible log-likelihood by {number(e.impossible)} by every convention "
+        f"known here, and of its estimates, {_away(e)}."
     )
+
+
+def _not_a_maximum(e: Evidence) -> str:
+    """What estimates are that need not be a maximum of any likelihood."""
+    return f"; they are {KIND_NAMES[e.reported.kind]}" if e.reported.kind in KIND_NAMES else ""
 
 
 def _early(e: Evidence) -> str:
     return (
-        f"{e.reported.who} stopped early: its estimates lose {number(e.loss)} in {e.objective} log-likelihood (a Newton "
-        f"step promises {number(e.decrement)}; rounding explains {number(e.rounding_loss)}) and lie up to "
-        f"{number(e.distance)} standard errors from the optimum ({e.worst}){_conventions(e)}."
+        f"{e.reported.who} stopped early: its estimates are close, but {_away(e)}; a Newton step from there promises "
+        f"{number(e.decrement)}{_not_a_maximum(e)}{_conventions(e)}{_unexplained_aside(e)}."
     )
 
 
 def _far(e: Evidence) -> str:
     return (
-        f"{e.reported.who}'s estimates are not the {e.objective} optimum: they lose {number(e.loss)} in log-likelihood "
-        f"(rounding explains {number(e.rounding_loss)}) and lie up to {number(e.distance)} standard errors away "
-        f"({e.worst}){_conventions(e)}."
+        f"{e.reported.who}'s estimates are not the {e.objective} optimum: {_away(e)}{_not_a_maximum(e)}"
+        f"{_conventions(e)}{_unexplained_aside(e)}."
     )
 
 
 def _without_estimates(e: Evidence) -> Verdict:
     """Only criteria or standard errors: held against our optimum."""
     if e.unexplained:
-        return Verdict(
-            Code.INCOMPLETE,
-            f"{e.reported.who} gives no estimates, and {_unexplained(e.unexplained).replace('at its estimates', 'at our optimum')}.",
-        )
-    pieces = [f"{f.quantity} {f.text}" for f in e.findings]
+        return Verdict(Code.INCOMPLETE, f"{e.reported.who} gives no estimates, and {_unexplained(e)}.")
+    pieces = "; ".join(f"{NAMES[f.quantity]} {f.text}" for f in e.findings)
     return Verdict(
         Code.INCOMPLETE,
-        f"{e.reported.who} gives no estimates; at our own optimum {'; '.join(pieces) or 'there is nothing to compare'}"
+        f"{e.reported.who} gives no estimates to check; at our own optimum: {pieces or 'no criterion to compare'}"
         f"{_errors_aside(e)}.",
     )
