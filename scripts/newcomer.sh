@@ -73,7 +73,7 @@ if [ "$way" = wheel ]; then
 fi
 
 write_data
-echo "newcomer, by way of a $way:"
+echo "newcomer, by way of a $way ($(nproc) cores, load average $(uptime | sed 's/.*load average: //')):"
 [ "$way" = wheel ] || step "git clone" alone git clone --quiet "file://$REPOSITORY" refglmm-source
 step "python -m venv env" alone "$python" -m venv env
 if [ "$way" = wheel ]; then

@@ -303,7 +303,7 @@ def test_the_page_is_whole_and_needs_no_other_file(run, tmp_path):
     text = file.read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>")
     assert text.rstrip().endswith("</html>")
-    assert not re.search(r"(?:src|href)=|https?:", text)
+    assert not re.search(r"(?:src|href)=|https?:|@import|url\(", text)
     for piece in ("period4", "Certificate of the optimum", "predicted decrease", "Random effects", "0.6423"):
         assert piece in text
     assert run("fit", CBPP, "data:cbpp", "--family", "binomial", "--html", "-").out == text
@@ -570,6 +570,12 @@ def test_options_override_the_report_and_it_may_come_from_standard_input(run, mo
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(wrong)))
     words = ["--formula", CBPP, "--family", "binomial", "--factor", "period", "herd"]
     assert run("crosscheck", "-", cbpp_file, *words).code == 0
+
+
+def test_snippets_are_printed(run):
+    assert run("crosscheck", "--snippet", "lme4").out == rg.crosscheck_snippet("lme4")
+    message = error_of(run("crosscheck", "--snippet", "nope"))
+    assert message.startswith("there is no snippet for 'nope'; there are those for 'lme4', 'glmmTMB'")
 
 
 def test_exit_codes_of_verdicts():

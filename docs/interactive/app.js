@@ -14,7 +14,11 @@ const SLICE = 10, PATIENCE = 2500;
 /** The surface has so many intervals a side; it is computed on every 8th grid line first, then on every 4th, ... */
 const INTERVALS = 64, STRIDES = [8, 4, 2, 1];
 
-const state = { set: "cbpp", psi: [], group: 0, k: 5, u0: 0, scope: "group", axis: 0, method: "laplace", path: "" };
+const state = {
+  set: "cbpp", psi: [], group: 0, k: 5, u0: 0, // where the sliders stand; psi = (theta, beta)
+  scope: "group", // PIRLS of one group or of "all"
+  axis: 0, zoom: 1, method: "laplace", path: "", // the surface
+};
 const surface = { key: "", grid: null, done: false, timer: 0 };
 const byId = (id) => document.getElementById(id);
 const current = () => DATA.sets[state.set];
@@ -52,7 +56,7 @@ function bindSlider(id, onValue) {
 function setSlider(id, value) {
   byId(id).value = value;
   const field = byId(`${id}-number`);
-  field.value = Number(value.toPrecision(7));
+  field.value = Number(value.toPrecision(6));
   field.dataset.value = String(value);
 }
 
@@ -62,8 +66,8 @@ const sliderId = (m) => (m === 0 ? "theta" : `beta-${m - 1}`);
 /** The sliders of one data set. */
 function buildParameters() {
   byId("parameters").innerHTML = current().names.map((name, m) => {
-    const { low, high, step } = current().ranges[m], label = m === 0 ? `θ, standard deviation of the ${current().factor} effect` : `β: ${name}`;
-    const least = m === 0 ? 'min="0"' : "";
+    const { low, high, step } = current().ranges[m], least = m === 0 ? 'min="0"' : "";
+    const label = m === 0 ? `θ, standard deviation of the ${current().factor} effect` : `β: ${name}`;
     return `<div class="slider"><label for="${sliderId(m)}">${label}</label>
       <input type="range" id="${sliderId(m)}" min="${low}" max="${high}" step="${step}">
       <input type="number" id="${sliderId(m)}-number" step="any" ${least} aria-label="${label}"></div>`;
@@ -77,14 +81,15 @@ function buildParameters() {
 /** Buttons that set all parameters at once. */
 function buildPoints() {
   const points = [
-    ["start", "start (θ = 1)", () => current().points.start],
-    ["stage1", "end of stage 1", () => current().points.stage1],
-    ["laplace", "Laplace optimum", () => optimum(1).psi],
-    ["agq", "optimum with k nodes", () => optimum(state.k).psi],
-    ["lme4", "lme4’s stop", () => current().points.lme4],
+    ["start", "start", "where the optimizer starts: θ = 1", () => current().points.start],
+    ["stage1", "stage 1", "where stage 1 ends", () => current().points.stage1],
+    ["laplace", "Laplace", "optimum of Laplace", () => optimum(1).psi],
+    ["agq", "AGQ, k", "optimum with k nodes", () => optimum(state.k).psi],
+    ["lme4", "lme4", "where lme4 stops", () => current().points.lme4],
   ];
-  byId("points").innerHTML = points.map(([name, label]) => `<button type="button" id="go-${name}">${label}</button>`).join("");
-  for (const [name, , psi] of points) {
+  byId("points").innerHTML = "go to " + points.map(([name, label, title]) =>
+    `<button type="button" id="go-${name}" title="${title}" aria-label="${title}">${label}</button>`).join("");
+  for (const [name, , , psi] of points) {
     byId(`go-${name}`).addEventListener("click", () => {
       state.psi = [...psi()];
       update();
@@ -105,7 +110,7 @@ function buildChoices() {
 /** Choose a data set: everything that depends on it starts afresh, at the Laplace optimum. */
 function chooseSet(name) {
   const set = DATA.sets[name];
-  Object.assign(state, { set: name, psi: [...set.optima[0].psi], group: 0, axis: 0, path: set.paths[0].key });
+  Object.assign(state, { set: name, psi: [...set.optima[0].psi], group: 0, axis: 0, zoom: 1, path: set.paths[0].key });
   buildParameters();
   buildChoices();
   update();
@@ -126,15 +131,18 @@ function bindControls() {
   bindSlider("k", (value) => choose("k", value));
   bindSlider("u0", (value) => choose("u0", value));
   for (const id of ["method", "path"]) byId(id).addEventListener("change", (event) => choose(id, event.target.value));
-  byId("axis").addEventListener("change", (event) => choose("axis", Number(event.target.value)));
+  for (const id of ["axis", "zoom"]) {
+    byId(id).addEventListener("change", (event) => choose(id, Number(event.target.value)));
+  }
   for (const scope of ["group", "all"]) byId(`scope-${scope}`).addEventListener("change", () => choose("scope", scope));
   byId("group").addEventListener("change", (event) => chooseGroup(Number(event.target.value)));
   byId("group-previous").addEventListener("click", () => chooseGroup(state.group - 1));
   byId("group-next").addEventListener("click", () => chooseGroup(state.group + 1));
   byId("group-worst").addEventListener("click", () => chooseGroup(worstGroup()));
   byId("errors").addEventListener("click", (event) => {
-    const bar = event.target.closest("[data-group]");
-    if (bar) chooseGroup(Number(bar.dataset.group));
+    const { frame, order } = errorBars, x = event.clientX - byId("errors").getBoundingClientRect().left;
+    const place = Math.floor(((x - frame.left) / (frame.right - frame.left)) * order.length);
+    if (place >= 0 && place < order.length) chooseGroup(order[place]);
   });
   byId("surface").addEventListener("pointerdown", startDragging);
   buildPoints();
@@ -147,7 +155,7 @@ function choose(name, value) {
 
 /** The group in which Laplace errs most, at the present parameters. */
 function worstGroup() {
-  const errors = JSON.parse(byId("laplace-error").dataset.groups).map(Math.abs);
+  const errors = groupErrors(1).map(Math.abs);
   return errors.indexOf(Math.max(...errors));
 }
 
@@ -167,17 +175,16 @@ function update() {
 }
 
 function drawAll() {
-  const model = MODELS[state.set];
-  model.setParameters(state.psi[0], state.psi.slice(1));
+  const model = currentModel();
   state.psi.forEach((value, m) => setSlider(sliderId(m), value));
   setSlider("k", state.k);
   setSlider("u0", state.u0);
   byId(`data-${state.set}`).checked = true;
   Object.assign(byId("group"), { value: state.group });
-  for (const id of ["axis", "method", "path"]) byId(id).value = state[id];
+  for (const id of ["axis", "zoom", "method", "path"]) byId(id).value = state[id];
   for (const span of document.querySelectorAll(".k-text")) span.textContent = `k = ${state.k}`;
   showGroup(model);
-  showNumbers(model);
+  showNumbers();
   showPirls(model);
   showSurface();
 }
@@ -187,8 +194,9 @@ function showGroup(model) {
   const j = state.group, at = adaptiveQuadrature(model, j, rule(state.k));
   const laplace = at.height + Math.log(at.S), exact = exactLogLikelihood(model, j);
   drawIntegrand(byId("integrand"), model, j, at);
+  const name = `${current().factor} ${current().levels[j]}`, part = short(Math.exp(laplace - exact));
   byId("integrand").setAttribute("aria-label",
-    `Integrand of ${current().factor} ${current().levels[j]} with mode ${short(at.mode)}; Laplace gives ${short(Math.exp(laplace - exact))} of the integral`);
+    `Integrand of ${name} with mode ${short(at.mode)}; Laplace gives ${part} of the integral`);
   const values = { laplace, agq: at.logL, exact };
   for (const [name, logL] of Object.entries(values)) show(`group-${name}`, -2 * logL, fixedDigits(-2 * logL, 6));
   for (const name of ["laplace", "agq"]) {
@@ -208,7 +216,8 @@ function describeRows(j) {
     trials += size[i];
     events += y[i] * size[i];
   }
-  return `${starts[j + 1] - starts[j]} rows: ${Math.round(events)} of ${trials} ${unit}`;
+  const rows = starts[j + 1] - starts[j];
+  return `${rows} row${rows > 1 ? "s" : ""}: ${Math.round(events)} of ${trials} ${unit}`;
 }
 
 /** What depends on the parameters alone is computed once for them. */
@@ -223,20 +232,38 @@ function remember(name, compute) {
   return remembered.get(name);
 }
 
+/** The model of the chosen data at the parameters of the sliders. */
+function currentModel() {
+  const model = MODELS[state.set];
+  model.setParameters(state.psi[0], state.psi.slice(1));
+  return model;
+}
+
+const quadrature = (k) => remember(k, () => devianceAndGradient(currentModel(), rule(k)));
+function exactByGroup() {
+  const model = currentModel();
+  return remember("exact", () => current().levels.map((_, j) => exactLogLikelihood(model, j)));
+}
+
+/** Error of -2 log L_j with k nodes, by group. */
+const groupErrors = (k) => exactByGroup().map((logL, j) => -2 * (quadrature(k).byGroup[j] - logL));
+
 /** Panel 2. */
-function showNumbers(model) {
-  const quadrature = (k) => remember(k, () => devianceAndGradient(model, rule(k)));
-  const laplace = quadrature(1), agq = quadrature(state.k);
-  const exact = remember("exact", () => Array.from({ length: model.groups }, (_, j) => exactLogLikelihood(model, j)));
+function showNumbers() {
+  const laplace = quadrature(1), agq = quadrature(state.k), exact = exactByGroup();
   showMethod("laplace", laplace, optimum(1).value);
   showMethod("agq", agq, optimum(state.k).value);
   const whole = -2 * exact.reduce((a, b) => a + b, 0);
   show("exact-value", whole, fixedDigits(whole, 6));
-  const errors = exact.map((logL, j) => -2 * (laplace.byGroup[j] - logL)), others = exact.map((logL, j) => -2 * (agq.byGroup[j] - logL));
+  const errors = groupErrors(1), others = groupErrors(state.k);
   show("laplace-error", laplace.value - whole, short(laplace.value - whole, 4), { groups: JSON.stringify(errors) });
   show("agq-error", agq.value - whole, short(agq.value - whole, 3), { groups: JSON.stringify(others) });
-  drawErrors(byId("errors"), errors, others, current().levels, state.group);
+  const order = [...errors.keys()].sort((a, b) => errors[b] - errors[a]);
+  errorBars = { order, frame: drawErrors(byId("errors"), errors, others, order, state.group) };
 }
+
+/** Which group stands where in the picture of the errors. */
+let errorBars;
 
 function showMethod(name, { value, gradient }, best) {
   show(`${name}-value`, value, fixedDigits(value, 6));
@@ -255,13 +282,23 @@ function showPirls(model) {
   byId("pirls-objective").textContent = alone ? "g" : "g, all groups";
   drawPirls(byId("pirls"), model, state.group, path, r);
   const halvings = path.steps.reduce((sum, step) => sum + step.halvings, 0);
-  byId("pirls").setAttribute("aria-label", `PIRLS from ${short(state.u0)}: ${path.steps.length} steps, ${halvings} halvings`);
+  byId("pirls").setAttribute("aria-label",
+    `PIRLS from ${short(state.u0)}: ${path.steps.length} steps, ${halvings} halvings`);
+  byId("pirls-table").tBodies[0].innerHTML = pirlsRows(path, r);
+}
+
+/** The path as rows of a table. */
+function pirlsRows(path, r) {
   const cell = (name, value, text) => `<td data-name="${name}" data-value="${value}">${text}</td>`;
-  const rows = path.steps.map((step) => `<tr><th scope="row">${step.iteration}</th>` + cell("u", step.u[r], fixedDigits(step.u[r], 6)) +
-    cell("g", step.value, fixedDigits(step.value, 6)) + cell("decrement", step.decrement, short(step.decrement, 3)) + cell("halvings", step.halvings, step.halvings || "") + "</tr>");
-  const start = `<tr><th scope="row">start</th>${cell("u", state.u0, fixedDigits(state.u0, 6))}${cell("g", path.start.value, fixedDigits(path.start.value, 6))}<td></td><td></td></tr>`;
-  const end = `<tr><th scope="row">stop</th><td></td><td></td>${cell("last", path.decrement, short(path.decrement, 3))}<td></td></tr>`;
-  byId("pirls-table").tBodies[0].innerHTML = start + rows.join("") + end;
+  const row = (name, ...cells) => `<tr><th scope="row">${name}</th>${cells.join("")}</tr>`;
+  const place = ({ u, value }) => cell("u", u[r], fixedDigits(u[r], 6)) + cell("g", value, fixedDigits(value, 5));
+  const decrement = (name, value) => cell(name, value, short(value, 3));
+  return [
+    row("start", place(path.start), "<td></td><td></td>"),
+    ...path.steps.map((step) => row(step.iteration, place(step), decrement("decrement", step.decrement),
+      cell("halvings", step.halvings, step.halvings || ""))),
+    row("stop", "<td></td><td></td>", decrement("last", path.decrement), "<td></td>"),
+  ].join("");
 }
 
 /* --------------------------------------------------------------------------------------------- the surface */
@@ -270,20 +307,26 @@ function showPirls(model) {
 function showSurface() {
   const set = current(), k = state.method === "agq" ? state.k : 1, column = 1 + state.axis;
   const held = state.psi.map((value, m) => (m === 0 || m === column ? "" : value));
-  const key = JSON.stringify([state.set, column, k, held]);
+  const key = JSON.stringify([planeKey(), k, held]);
   if (key !== surface.key) startSurface(key, column, k);
   drawSurfaceNow();
 }
 
 /** Which axes the surface has. */
-const planeKey = () => `${state.set} ${state.axis}`;
+const planeKey = () => `${state.set} ${state.axis} ${state.zoom}`;
+
+/** Ends of one axis: those of its slider, or a part of them around the Laplace optimum. */
+function viewRange(m) {
+  const { low, high } = current().ranges[m], wide = (high - low) / state.zoom;
+  const begin = Math.min(Math.max(optimum(1).psi[m] - wide / 2, low), high - wide);
+  return state.zoom === 1 ? [low, high] : [begin, begin + wide];
+}
 
 /** Begin the grid at its coarsest; what an earlier grid still had to do is dropped. */
 function startSurface(key, column, k) {
   clearTimeout(surface.timer);
-  const set = current(), model = SURFACE_MODELS[state.set], psi = [...state.psi];
-  const xs = spaced(set.ranges[0].low, set.ranges[0].high, INTERVALS + 1);
-  const ys = spaced(set.ranges[column].low, set.ranges[column].high, INTERVALS + 1);
+  const model = SURFACE_MODELS[state.set], psi = [...state.psi];
+  const xs = spaced(...viewRange(0), INTERVALS + 1), ys = spaced(...viewRange(column), INTERVALS + 1);
   const best = optimum(k).value, order = rule(k);
   Object.assign(surface, { key, xs, ys, done: false, known: new Map(), spent: 0, plane: planeKey() });
   surface.heightAt = (a, b) => {
@@ -336,17 +379,19 @@ function finishLevel(level, stride, side) {
 /** The grid (the one before, where the axes are the same, until the new one has its first level), paths, sliders. */
 function drawSurfaceNow() {
   const set = current(), column = 1 + state.axis, svg = byId("surface");
-  const box = (m) => [set.ranges[m].low, set.ranges[m].high];
-  const frame = surfaceFrame(svg, box(0), box(column));
-  const look = JSON.stringify([surface.grid?.key, surface.grid?.xs.length, state.set, column, state.method, state.path, state.k, frame.right, document.documentElement.dataset.theme]);
+  const frame = surfaceFrame(svg, viewRange(0), viewRange(column));
+  const { key, xs } = surface.grid ?? {};
+  const look = JSON.stringify([key, xs?.length, planeKey(), state.path, state.k, frame.right]);
   if (look !== surface.drawn) {
     surface.drawn = look;
     if (surface.grid?.key !== surface.key) svg.dataset.state = "coarse";
-    drawSurface(svg, byId("bands"), frame, surface.grid?.plane === planeKey() ? surface.grid : null, surfaceContents(set, column));
+    const grid = surface.grid?.plane === planeKey() ? surface.grid : null;
+    drawSurface(svg, byId("bands"), frame, grid, surfaceContents(set, column));
   }
   const [x, y] = [frame.X(state.psi[0]), frame.Y(state.psi[column])];
   byId("here").innerHTML = sight(x, y, 9);
-  svg.setAttribute("aria-label", `−2 log L over theta and ${set.names[column]}; the sliders stand at ${short(state.psi[0])} and ${short(state.psi[column])}`);
+  const here = `${short(state.psi[0])} and ${short(state.psi[column])}`;
+  svg.setAttribute("aria-label", `−2 log L over theta and ${set.names[column]}; the sliders stand at ${here}`);
 }
 
 /** Paths and optima in the plane of theta and one coefficient. */
@@ -354,26 +399,29 @@ function surfaceContents(set, column) {
   const plane = (psi) => [psi[0], psi[column]];
   const path = set.paths.find(({ key }) => key === state.path);
   const optima = [{ point: plane(set.optima[0].psi), kind: "star-laplace", title: "optimum of Laplace" }];
-  if (state.k > 1) optima.push({ point: plane(optimum(state.k).psi), kind: "star-agq", title: `optimum with ${state.k} nodes` });
+  if (state.k > 1) {
+    optima.push({ point: plane(optimum(state.k).psi), kind: "star-agq", title: `optimum with ${state.k} nodes` });
+  }
   byId("surface-note").textContent = path.note;
   return {
     xLabel: "θ",
     yLabel: set.names[column],
     stages: path.stages.map((stage) => stage.map(({ psi, value }) => [...plane(psi), value])),
-    trail: set.optima.map(({ psi }) => plane(psi)),
+    orders: set.optima.map(({ psi }) => plane(psi)),
     optima,
   };
 }
 
 /** Let the pointer carry theta and the coefficient along. */
 function startDragging(event) {
-  const svg = byId("surface"), column = 1 + state.axis, set = current();
+  const svg = byId("surface"), column = 1 + state.axis;
   const move = ({ clientX, clientY }) => {
     const box = svg.getBoundingClientRect(), frame = surfaceFrame(svg, [0, 1], [0, 1]);
     const share = (value, from, to) => Math.min(Math.max((value - from) / (to - from), 0), 1);
-    const across = share(clientX - box.left, frame.left, frame.right), up = share(clientY - box.top, frame.bottom, frame.top);
+    const across = share(clientX - box.left, frame.left, frame.right);
+    const up = share(clientY - box.top, frame.bottom, frame.top);
     [[0, across], [column, up]].forEach(([m, part]) => {
-      const { low, high } = set.ranges[m];
+      const [low, high] = viewRange(m);
       state.psi[m] = Number((low + part * (high - low)).toPrecision(6));
     });
     update();
@@ -391,7 +439,9 @@ function joinBook() {
   addEventListener("message", ({ data }) => {
     if (["auto", "light", "dark"].includes(data?.theme)) applyTheme(data.theme);
   });
-  if (window.parent !== window) window.parent.postMessage("which theme?", "*");
+  if (window.parent === window) return;
+  document.documentElement.classList.add("framed");
+  window.parent.postMessage("which theme?", "*");
 }
 
 function applyTheme(theme) {
@@ -404,10 +454,12 @@ function applyTheme(theme) {
 bindControls();
 chooseSet("cbpp");
 joinBook();
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => applyTheme(document.documentElement.dataset.theme ?? "auto"));
-let width = innerWidth;
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  surface.drawn = ""; // the canvas took the colours of the theme before
+  update();
+});
 addEventListener("resize", () => {
-  if (innerWidth !== width) update();
-  width = innerWidth;
+  widths.clear();
+  update();
 });
 window.explorer = { state, surface };

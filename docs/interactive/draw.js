@@ -5,23 +5,21 @@
  */
 "use strict";
 
-/** Heights of the contours of -2 log L. */
-const HEIGHTS = [0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096];
-
 /* --------------------------------------------------------------------------------------- scales and axes */
 
 /** A number with so many significant digits, without trailing zeros, and with a true minus sign. */
 function short(x, digits = 4) {
   if (!Number.isFinite(x)) return x > 0 ? "∞" : x < 0 ? "−∞" : "–";
   const size = Math.abs(x);
-  const text = size !== 0 && (size < 1e-4 || size >= 1e6) ? x.toExponential(Math.min(digits - 1, 2)) : String(Number(x.toPrecision(digits)));
-  return text.replace("e+", "e").replaceAll("-", "−");
+  const extreme = size !== 0 && (size < 1e-4 || size >= 1e6);
+  const digitsOf = extreme ? x.toExponential(Math.min(digits - 1, 2)) : String(Number(x.toPrecision(digits)));
+  return digitsOf.replace("e+", "e").replaceAll("-", "−");
 }
 
 /** About n round numbers between low and high. */
 function ticks(low, high, n) {
   const rough = (high - low) / Math.max(n, 1), power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].find((m) => m * power >= rough) * power;
+  const step = [10, 5, 2, 1].find((m) => m * power <= 1.3 * rough) * power;
   const first = Math.ceil(low / step - 1e-9), last = Math.floor(high / step + 1e-9);
   return Array.from({ length: last - first + 1 }, (_, m) => Number(((first + m) * step).toPrecision(12)));
 }
@@ -33,19 +31,34 @@ function makeFrame(box, x, y) {
   return { ...box, x, y, X, Y };
 }
 
-/** Width of an svg on the page; its user units become pixels. */
+/** Widths of the pictures, so that drawing one does not have the browser lay out what was drawn before. */
+const widths = new Map();
+function pictureWidth(svg) {
+  if (!widths.has(svg)) widths.set(svg, Math.max(svg.parentElement.clientWidth, 240));
+  return widths.get(svg);
+}
+
+/** Set the size of a picture; its user units are pixels. */
 function openPicture(svg, height) {
-  const width = Math.max(svg.parentElement.clientWidth, 240);
+  const width = pictureWidth(svg);
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("height", height);
   return width;
 }
 
-const text = (x, y, content, attributes = "") => `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${attributes}>${content}</text>`;
+/** One element each of an <svg>, as text; lengths in pixels. */
+const text = (x, y, content, attributes = "") =>
+  `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" ${attributes}>${content}</text>`;
 const line = (x1, y1, x2, y2, kind) =>
   `<line x1="${x1.toFixed(1)}" y1="${y1.toFixed(1)}" x2="${x2.toFixed(1)}" y2="${y2.toFixed(1)}" class="${kind}"/>`;
+const withTitle = (tag, attributes, title) => `<${tag} ${attributes}>${title && `<title>${title}</title>`}</${tag}>`;
 const dot = (x, y, r, kind, title = "") =>
-  `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${r.toFixed(2)}" class="${kind}">${title && `<title>${title}</title>`}</circle>`;
+  withTitle("circle", `cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="${r.toFixed(2)}" class="${kind}"`, title);
+const upright = (left, right, top, bottom, kind, title = "") =>
+  withTitle("rect", `x="${left.toFixed(1)}" width="${(right - left).toFixed(1)}" y="${top.toFixed(1)}" ` +
+    `height="${(bottom - top).toFixed(1)}" class="${kind}"`, title);
+const clipTo = ({ left, right, top, bottom }, id) =>
+  `<clipPath id="${id}">${upright(left, right, top, bottom, "")}</clipPath>`;
 
 /** Points of a curve as the d of a <path>. */
 function curve(frame, xs, ys) {
@@ -98,19 +111,21 @@ function drawIntegrand(svg, model, j, at) {
   const normal = us.map((u) => Math.exp(-0.5 * ((u - at.mode) / at.S) ** 2));
   const back = [...us].reverse(), normalBack = [...normal].reverse();
   const between = `${curve(frame, us, integrand)}L${curve(frame, back, normalBack).slice(1)}Z`;
+  const height = (u) => frame.Y(Math.exp(model.logIntegrand(j, u) - at.height));
   const shown = at.nodes.map((u, k) => [u, at.shares[k]]).filter(([u]) => u >= x[0] && u <= x[1]);
   const label = (u, share) => `u = ${short(u)}, share of the sum ${short(100 * share, 3)} %`;
   svg.innerHTML = [
     drawAxes(frame, { xLabel: "u", yLabel: "relative to the mode" }),
     `<path class="between" d="${between}"/>`,
     `<path class="prior" d="${curve(frame, us, us.map((u) => Math.exp(-0.5 * u * u)))}"/>`,
-    ...shown.map(([u]) => line(frame.X(u), frame.bottom, frame.X(u), frame.Y(Math.exp(model.logIntegrand(j, u) - at.height)), "stem")),
+    ...shown.map(([u]) => line(frame.X(u), frame.bottom, frame.X(u), height(u), "stem")),
     `<path class="curve" d="${curve(frame, us, integrand)}"/>`,
     `<path class="reference" d="${curve(frame, us, normal)}"/>`,
     ...shown.map(([u, share]) =>
-      dot(frame.X(u), frame.Y(Math.exp(model.logIntegrand(j, u) - at.height)), 2.5 + 4 * Math.sqrt(share), "node", label(u, share))),
+      dot(frame.X(u), height(u), 2.5 + 4 * Math.sqrt(share), "node", label(u, share))),
     line(below.left, below.bottom, below.right, below.bottom, "axis"),
-    ...shown.map(([u, share]) => `<rect class="share" x="${(below.X(u) - 3).toFixed(1)}" width="6" y="${below.Y(share).toFixed(1)}" height="${Math.max(below.bottom - below.Y(share), 0).toFixed(1)}"><title>${label(u, share)}</title></rect>`),
+    ...shown.map(([u, share]) =>
+      upright(below.X(u) - 3, below.X(u) + 3, below.Y(share), below.bottom, "share", label(u, share))),
     text(below.left + 4, below.top - 2, "share of each node in the sum", 'class="tick"'),
   ].join("");
 }
@@ -119,10 +134,11 @@ function drawIntegrand(svg, model, j, at) {
 
 /** g along u with the iterates of one group (their index `r` in the path), and Newton's decrement by iteration. */
 function drawPirls(svg, model, j, path, r) {
-  const side = svg.parentElement.clientWidth >= 500, height = side ? 300 : 540;
+  const side = pictureWidth(svg) >= 430, height = side ? 300 : 540;
   const width = openPicture(svg, height), cut = side ? Math.round(0.58 * width) : width;
-  const lower = side ? { left: cut + 66, right: width - 12, top: 14, bottom: 252 } : { left: 66, right: width - 12, top: 314, bottom: 496 };
-  const upper = { left: 56, right: cut - 12, top: 14, bottom: side ? 252 : 232 };
+  const aside = { left: cut + 66, right: width - 12, top: 14, bottom: 252 };
+  const lower = side ? aside : { left: 66, right: width - 12, top: 314, bottom: 496 };
+  const upper = { left: 64, right: cut - 12, top: 14, bottom: side ? 252 : 232 };
   svg.innerHTML = drawIterates(upper, model, j, path, r) + drawDecrements(lower, path);
 }
 
@@ -138,19 +154,21 @@ function drawIterates(box, model, j, path, r) {
   const Y = (u) => frame.Y(model.logIntegrand(j, u) - top);
   const hops = points.slice(1).map((u, m) => line(frame.X(points[m]), Y(points[m]), frame.X(u), Y(u), "hop"));
   return [
-    `<clipPath id="clip-iterates"><rect x="${box.left}" y="${box.top}" width="${box.right - box.left}" height="${box.bottom - box.top}"/></clipPath>`,
-    drawAxes(frame, { xLabel: "u", yLabel: "g(u) − g(mode)" }),
+    clipTo(box, "clip-iterates"),
+    drawAxes(frame, { xLabel: "u", yLabel: "g(u) − g(mode)", away: 50 }),
     `<path class="curve" clip-path="url(#clip-iterates)" d="${curve(frame, us, heights)}"/>`,
     ...hops,
     ...refused.map((u) => dot(frame.X(u), Y(u), 4, "refused", `refused: u = ${short(u)}`)),
-    ...points.map((u, m) => dot(frame.X(u), Y(u), m ? 4 : 5, m ? "iterate" : "begin", `iterate ${m}: u = ${short(u, 6)}`)),
+    ...points.map((u, m) =>
+      dot(frame.X(u), Y(u), m ? 4 : 5, m ? "iterate" : "begin", `iterate ${m}: u = ${short(u, 6)}`)),
     ...labelIterates(points.map((u) => [frame.X(u), Y(u)])),
   ].join("");
 }
 
 /** Numbers beside the iterates, as far as they do not cover each other. */
 function labelIterates(places) {
-  const free = places.map(([x, y], m) => places.slice(0, m).every(([c, d]) => Math.abs(x - c) > 12 || Math.abs(y - d) > 12));
+  const apart = ([x, y]) => ([c, d]) => Math.abs(x - c) > 12 || Math.abs(y - d) > 12;
+  const free = places.map((place, m) => places.slice(0, m).every(apart(place)));
   return places.map(([x, y], m) => (free[m] ? text(x + 7, y - 6, m, 'class="tick strong"') : ""));
 }
 
@@ -171,44 +189,54 @@ function drawDecrements(box, path) {
     drawAxes(frame, { xLabel: "iteration", yLabel: "Newton decrement", xTicks, yTicks, yText: powerOfTen, away: 50 }),
     lowest < limit ? line(frame.left, frame.Y(limit), frame.right, frame.Y(limit), "limit") : "",
     `<path class="hop" d="${curve(frame, logs.map((_, m) => m + 1), logs)}"/>`,
-    ...logs.map((value, m) => dot(frame.X(m + 1), frame.Y(value), 4, "iterate", `iteration ${m + 1}: ${short(values[m], 3)}`)),
-    ...path.steps.filter((step) => step.halvings).map((step) =>
-      text(frame.X(step.iteration), frame.Y(Math.log10(step.decrement)) - 9, step.halvings, 'class="tick alert" text-anchor="middle"')),
+    ...logs.map((value, m) =>
+      dot(frame.X(m + 1), frame.Y(value), 4, "iterate", `iteration ${m + 1}: ${short(values[m], 3)}`)),
+    ...path.steps.filter((step) => step.halvings).map(({ iteration, halvings }) =>
+      text(frame.X(iteration), frame.Y(logs[iteration - 1]) - 9, halvings, 'class="tick alert" text-anchor="middle"')),
   ].join("");
 }
 
 /* -------------------------------------------------------------------------------------------- 3. the surface */
-
-/** Heights of a grid {xs, ys, values} by bilinear interpolation at fractional indices. */
-function interpolate(grid, a, b) {
-  const n = grid.xs.length, m = grid.ys.length;
-  const i = Math.min(Math.floor(a), n - 2), j = Math.min(Math.floor(b), m - 2), p = a - i, q = b - j;
-  const at = (c, r) => grid.values[r * n + c];
-  return (1 - q) * ((1 - p) * at(i, j) + p * at(i + 1, j)) + q * ((1 - p) * at(i, j + 1) + p * at(i + 1, j + 1));
-}
 
 /** "#rrggbb" as three numbers. */
 function channels(colour) {
   return [1, 3, 5].map((at) => parseInt(colour.trim().slice(at, at + 2), 16));
 }
 
-/** The bands between the contours, on a canvas as large as the plot. */
-function paintBands(canvas, frame, grid, levels) {
-  const ratio = window.devicePixelRatio > 1 ? 2 : 1;
-  const width = Math.round((frame.right - frame.left) * ratio), height = Math.round((frame.bottom - frame.top) * ratio);
-  Object.assign(canvas.style, { left: `${frame.left}px`, top: `${frame.top}px`, width: `${width / ratio}px`, height: `${height / ratio}px` });
-  [canvas.width, canvas.height] = [width, height];
+/** Where n pixels fall between the m lines of a grid: the line before each, and how far it is past it. */
+function between(n, m) {
+  const at = spaced(0, m - 1, n), line = at.map((a) => Math.min(Math.floor(a), m - 2));
+  return { line, past: at.map((a, pixel) => a - line[pixel]) };
+}
+
+/** Colours of the bands, from the lowest up, as the canvas wants them (alpha, blue, green, red). */
+function bandColours(count) {
   const style = getComputedStyle(document.documentElement);
   const near = channels(style.getPropertyValue("--near")), far = channels(style.getPropertyValue("--far"));
-  const shades = spaced(0, 1, levels.length + 1).map((share) => near.map((c, m) => c + share ** 0.8 * (far[m] - c)));
+  return spaced(0, 1, count).map((share) => {
+    const [red, green, blue] = near.map((c, m) => Math.round(c + share ** 0.8 * (far[m] - c)));
+    return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+  });
+}
+
+/** The bands between the contours, on a canvas as large as the plot; heights by bilinear interpolation. */
+function paintBands(canvas, frame, grid, levels) {
+  const width = Math.round(frame.right - frame.left), height = Math.round(frame.bottom - frame.top);
+  Object.assign(canvas.style, { left: `${frame.left}px`, top: `${frame.top}px` });
+  [canvas.width, canvas.height] = [width, height];
+  const { values } = grid, n = grid.xs.length, colours = bandColours(levels.length + 1);
+  const across = between(width, n), up = between(height, grid.ys.length);
   const context = canvas.getContext("2d"), image = context.createImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
   for (let row = 0, at = 0; row < height; row++) {
-    const b = (1 - row / (height - 1)) * (grid.ys.length - 1);
-    for (let column = 0; column < width; column++, at += 4) {
-      const value = interpolate(grid, (column / (width - 1)) * (grid.xs.length - 1), b);
-      let band = 0;
+    const lower = up.line[height - 1 - row] * n, q = up.past[height - 1 - row];
+    for (let column = 0, band = 0; column < width; column++, at++) {
+      const i = lower + across.line[column], p = across.past[column];
+      const below = (1 - p) * values[i] + p * values[i + 1], above = (1 - p) * values[i + n] + p * values[i + n + 1];
+      const value = (1 - q) * below + q * above;
+      while (band > 0 && value <= levels[band - 1]) band--;
       while (band < levels.length && value > levels[band]) band++;
-      image.data.set([...shades[band], 255], at);
+      pixels[at] = colours[band];
     }
   }
   context.putImageData(image, 0, 0);
@@ -233,11 +261,15 @@ function contour(grid, level) {
   return segments;
 }
 
-/** Levels above the optimum; counted from the lowest known point of the plane where that lies well above it. */
+/**
+ * Levels above the optimum, each twice the one before: 1/2, 1, 2, ..., or smaller ones in a close view. They are
+ * counted from the lowest known point of the plane where that lies well above the optimum.
+ */
 function contourLevels(grid) {
   const lowest = Math.min(grid.known, ...grid.values), highest = Math.max(...grid.values);
-  const from = lowest > 1 ? lowest : 0;
-  return HEIGHTS.map((height) => from + height).filter((level, m, all) => m === 0 || all[m - 1] < highest);
+  const from = lowest > 1 ? lowest : 0, top = Math.floor(Math.log2(Math.max(highest - from, 1e-9)));
+  const first = Math.min(-1, top - 6);
+  return Array.from({ length: top - first + 1 }, (_, m) => from + 2 ** (first + m));
 }
 
 /** Contours with their heights written where they cross the diagonal below the lowest point. */
@@ -247,8 +279,11 @@ function drawContours(frame, grid, levels) {
   const placed = [];
   return levels.map((level) => {
     const segments = contour(grid, level).map(([a, b, c, d]) => [frame.X(a), frame.Y(b), frame.X(c), frame.Y(d)]);
-    const d = segments.map(([a, b, c, e]) => `M${a.toFixed(1)},${b.toFixed(1)}L${c.toFixed(1)},${e.toFixed(1)}`).join("");
-    const inside = segments.filter(([a, b]) => a > frame.left + 16 && a < frame.right - 16 && b > frame.top + 10 && b < frame.bottom - 8);
+    const pixels = segments.map((segment) => segment.map((x) => x.toFixed(1)));
+    const d = pixels.map(([a, b, c, e]) => `M${a},${b}L${c},${e}`).join("");
+    const readable = ([a, b]) =>
+      a > frame.left + 16 && a < frame.right - 16 && b > frame.top + 10 && b < frame.bottom - 8;
+    const inside = segments.filter(readable);
     const turn = ([a, b]) => Math.abs(Math.atan2(b - centre[1], a - centre[0]) - 0.6);
     const free = inside.filter(([a, b]) => placed.every(([c, e]) => Math.abs(a - c) > 30 || Math.abs(b - e) > 13));
     const best = free.reduce((one, other) => (one && turn(one) <= turn(other) ? one : other), null);
@@ -256,6 +291,11 @@ function drawContours(frame, grid, levels) {
     const label = best ? text(best[0], best[1] + 3.5, short(level, 3), 'class="height" text-anchor="middle"') : "";
     return `<path class="contour" d="${d}"/>${label}`;
   }).join("");
+}
+
+/** Points joined by a line. */
+function trail(frame, points, kind) {
+  return `<path class="${kind}" d="${curve(frame, points.map(([x]) => x), points.map(([, y]) => y))}"/>`;
 }
 
 /** A path of the optimizer: all evaluations, those that were the lowest so far joined. */
@@ -272,13 +312,17 @@ function drawPath(frame, evaluations, kind) {
   const others = evaluations.filter((point) => seen(point) && !lowest.includes(point));
   return [
     ...others.map(([x, y]) => dot(frame.X(x), frame.Y(y), 2, `${kind} other`)),
-    `<path class="${kind} trail" d="${curve(frame, lowest.map((point) => point[0]), lowest.map((point) => point[1]))}"/>`,
-    ...lowest.filter(seen).map(([x, y, value]) => dot(frame.X(x), frame.Y(y), 3.2, `${kind} best`, `−2 log L = ${short(value, 8)}`)),
+    trail(frame, lowest, `${kind} trail`),
+    ...lowest.filter(seen).map(([x, y, value]) =>
+      dot(frame.X(x), frame.Y(y), 3.2, `${kind} best`, `−2 log L = ${short(value, 8)}`)),
   ].join("");
 }
 
 /** Where the sliders stand: a ring with four ticks, which leaves free what is under it. */
-const sight = (x, y, r) => `<path class="here" d="M${x - r - 6},${y}h6a${r},${r} 0 1 1 ${2 * r},0h6m-6,0a${r},${r} 0 1 1 ${-2 * r},0M${x},${y - r - 6}v6m0,${2 * r}v6"/>`;
+function sight(x, y, r) {
+  const ring = `a${r},${r} 0 1 1 ${2 * r},0h6m-6,0a${r},${r} 0 1 1 ${-2 * r},0`;
+  return `<path class="here" d="M${x - r - 6},${y}h6${ring}M${x},${y - r - 6}v6m0,${2 * r}v6"/>`;
+}
 
 /** An optimum. */
 function star(x, y, r, kind, title) {
@@ -291,12 +335,12 @@ function star(x, y, r, kind, title) {
 
 /** Plot area of the surface: the same whether there is a grid yet or not. */
 function surfaceFrame(svg, x, y) {
-  const width = openPicture(svg, 400);
-  return makeFrame({ left: 56, right: width - 12, top: 12, bottom: 352 }, x, y);
+  const width = openPicture(svg, 440);
+  return makeFrame({ left: 56, right: width - 12, top: 12, bottom: 392 }, x, y);
 }
 
 /** Everything that does not depend on where the sliders stand. */
-function drawSurface(svg, canvas, frame, grid, { xLabel, yLabel, stages, optima, trail }) {
+function drawSurface(svg, canvas, frame, grid, { xLabel, yLabel, stages, optima, orders }) {
   let under = "";
   if (grid) {
     const levels = contourLevels(grid);
@@ -304,34 +348,36 @@ function drawSurface(svg, canvas, frame, grid, { xLabel, yLabel, stages, optima,
     under = drawContours(frame, grid, levels);
   }
   svg.innerHTML = [
-    `<clipPath id="clip-surface"><rect x="${frame.left}" y="${frame.top}" width="${frame.right - frame.left}" height="${frame.bottom - frame.top}"/></clipPath>`,
+    clipTo(frame, "clip-surface"),
     drawAxes(frame, { xLabel, yLabel }),
     `<g clip-path="url(#clip-surface)">${under}`,
-    trail.length > 1 ? `<path class="orders" d="${curve(frame, trail.map((point) => point[0]), trail.map((point) => point[1]))}"/>` : "",
-    ...trail.map(([x, y], m) => dot(frame.X(x), frame.Y(y), 2.6, "order", `optimum with ${m + 1} node${m ? "s" : ""}`)),
+    trail(frame, orders, "orders"),
+    ...orders.map(([x, y], m) =>
+      dot(frame.X(x), frame.Y(y), 2.6, "order", `optimum with ${m + 1} node${m ? "s" : ""}`)),
     ...stages.map((evaluations, m) => drawPath(frame, evaluations, `stage${m + 1}`)),
     ...optima.map(({ point: [x, y], kind, title }) => star(frame.X(x), frame.Y(y), 9, kind, title)),
-    '</g><g id="here" aria-hidden="true"></g>',
+    '</g><g clip-path="url(#clip-surface)" id="here" aria-hidden="true"></g>',
   ].join("");
 }
 
 /* --------------------------------------------------------------------------------------- 4. error by group */
 
-/** -2 log of (approximate / exact) integral for every group, sorted; the chosen one marked. */
-function drawErrors(svg, errors, others, names, chosen) {
-  const width = openPicture(svg, 220), order = [...errors.keys()].sort((a, b) => errors[b] - errors[a]);
-  const low = Math.min(0, ...errors, ...others), high = Math.max(0, ...errors, ...others), room = 0.06 * (high - low || 1e-12);
-  const frame = makeFrame({ left: 66, right: width - 12, top: 12, bottom: 184 }, [0, errors.length], [low - room, high + room]);
-  const wide = (frame.right - frame.left) / errors.length, gap = wide > 6 ? 2 : 0;
+/** -2 log of (approximate / exact) integral for every group, in the given order; the chosen one marked. */
+function drawErrors(svg, errors, others, order, chosen) {
+  const width = openPicture(svg, 220);
+  const low = Math.min(0, ...errors, ...others), high = Math.max(0, ...errors, ...others);
+  const room = 0.06 * (high - low || 1e-12), box = { left: 66, right: width - 12, top: 12, bottom: 184 };
+  const frame = makeFrame(box, [0, errors.length], [low - room, high + room]);
+  const wide = (frame.right - frame.left) / errors.length, bar = wide > 6 ? wide - 2 : wide;
+  const zero = frame.Y(0).toFixed(1);
+  const outline = (j, m) =>
+    `M${frame.X(m).toFixed(2)},${zero}V${frame.Y(errors[j]).toFixed(1)}h${bar.toFixed(2)}V${zero}Z`;
+  const place = order.indexOf(chosen), middle = frame.X(place) + bar / 2;
   svg.innerHTML = [
     drawAxes(frame, { xLabel: "groups, sorted by Laplace's error", yLabel: "", xTicks: [] }),
-    ...order.map((j, m) => {
-      const top = Math.min(frame.Y(errors[j]), frame.Y(0)), tall = Math.abs(frame.Y(errors[j]) - frame.Y(0));
-      const left = frame.X(m), kind = j === chosen ? "bar chosen" : "bar";
-      return `<rect class="${kind}" x="${left.toFixed(2)}" width="${Math.max(wide - gap, 0.6).toFixed(2)}" y="${top.toFixed(1)}" height="${Math.max(tall, 0.5).toFixed(1)}"/>`;
-    }),
+    `<path class="bar" d="${order.map(outline).join("")}"/><path class="bar chosen" d="${outline(chosen, place)}"/>`,
     `<path class="nodeline" d="${curve(frame, order.map((_, m) => m + 0.5), order.map((j) => others[j]))}"/>`,
-    ...order.map((j, m) => `<rect class="hit" data-group="${j}" x="${frame.X(m).toFixed(2)}" y="${frame.top}" width="${wide.toFixed(2)}" height="${frame.bottom - frame.top}"><title>${names[j]}: ${short(errors[j], 3)}</title></rect>`),
-    ...order.map((j, m) => (j === chosen ? `<path class="marker" d="M${(frame.X(m) + wide / 2).toFixed(1)},${frame.bottom + 3}l-5,8h10z"/>` : "")),
+    `<path class="marker" d="M${middle.toFixed(1)},${frame.bottom + 3}l-5,8h10z"/>`,
   ].join("");
+  return frame;
 }

@@ -58,7 +58,7 @@ def exit_code(verdict: Any) -> Exit:
 def _print_snippet(options: Namespace) -> int:
     if options.reported is not None:
         raise ArgumentError("--snippet prints code and needs no files")
-    print(rg.crosscheck_snippet(options.snippet))
+    print(rg.crosscheck_snippet(options.snippet), end="")
     return Exit.FINE
 
 

@@ -120,7 +120,7 @@ def _is_doubtful(fit: FittedModel) -> bool:
 def likelihood_report(fit: FittedModel) -> Report:
     """Summary and certificate."""
     summary = fit.summary()
-    effects = fit.ranef().as_frame()
+    effects = fit.ranef().as_frame().set_index("grp")
     sections = {
         "Summary": summary._repr_html_(),
         "Certificate of the optimum": preformatted(str(fit.convergence)),
@@ -161,4 +161,6 @@ def _frame_html(frame: pd.DataFrame) -> str:
     ]
     rows = [[str(label), *cells] for label, *cells in zip(shown.index, *columns, strict=True)]
     left = len(frame) - len(shown)
-    return html_table(["", *map(str, frame.columns)], rows) + html_lines([f"... and {left} more"] if left else [])
+    return html_table([str(frame.index.name or ""), *map(str, frame.columns)], rows) + html_lines(
+        [f"... and {left} more"] if left else []
+    )

@@ -411,14 +411,18 @@ class _Check:
             return Others()
         if fit.problem.names != bench.model.problem.names:
             return Others()
-        other = self.x.copy()
-        n = bench.model.problem.n_par + bench.model.problem.p
-        other[:n] = np.concatenate([fit.optimum.par, fit.optimum.beta])
-        distance = self._half_square(other)
-        if distance < allowed:
-            scale = " and which has no likelihood of the dispersion" if bench.model.family.has_scale else ""
-            return Others(f"lme4's, whose inner iteration stops early{scale}", distance)
+        name = "lme4's, whose inner iteration stops early"
+        if bench.model.family.has_scale:
+            name += " and which has no likelihood of the dispersion"
+        for factor, note in ((1.0, ""), (fit.sigma, "; its standard deviations were multiplied by sigma (before 2.0)")):
+            distance = self._half_square(self._with_main(factor * fit.optimum.par, fit.optimum.beta))
+            if distance < allowed:
+                return Others(name + note, distance)
         return Others()
+
+    def _with_main(self, par: FloatArray, beta: FloatArray) -> FloatArray:
+        """The reported estimates with other covariance parameters and coefficients."""
+        return np.concatenate([par, beta, self.x[par.size + beta.size :]])
 
     def _impossible(self, evidence: Evidence) -> float:
         """By how much an unexplained log-likelihood exceeds our maximum."""

@@ -231,7 +231,8 @@ class Ledger:
         found = self.explain_loglik(Number(-0.5 * number.value, 0.5 * number.half))
         if found is None:
             return Finding("deviance", number.value, ours, False)
-        convention = _joined("-2 log L (the random effects integrated out)", found.convention)
+        name = "the REML criterion" if self.bench.asked.restricted else "-2 log L (the random effects integrated out)"
+        convention = _joined(name, found.convention)
         return Finding("deviance", number.value, ours, True, convention, -2.0 * found.value)
 
     def _conditional(self) -> float:

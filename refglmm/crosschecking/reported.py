@@ -28,6 +28,7 @@ from refglmm.errors import ArgumentError, DataError
 SPELLINGS: dict[str, tuple[str, ...]] = {
     "program": ("package", "software"),
     "version": ("versions",),
+    "kind": (),
     "formula": (),
     "family": (),
     "link": (),
@@ -57,6 +58,8 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "varcorr_zi": (),
     "dispersion": (),
 }
+#: What estimates can be.
+KINDS = ("maximum", "map", "variational", "posterior")
 #: Programs that may stand in a table of versions.
 PROGRAMS = ("lme4", "glmmTMB", "GLMMadaptive", "MixedModels", "statsmodels", "bambi", "refglmm")
 CRITERIA = ("loglik", "minus_two_loglik", "aic", "bic", "deviance")
@@ -109,6 +112,8 @@ class Reported:
     Attributes
     ----------
     program, version, formula, family, link : str or None
+    kind : {"maximum", "map", "variational", "posterior"}
+        What the estimates are.
     n_agq, reml, nobs : what they say they did
     ngroups : mapping of factor to levels, a number, or None
     fixef, se : mapping of part to Named
@@ -122,6 +127,7 @@ class Reported:
 
     program: str | None = None
     version: str | None = None
+    kind: str = "maximum"
     formula: str | None = None
     family: str | None = None
     link: str | None = None
@@ -241,6 +247,7 @@ def _arranged(raw: Mapping[str, Any]) -> Reported:
     return Reported(
         program=program,
         version=version,
+        kind=_kind(raw),
         formula=_text(raw, "formula"),
         family=_text(raw, "family"),
         link=_text(raw, "link"),
@@ -337,6 +344,13 @@ def _refuse_negative(named: Named, what: str) -> None:
 
 def _text(raw: Mapping[str, Any], key: str) -> str | None:
     return None if raw.get(key) is None else str(raw[key])
+
+
+def _kind(raw: Mapping[str, Any]) -> str:
+    kind = str(raw.get("kind", "maximum"))
+    if kind not in KINDS:
+        raise ArgumentError(f"reported kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    return kind
 
 
 def _program(raw: Mapping[str, Any]) -> tuple[str | None, str | None]:
