@@ -29,6 +29,7 @@ version = release
 extensions = [
     "myst_nb",
     "quoted",
+    "interactive",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",

@@ -100,6 +100,18 @@ suitesparse_version() {
          END { print main "." sub_ }' "$(find_suitesparse)/SuiteSparse_config.h"
 }
 
+has_chromium() {
+    command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null
+}
+
+# One test file opens a page of the book in a browser, and is skipped without one. A browser is much to install on
+# somebody's machine unasked, so that is done only where CI=true says that nobody sits there.
+offer_chromium() {
+    has_chromium && return
+    if [ "${CI:-}" = true ] && may_use_apt; then apt_install chromium || true; fi
+    has_chromium || say "no Chromium: the tests of the book's interactive page will be skipped"
+}
+
 # The scikit-sparse requirement that fits SuiteSparse $1, from the table in setup.cfg.
 scikit_sparse_for() {
     "$python" - "$1" <<'PY'
@@ -133,6 +145,7 @@ need "the venv module of Python $version" "python$version-venv" has_venv
 need "a C compiler" build-essential has_compiler
 need "the header files of Python $version" "python$version-dev" has_python_headers
 need "SuiteSparse with its header files" libsuitesparse-dev has_suitesparse
+offer_chromium
 
 suitesparse=$(suitesparse_version)
 scikit_sparse=$(scikit_sparse_for "$suitesparse")

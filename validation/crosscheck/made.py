@@ -34,7 +34,7 @@ from validation.crosscheck.truth import (
     Truth,
     codes_of,
 )
-from validation.models import Fit, fitted
+from validation.models import fitted
 from validation.peers import fit_of, lines
 from validation.prepare import AbsentError, frame
 from validation.shelf.cases import tmb_case
@@ -92,7 +92,7 @@ def moved(name: str) -> Iterator[Case]:
     """
     fit = fitted(fit_of(dict(record(name))))
     H = 0.5 * fit.optimum.hessian
-    n_par, deviations = len(fit.par), [row for row in base(name)[1]["varcorr"]]
+    n_par, deviations = len(fit.par), base(name)[1]["varcorr"]
     scalar = all(row["name2"] is None for row in deviations) and n_par == len(deviations)
     se = np.sqrt(np.diag(np.linalg.inv(H)))
     rng = np.random.default_rng([SEED, MOVED.index(name)])
@@ -285,7 +285,7 @@ def nonsense() -> Iterator[Case]:
         yield case_of(name, "every sign turned", Truth((FAR,), "signs of the coefficients turned"), _turn_signs)
         yield case_of(name, "starting values", Truth((DEGENERATE,), "coefficients 0, standard deviations 1"), _start)
         yield case_of(name, "no variance", Truth((DEGENERATE,), "standard deviations set to zero"), _no_variance)
-    model, report = base("cbpp_tight")
+    _, report = base("cbpp_tight")
     data = frame("cbpp_obs")
     double = pd.concat([data, data.assign(herd=data["herd"].astype(str) + "b")], ignore_index=True)
     other = report | {"loglik": value, "fixef": {name: x + 1.0 for name, x in report["fixef"].items()}}

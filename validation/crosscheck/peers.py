@@ -90,10 +90,10 @@ def lme4_cases() -> Iterator[Case | LeftOut]:
 def lme4_truth(case: Record, records: Mapping[str, Record]) -> Truth:
     """What is known of a case of lme4.
 
-    A fully converged fit is the optimum of the exact likelihood, and so is any linear mixed model. A default fit is held
-    against the converged one: coefficients, standard deviations and value. Where there is none, lme4's own gradient
-    bounds what is left. Families with a scale: lme4 maximises another function (it puts 1 for phi in the balance of
-    penalty and likelihood), whose maximum lies elsewhere, as the maxima over brute-force integrals show.
+    A fully converged fit is the optimum of the exact likelihood, and so is any linear mixed model. A default fit is
+    held against the converged one: coefficients, standard deviations and value. Where there is none, lme4's own
+    gradient bounds what is left. Families with a scale: lme4 maximises another function (it puts 1 for phi in the
+    balance of penalty and likelihood), whose maximum lies elsewhere, as the maxima over brute-force integrals show.
     """
     if case["call"].startswith("lmer(") or case["case"].endswith("_tight"):
         return Truth((AGREES,), "a converged fit of the exact criterion", 0.0)
@@ -221,7 +221,8 @@ def gold_truth(record: Record, best: Record) -> Truth:
     loss = float(best["logLik"]) - float(best["agq_logLik_at_peer_estimates"])
     why = f"the independent maximum of the same quadrature is {loss:.2g} higher"
     if best["se"] is None:
-        return Truth(with_convention(tuple({**dict.fromkeys(codes_of(loss, 0.0)), FAR: 1, DEGENERATE: 1}), True), why, loss)
+        codes = with_convention(tuple(dict.fromkeys((*codes_of(loss, 0.0), FAR, DEGENERATE))), True)
+        return Truth(codes, f"{why}; there the covariance matrix is singular", loss)
     distance, off = _gold_distance(record, best), _gold_errors(record, best)
     codes = with_errors(with_convention(codes_of(loss, distance), True), off)
     return Truth(codes, f"{why}, {distance:.2g} standard errors away; its standard errors {100 * off:.2g} % off", loss)

@@ -66,9 +66,10 @@ def losses(outcomes: Sequence[Outcome]) -> list[str]:
     worst = max(known, key=lambda o: abs(o.loss - o.truth.loss) / max(o.truth.loss, 1e-3))
     difference = abs(worst.loss - worst.truth.loss)
     return [
-        f"Losses known from independent evaluations (GLMMadaptive's estimates, from {min(o.truth.loss for o in known):.1e} "
-        f"to {max(o.truth.loss for o in known):.3g} log-likelihood units): {len(known)} compared, largest difference "
-        f"{difference:.1e} ({worst.name}: {worst.loss:.6g}, known {worst.truth.loss:.6g})."
+        "Losses known from independent evaluations (GLMMadaptive's estimates, "
+        f"{min(o.truth.loss for o in known):.1e} to {max(o.truth.loss for o in known):.3g} log-likelihood units): "
+        f"{len(known)} compared, largest relative difference {difference / max(worst.truth.loss, 1e-3):.1e} "
+        f"({worst.name}: {worst.loss:.6g}, known {worst.truth.loss:.6g})."
     ]
 
 
@@ -78,8 +79,9 @@ def render(outcomes: Sequence[Outcome], left: Sequence[LeftOut]) -> str:
     lines = [
         "# Does crosscheck tell the truth?",
         "",
-        "Written by `python -m validation.crosscheck`. Every case is a report whose truth is known without crosscheck: "
-        "independent maxima, fully converged fits, log-likelihoods evaluated elsewhere, or what was done to the numbers. "
+        "Written by `python -m validation.crosscheck`. Every case is a report whose truth is known without "
+        "crosscheck: independent maxima, fully converged fits, log-likelihoods evaluated elsewhere, or what was done "
+        "to the numbers. "
         "Rows of the table are what is true, columns what crosscheck said; where two verdicts are true (a value near a "
         "limit, or an estimate about which less is known), either counts as right.",
         "",

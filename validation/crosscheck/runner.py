@@ -1,7 +1,7 @@
 """Runs every case, compares the verdict with the truth, and writes the report.
 
-Place in the reading order: last. ``python -m validation.crosscheck [part of a name]``; the report is written when all cases
-are run.
+Place in the reading order: last. ``python -m validation.crosscheck [part of a name]``; the report is written when all
+cases are run.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ def run(case: Case) -> Outcome:
         raise
     except Exception as error:  # whatever it raises belongs into the report
         code, sentence, loss, distance = type(error).__name__, str(error), math.nan, math.nan
-    return Outcome(
-        case.name, case.source, case.truth, code, sentence, loss, distance, time.process_time() - began
-    )
+    return Outcome(case.name, case.source, case.truth, code, sentence, loss, distance, time.process_time() - began)
 
 
 def cases() -> Iterator[Case | LeftOut]:

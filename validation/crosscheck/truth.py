@@ -1,8 +1,9 @@
 """What is true of a report, known without crosscheck, in the words of its verdicts.
 
 Place in the reading order: after ``reports``. The codes are those of :class:`refglmm.crosschecking.verdict.Code`, and
-where a code is defined by a loss of log-likelihood and a distance in standard errors, the same limits decide here, applied
-to a loss and a distance that come from elsewhere. A value within :data:`MARGIN` of a limit makes both codes true.
+where a code is defined by a loss of log-likelihood and a distance in standard errors, the same limits decide here,
+applied to a loss and a distance that come from elsewhere. A value within :data:`MARGIN` of a limit makes both codes
+true.
 """
 
 from __future__ import annotations
