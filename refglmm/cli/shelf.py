@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Rows that are shown of a data set.
 HEAD = 6
 #: Characters of a description in the list.
-ABOUT = 70
+ABOUT = 56
 
 
 def run(options: Namespace) -> int:
