@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from refglmm.crosschecking.names import find_name, match_names
 from refglmm.crosschecking.reported import Covariance, Deviation, Named, Number, Reported
 from refglmm.errors import ArgumentError, DataError
+from refglmm.fit.varcorr import ONE_CORRELATION
 
 if TYPE_CHECKING:
     from refglmm.model import GLMM
@@ -483,12 +484,17 @@ def _from_deviations(
         if entry.other is None:
             sd_at[rows[0]] = kept.add(entry.number)
         else:
-            pairs.append((rows[0], rows[1], kept.add(entry.number)))
+            pairs.append((min(rows), max(rows), kept.add(entry.number)))
     if np.all(sd_at < 0) or not _can_read(model, t):
         return None
+    single = structure.name in ONE_CORRELATION and len(pairs) >= 1
+    if single and structure.hom:
+        sd_at = np.where(sd_at < 0, sd_at[sd_at >= 0][0], sd_at)
     lacking = [column for column, at in zip(term.columns, sd_at, strict=True) if at < 0]
     if lacking:
         raise ArgumentError(f"the reported standard deviations of {term.label} lack {', '.join(map(repr, lacking))}")
+    if single:
+        return _one_correlation_reader(structure, sd_at, min(pairs))
     wanted = 0 if structure.name == "diag" else term.k * (term.k - 1) // 2
     if len({frozenset(pair[:2]) for pair in pairs}) < wanted:
         raise ArgumentError(
@@ -501,6 +507,20 @@ def _from_deviations(
         for i, j, at in pairs:
             corr[i, j] = corr[j, i] = np.clip(v[at], -1.0, 1.0)
         return v[sd_at], corr
+
+    return read
+
+
+def _one_correlation_reader(structure: Any, sd_at: NDArray[np.int64], pair: tuple[int, int, int]) -> Reader:
+    """All correlations from that of neighbouring columns, where the structure has no other: tables leave the rest out.
+
+    The lowest pair of columns is the first two in any table.
+    """
+    n_sd = 1 if structure.hom else structure.k
+
+    def read(v: FloatArray) -> tuple[FloatArray, FloatArray]:
+        sd = v[sd_at]
+        return sd, structure.sd_corr(np.concatenate([np.ones(n_sd), [np.clip(v[pair[2]], -1.0, 1.0)]]))[1]
 
     return read
 

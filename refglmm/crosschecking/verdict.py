@@ -19,7 +19,8 @@ from refglmm.crosschecking.reported import Reported
 #: Loss below which nothing that is inferred can change: likelihood-ratio statistics move by twice this, P values in the
 #: fourth digit. It is what optimisers with default tolerances leave.
 SMALL_LOSS = 1e-3
-#: Distance of an estimate in standard errors that goes with it: it does not show in two digits of a z value.
+#: Distance of an estimate in standard errors that does not show in two digits of a z value. A loss below half its square
+#: leaves no room for a larger one.
 SMALL_DISTANCE = 0.01
 #: Rounding is allowed to explain this much more than half a unit of each last digit does (the optimum is not ours to
 #: the last bit, and a table may have been truncated).
@@ -117,8 +118,9 @@ class Evidence:
     @property
     def agrees(self) -> bool:
         """Whether the estimates are the optimum that was asked for, up to rounding and harmless stops."""
-        by_rounding = self.loss <= ROUNDING_SLACK * self.rounding_loss + 1e-7
-        return by_rounding or (self.loss < SMALL_LOSS and self.distance < SMALL_DISTANCE + self.rounding_distance)
+        no_distance = max(ROUNDING_SLACK * self.rounding_loss, 0.5 * SMALL_DISTANCE**2)
+        near = self.distance < SMALL_DISTANCE + self.rounding_distance
+        return self.loss <= no_distance or (self.loss < SMALL_LOSS and near)
 
     @property
     def unexplained(self) -> list[Finding]:

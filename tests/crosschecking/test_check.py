@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import refglmm as rg
-import refglmm.crosschecking.check  # noqa: F401  (importing a submodule must leave rg.crosscheck a function)
+import refglmm.crosschecking.check  # importing a submodule must leave rg.crosscheck a function
 from refglmm.crosschecking.verdict import Code
 from refglmm.errors import ArgumentError
 

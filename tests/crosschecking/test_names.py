@@ -36,7 +36,9 @@ def test_an_ambiguous_name_is_not_guessed():
 
 
 def test_missing_and_unknown_names_are_told_with_the_nearest():
-    with pytest.raises(ArgumentError, match="lacks 'period3', which the model has; .*'perod3'.*did you mean 'period3'"):
+    with pytest.raises(
+        ArgumentError, match=r"lacks 'period3', which the model has; .*'perod3'.*did you mean 'period3'"
+    ):
         match_names(["Intercept", "perod3"], ["(Intercept)", "period3"], "fixef")
 
 

@@ -48,6 +48,17 @@ def test_deviations_matrix_and_theta_lie_at_the_same_place(sleep):
         np.testing.assert_allclose(x_of(sleep.model, base(sleep) | form), expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("structure", ["cs", "ar1"])
+def test_one_correlation_is_enough_where_there_is_no_other(structure):
+    data = rg.datasets.load("sleepstudy").assign(day=lambda d: (d["Days"] // 4).astype(str))
+    fit = rg.lmer(f"Reaction ~ day + {structure}(0 + day | Subject)", data)
+    table = fit.varcorr["Subject"]
+    sd = dict(zip(table.columns, table.sd, strict=True))
+    corr = {"day0, day1": table.corr[0, 1]}
+    report = base(fit) | {"sd": {"Subject": sd}, "corr": {"Subject": corr}}
+    np.testing.assert_allclose(x_of(fit.model, report), full_vector(fit), rtol=1e-7)
+
+
 def test_what_was_not_reported_is_nan(cbpp):
     x = x_of(cbpp, {"sd": {"herd": 0.64}})
     assert x[0] == 0.64
