@@ -154,6 +154,8 @@ def judge(e: Evidence) -> Verdict:
         return Verdict(Code.DEGENERATE, _degenerate(e))
     if e.agrees:
         return _agreeing(e)
+    if e.reported.kind in KIND_NAMES:
+        return Verdict(Code.OTHER_OBJECTIVE, _no_maximum(e))
     if e.other_objective:
         return Verdict(Code.OTHER_OBJECTIVE, _other_objective(e))
     if e.impossible > 0.0:
@@ -280,21 +282,27 @@ def _impossible(e: Evidence) -> str:
     )
 
 
-def _not_a_maximum(e: Evidence) -> str:
-    """What estimates are that need not be a maximum of any likelihood."""
-    return f"; they are {KIND_NAMES[e.reported.kind]}" if e.reported.kind in KIND_NAMES else ""
+def _no_maximum(e: Evidence) -> str:
+    """Estimates that are no maximum of any likelihood, and what their standard errors are worth."""
+    errors = ""
+    if e.errors is not None and e.errors.off > ERRORS_OFF:
+        errors = f"; {_errors(e.errors)}"
+    return (
+        f"{e.reported.who}'s estimates are {KIND_NAMES[e.reported.kind or '']}, not a maximum of the likelihood; "
+        f"{_away(e)}{errors}{_conventions(e)}{_unexplained_aside(e)}."
+    )
 
 
 def _early(e: Evidence) -> str:
     return (
         f"{e.reported.who} stopped early: its estimates are close, but {_away(e)}; a Newton step from there promises "
-        f"{number(e.decrement)}{_not_a_maximum(e)}{_conventions(e)}{_unexplained_aside(e)}."
+        f"{number(e.decrement)}{_conventions(e)}{_unexplained_aside(e)}."
     )
 
 
 def _far(e: Evidence) -> str:
     return (
-        f"{e.reported.who}'s estimates are not the {e.objective} optimum: {_away(e)}{_not_a_maximum(e)}"
+        f"{e.reported.who}'s estimates are not the {e.objective} optimum: {_away(e)}"
         f"{_conventions(e)}{_unexplained_aside(e)}."
     )
 

@@ -30,11 +30,7 @@ def lme4_report(case: Record) -> Report:
         "ngroups": case["ngrps"],
         "fixef": case["fixef"],
         "se": case["se"],
-        "varcorr": [
-            {"group": row["grp"], "name": row["var1"], "name2": row["var2"], "value": row["sdcor"]}
-            for row in case["VarCorr"]
-            if row["grp"] != "Residual"
-        ],
+        "varcorr": lme4_rows(case),
         "theta": case["theta"],
         "loglik": case["logLik"],
         "aic": case["AIC"],
@@ -47,6 +43,19 @@ def lme4_report(case: Record) -> Report:
     if "nb_theta" in case:
         report |= {"family": "negative.binomial", "link": "log", "phi": {"size": case["nb_theta"]}}
     return plain(report)
+
+
+def lme4_rows(case: Record) -> list[dict[str, Any]]:
+    """Rows of ``varcorr``; the records leave out most correlations of ar1, which its parameter gives."""
+    rows = [row for row in case["VarCorr"] if row["grp"] != "Residual"]
+    deviations = [row for row in rows if row["var2"] is None]
+    (rho,) = [value for name, value in case["par"].items() if name.endswith(".rho")] or [None]
+    if rho is not None and "ar1(" in case["call"]:
+        steps = np.arange(len(deviations))
+        corr = float(rho) ** np.abs(steps[:, None] - steps)
+        names, sd = [row["var1"] for row in deviations], np.array([float(row["sdcor"]) for row in deviations])
+        return covariance_rows(deviations[0]["grp"], names, sd, corr)
+    return [{"group": r["grp"], "name": r["var1"], "name2": r["var2"], "value": r["sdcor"]} for r in rows]
 
 
 def tmb_report(record: Record, family: str, link: str | None) -> Report:
