@@ -174,7 +174,8 @@ def _scale(fit: FittedModel, x: FloatArray) -> FloatArray:
     """Standard deviations as large as they are, coefficients by their standard errors, logarithms of shapes by one."""
     problem = fit.problem
     unit = problem.natural_unit * (fit.sigma if fit.is_lmm else 1.0)
-    unit = np.where(problem.par_in_sd_units, unit, 1.0)
+    # a correlation's start is 0; at 1 the factor's derivative has no bound
+    unit = np.where(problem.par_in_sd_units, unit, problem.par_start)
     par = problem.fold(x[: problem.n_par])
     return np.concatenate(
         [par_scale(problem, par, unit), np.sqrt(np.diag(whole_covariance(fit).matrix)), np.ones(problem.n_phi)]

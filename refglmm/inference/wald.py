@@ -201,7 +201,8 @@ def linear_hessian(fit: FittedModel) -> FloatArray:
     problem, control = fit.problem, fit.settings["control"]
     par = np.array(fit.optimum.par, dtype=float)
     gradient = unprofiled_gradient(ProfiledLinear(problem, fit.reml, control.engine))
-    scale = np.append(par_scale(problem, par, problem.natural_unit), 1.0)
+    unit = np.where(problem.par_in_sd_units, problem.natural_unit, problem.par_start)
+    scale = np.append(par_scale(problem, par, unit), 1.0)
     free = np.full(par.size + 1, np.inf)
     lower, upper = -free, free.copy()
     correlation = np.isfinite(problem.par_upper)
