@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup demo test lint docs validate bench bench-bayes calibrate sbc clean
+.PHONY: setup demo test lint docs validate smoke newcomer bench bench-bayes calibrate sbc clean
 
 setup:
 	@bash scripts/setup.sh
@@ -28,6 +28,15 @@ docs: setup
 
 validate: setup
 	@$(PYTHON) -m validation
+
+# Wheel and sdist, each built, installed into an empty environment, and used there.
+smoke: setup
+	@PYTHON=$(abspath $(PYTHON)) bash scripts/smoke.sh
+
+# From nothing to a first fit of one's own, timed: by pip from a wheel, and from a fresh clone.
+newcomer: setup
+	@PYTHON=$(abspath $(PYTHON)) bash scripts/newcomer.sh wheel
+	@PYTHON=$(abspath $(PYTHON)) bash scripts/newcomer.sh clone
 
 # Beside lme4, glmmTMB, glmm and gpboost, as far as they are there; writes validation/bench/report.md.
 # BENCH_ARGS="--quick" for two repeats of the small models.

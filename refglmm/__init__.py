@@ -13,6 +13,7 @@ The map of the theory, in reading order:
 ``effects``               means, contrasts, slopes
 ``bayes``                 log posterior, MAP, NUTS, ADVI, bridge sampling, information criteria
 ``datasets``              the data sets of the worked examples
+``crosschecking``         what other software's numbers are worth
 ``teaching``              other estimators, step by step: PQL, Monte Carlo EM, and what they miss
 ========================  ==========================================================================================
 
@@ -38,6 +39,8 @@ _HOME = {
     "cr_setup": "fit.continuation",
     "cr_marginal_probabilities": "fit.continuation",
     "Control": "optimize.control",
+    "crosscheck_snippet": "crosschecking.snippets",
+    "crosscheck": "crosschecking.check",  # a package "crosscheck" would take the place of the function once imported
     "anova": "inference.compare",
     "compare_models": "inference.compare",
     "pb_compare": "inference.pb_test",

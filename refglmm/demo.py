@@ -15,7 +15,7 @@ import textwrap
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import refglmm as rg
 
@@ -113,13 +113,45 @@ def timed_fit(formula: str, data: pd.DataFrame, name: str, **options: Any) -> tu
     return fit, time.perf_counter() - begin
 
 
+class Comparison(NamedTuple):
+    """One figure of a table beside ours; prints as what is said of a miss."""
+
+    table: str
+    quantity: str
+    published: str
+    ours: float
+    allowed: float
+    good: bool
+
+    @property
+    def shown(self) -> str:
+        """Our number with two digits more than the published one."""
+        digits = decimals_of(self.published)
+        return f"{self.ours:.{digits + 2 if digits else 0}f}"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.table}, {self.quantity}: {self.published} in the source, {self.shown} here, "
+            f"allowed {small(self.allowed)}"
+        )
+
+
 class Demo:
-    """Fits, prints and compares; remembers what was not reproduced."""
+    """Fits, prints and compares; remembers every comparison."""
 
     def __init__(self, published: Path = PUBLISHED) -> None:
         self.tables = json.loads(published.read_text(encoding="utf-8"))["tables"]
-        self.missed: list[str] = []
-        self.compared = 0
+        self.comparisons: list[Comparison] = []
+
+    @property
+    def compared(self) -> int:
+        """Number of figures compared so far."""
+        return len(self.comparisons)
+
+    @property
+    def missed(self) -> list[str]:
+        """What was not reproduced so far."""
+        return [str(row) for row in self.comparisons if not row.good]
 
     def fit(self, formula: str, data: pd.DataFrame, name: str, **options: Any) -> FittedModel:
         """Fit a binomial model, saying how and how long."""
@@ -154,17 +186,12 @@ class Demo:
     def _compare_row(self, table: str, row: Mapping[str, Any], ours: float, width: int) -> None:
         text, allowed = row["published"], row["allowed"]
         difference = ours - float(text)
-        self.compared += 1
         # Differences are compared as printed decimals are: 1e-12 absorbs their binary representation.
         good = abs(difference) <= allowed + 1e-12
-        digits = decimals_of(text)
-        shown = f"{ours:.{digits + 2 if digits else 0}f}"
-        line = f"{text:>16}{shown:>20}{small(difference):>13}{small(allowed):>10}"
+        found = Comparison(table, row["quantity"], text, ours, allowed, good)
+        self.comparisons.append(found)
+        line = f"{text:>16}{found.shown:>20}{small(difference):>13}{small(allowed):>10}"
         print(f"  {row['quantity']:<{width}}{line}  {'ok' if good else 'MISSED'}")
-        if not good:
-            self.missed.append(
-                f"{table}, {row['quantity']}: {text} in the source, {shown} here, allowed {small(allowed)}"
-            )
 
     def compare_fit(self, table: str, fit: FittedModel) -> None:
         """Compare one fit with one table."""
@@ -246,6 +273,14 @@ def show_toenail(demo: Demo) -> FittedModel:
     return fit
 
 
+def show_models(demo: Demo) -> tuple[FittedModel, FittedModel]:
+    """All four data sets; returns the fits that the pictures show, of cbpp and toenail."""
+    cbpp = show_cbpp(demo)
+    show_contraception(demo)
+    show_verbagg(demo)
+    return cbpp, show_toenail(demo)
+
+
 # ----------------------------------------------------------------------------------------------- the pictures
 def write_pictures(folder: Path, cbpp: FittedModel, toenail: FittedModel) -> list[Path]:
     """The paper's figures 1 to 3 and a caterpillar plot, as PNG."""
@@ -292,10 +327,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         parser.error(f"cannot make the folder for the pictures: {error}")
     demo = Demo()
-    cbpp = show_cbpp(demo)
-    show_contraception(demo)
-    show_verbagg(demo)
-    toenail = show_toenail(demo)
+    cbpp, toenail = show_models(demo)
     written = write_pictures(folder, cbpp, toenail)
 
     heading(f"{demo.compared - len(demo.missed)} of {demo.compared} figures reproduced")

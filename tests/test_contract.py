@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
+from email import message_from_string
 from pathlib import Path
 
 import pytest
+
+import refglmm
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -80,8 +84,9 @@ def test_importing_compiles_nothing(tmp_path):
 
 
 def test_one_version_everywhere():
-    version = PROJECT["version"]
-    assert run_python("import refglmm; print(refglmm.__version__)") == [version]
+    # the metadata take it from the package, the other two are written by hand
+    version = refglmm.__version__
+    assert PROJECT["dynamic"] == ["version"]
     assert f"\nversion: {version}\n" in (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\n## {version}" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
 
@@ -109,6 +114,16 @@ def test_the_wheel_carries_the_data_the_type_marker_and_the_licence(tmp_path):
         if path.is_file() and path.suffix not in {".pyc", ".nbi", ".nbc"}
     }
     assert in_tree <= inside
-    records = f"refglmm-{PROJECT['version']}.dist-info/"
+    records = f"refglmm-{refglmm.__version__}.dist-info/"
     assert {name for name in inside - in_tree if not name.startswith(records)} == set()
     assert any(name.endswith("licenses/LICENSE") for name in inside)
+
+    text = {name: zipfile.ZipFile(wheel).read(name).decode() for name in inside if name.startswith(records)}
+    assert "refglmm = refglmm.cli:main" in text[f"{records}entry_points.txt"].splitlines()
+    metadata = message_from_string(text[f"{records}METADATA"])
+    assert (metadata["Name"], metadata["Version"]) == ("refglmm", refglmm.__version__)
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata.get_payload().lstrip().startswith("# refglmm")
+    # nothing of the machine that it was built on
+    for name, content in text.items():
+        assert not re.search(rf"file://|{re.escape(str(tmp_path))}|{re.escape(str(REPOSITORY))}|/home/", content), name

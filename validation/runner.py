@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from importlib.metadata import version
@@ -15,7 +15,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from validation.compare import Broken, Comparison, Record, compare_entry
+from validation import page
+from validation.checks import Section, case_checks, save
+from validation.compare import Broken, Comparison, Left, Record, compare_entry
 from validation.entries import ENTRIES
 from validation.explained import explanation
 from validation.peers import compare_figures, compare_lme4, compare_scale_families
@@ -56,8 +58,24 @@ def with_explanations(records: Iterator[Record], label: str) -> list[Record]:
     return out
 
 
+def left(records: Iterable[Record]) -> int:
+    """Numbers that were not compared."""
+    return sum(record.count for record in records if isinstance(record, Left))
+
+
+def save_sections(published: list[Record], peers: list[Record], versions: str) -> None:
+    """Leave both parts for the page."""
+    command, report = "make validate", REPORT.name
+    about = "Figures printed in papers, vignettes and documentation, and ours for the same model."
+    checks = case_checks(published)
+    save("published", Section("Published figures", about, command, versions, report, checks, left(published)))
+    about = "Fits of lme4 run for this comparison, integrals by brute force, figures of intervals, known posteriors."
+    checks = case_checks(peers)
+    save("other_software", Section("Other software, run by us", about, command, versions, report, checks, left(peers)))
+
+
 def main() -> int:
-    """Compare everything, write the report; 0 when nothing fails unexplained."""
+    """Compare everything, write the reports and the page; 0 when nothing fails unexplained."""
     published = with_explanations(compare_published(), "published")
     peers = with_explanations(compare_peers(), "other software")
     versions = f"refglmm {version('refglmm')}, numpy {version('numpy')}, scipy {version('scipy')}"
@@ -69,7 +87,9 @@ def main() -> int:
     ]
     compared = sum(isinstance(r, Comparison) for r in (*published, *peers))
     print(f"{compared} figures compared, {len(failures)} failures; see {REPORT.relative_to(FOLDER.parent)}")
-    return min(len(failures) + shelf.main(), 1)
+    save_sections(published, peers, versions)
+    failing = len(failures) + shelf.main()
+    return min(failing + page.main(), 1)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ Place in the reading order: after ``plots``, before ``fitted``. In itself:
 ``distributions``      the densities' constants and quantiles; ``prior_kinds``: what a user says about priors
 ``priors``             the prior of every parameter of a model; ``posterior`` puts model and priors together
 ``residuals``          residual correlation, and residual standard deviations by cell
-``laplace``            the mode with the random effects integrated out, and the curvature around it; ``block_laplace``
 ``whiten``             the metric as a change of coordinates
+``laplace``            the mode with the random effects integrated out, and the curvature around it; ``block_laplace``
 ``trees``, ``chain``   the NUTS transition, ``adaptation``, chains; ``stepping``: one transition point by point
 ``advi``               variational approximations
 ``proposal``           a normal density fitted to draws, in any number of dimensions

@@ -41,6 +41,7 @@ from refglmm._jit import pure
 from refglmm.bayes import whiten
 from refglmm.bayes.ascent import MEAN_RATE, Course, Gaussian, ascend, copy, draw, largest_curvature
 from refglmm.bayes.chain import Density, available_cores
+from refglmm.bayes.laplace import laplace_whitening
 from refglmm.bayes.psis import khat_threshold, psis, resample, weights_ess
 from refglmm.bayes.target import log_densities, log_posterior
 from refglmm.bayes.whiten import Whitening, log_determinant
@@ -455,17 +456,9 @@ def variational(
     ParetoWarning
         k-hat is above 0.7 (or the lower threshold of few draws).
     """
-    W = laplace_coordinates(posterior)
+    W = laplace_whitening(posterior)
     most = max_iter if iter is None else iter
     return approximate(log_posterior, posterior.target, posterior.log_likelihood, W, method, max_iter=most, **settings)
-
-
-def laplace_coordinates(posterior: Posterior) -> Whitening:
-    """Coordinates in which the joint Laplace approximation is standard normal."""
-    from refglmm.bayes.fits import laplace_whitening  # which imports this module
-
-    whitening: Whitening = laplace_whitening(posterior)
-    return whitening
 
 
 def _run_start(q: Gaussian, r: int, seed: np.random.SeedSequence) -> Gaussian:

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from refglmm.bayes.bayes_factor import BayesFactor
 from refglmm.bayes.bridge import BridgeResult, bridge_sampling
 from refglmm.bayes.distributions import Normal
-from refglmm.bayes.fits import MCMCFit, laplace_whitening, sample
+from refglmm.bayes.fits import MCMCFit, sample
 from refglmm.bayes.information import LooResult, WaicResult, loo, waic
-from refglmm.bayes.laplace import Marginal, marginal_of
+from refglmm.bayes.laplace import Marginal, laplace_whitening, marginal_of
 from refglmm.bayes.posterior import Posterior
 from refglmm.bayes.savage_dickey import SavageDickey, shifted_density
 from refglmm.bayes.scalar import full_label

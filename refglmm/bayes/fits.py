@@ -477,15 +477,6 @@ def dispersed_starts(
     return starts
 
 
-def laplace_whitening(posterior: Posterior) -> Any:
-    """The metric of the joint Laplace approximation."""
-    from refglmm.bayes.whiten import laplace
-
-    fit = posterior.laplace()
-    L = fit.factor.L()
-    return laplace(fit.position, fit.root, fit.slope, L.indptr, L.indices, L.data, fit.factor.perm)
-
-
 def sample(
     model: GLMM,
     posterior: Posterior,
@@ -503,6 +494,7 @@ def sample(
 ) -> MCMCFit:
     """Draw by NUTS; arguments as :meth:`refglmm.model.GLMM.sample` describes them."""
     from refglmm.bayes.chain import check_whole, sample_chains
+    from refglmm.bayes.laplace import laplace_whitening
     from refglmm.bayes.target import log_posterior
 
     check_whole("sampling", sampling, 1)

@@ -35,8 +35,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refglmm.bayes import whiten
-from refglmm.bayes.advi import laplace_coordinates, log_mean_weight
-from refglmm.bayes.laplace import Marginal, marginal_of
+from refglmm.bayes.advi import log_mean_weight
+from refglmm.bayes.laplace import Marginal, laplace_whitening, marginal_of
 from refglmm.bayes.psis import khat_threshold, psis, resample, weights_ess
 from refglmm.bayes.target import HALF_LOG_2PI
 from refglmm.errors import ArgumentError, ParetoWarning, SamplingError, warn
@@ -201,7 +201,7 @@ def _mode_and_factor(posterior: Posterior, marginal: Any, hyper: FloatArray) -> 
 def _linear_effects(posterior: Posterior, draws: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Positions whose random effects are linear in the hyperparameters, and their log density given these."""
     fit = posterior.laplace()
-    W = laplace_coordinates(posterior)
+    W = laplace_whitening(posterior)
     noise = rng.standard_normal((len(draws), posterior.q))
     xi = np.hstack([np.linalg.solve(fit.root, (draws - fit.hyper).T).T, noise])
     positions = np.empty(xi.shape)

@@ -1,6 +1,7 @@
 r"""The posterior with the random effects integrated out by Laplace's method: value, gradient, mode, curvature.
 
-Place in the reading order: after ``posterior``; ``map`` maximises it, ``whiten`` takes its curvature for a metric.
+Place in the reading order: after ``posterior`` and ``whiten``, in whose terms its curvature is a sampler's metric;
+``map`` maximises it.
 
 With D(psi) of ``likelihood.laplace``, psi = (par, beta, working phi) a function of the hyperparameters t,
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refglmm.bayes import whiten
 from refglmm.bayes.distributions import Normal
 from refglmm.bayes.scalars import ABOVE, IDENTITY, INTERVAL, LAPLACE, to_natural
 from refglmm.bayes.shrinkage import DIRECT, JZS
@@ -456,6 +458,13 @@ def recentred(fit: LaplaceFit, posterior: Posterior) -> LaplaceFit:
     precision = fit.precision / f[:, None] / f
     slope = f[:, None] * fit.slope + moved
     return replace(fit, u=f * fit.u, slope=slope, precision=precision, factor=_factor(precision))
+
+
+def laplace_whitening(posterior: Posterior) -> whiten.Whitening:
+    """Coordinates in which the joint Laplace approximation is standard normal."""
+    fit = posterior.laplace()
+    L = fit.factor.L()
+    return whiten.laplace(fit.position, fit.root, fit.slope, L.indptr, L.indices, L.data, fit.factor.perm)
 
 
 def difference_columns(function: Any, at: FloatArray, sizes: FloatArray) -> FloatArray:

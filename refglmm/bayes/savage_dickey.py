@@ -9,16 +9,11 @@ Where the restricted model is the full one at theta = theta0, with the prior of 
 .. math:: BF_{12} = p(\theta_0) / p(\theta_0 \mid y),
 
 prior over posterior, on any scale as long as it is the same for both. The posterior density at the point comes from
-
-* the mean over draws of the conditional density given everything else, where that is known (Rao-Blackwell);
-* the log density of the model at *shifted* draws, :func:`shifted_density`: exact in the limit, and the one to use far
-  from the bulk of the posterior;
-* a kernel density, multiplied by what the same kernel gets wrong for a normal density with the moments of the draws:
-  right for a normal posterior at any bandwidth, good in the bulk otherwise, and blind beyond the draws (its error is
-  infinite there).
+the log density of the model at *shifted* draws, :func:`shifted_density`. That is exact in the limit, and sees beyond
+the draws, where a kernel density is blind.
 
 Sources: Dickey (1971); Verdinelli and Wasserman (1995); Chen (1994) for importance-weighted marginal densities, here
-with a shift along the regression of the other parameters on theta; Silverman (1986) for the bandwidth.
+with a shift along the regression of the other parameters on theta.
 """
 
 from __future__ import annotations
@@ -28,14 +23,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refglmm.bayes.bridge import LARGEST_ERROR, LogDensities, checked_density, effective_size, relative_variance
+from refglmm.bayes.bridge import LogDensities, checked_density, effective_size, relative_variance
 from refglmm.errors import ArgumentError, DataError
 
 FloatArray = NDArray[np.float64]
 
 LOG_2PI = float(np.log(2.0 * np.pi))
-#: The bias of a kernel estimate grows with the square of the bandwidth: at twice the bandwidth it is 4 times, 3 more.
-BIAS_SHARE = 3.0
 
 
 class LogDensity(NamedTuple):
@@ -51,69 +44,6 @@ class SavageDickey(NamedTuple):
     log_bf: float
     error: float
     method: str
-
-
-def savage_dickey(
-    draws: FloatArray, point: float, log_prior: float, *, log_conditional: FloatArray | None = None
-) -> SavageDickey:
-    """Log Bayes factor of a full model against theta = ``point``.
-
-    Parameters
-    ----------
-    draws : float array, shape (chains, draws)
-        Posterior draws of theta, best on a scale on which they are about normal.
-    point : float
-        The null value, same scale.
-    log_prior : float
-        Log density of theta's prior at the point, same scale.
-    log_conditional : float array, shape (chains, draws), optional
-        log p(point | everything else in that draw, y), normalised: then the draws of theta themselves are not needed.
-
-    Returns
-    -------
-    SavageDickey
-        The error of a kernel density is infinite where it sees hardly any draw; see :func:`shifted_density`.
-
-    Raises
-    ------
-    ArgumentError, DataError
-        Other shapes, numbers that are not finite, draws that are all equal.
-    """
-    draws = _checked(draws, "draws")
-    for name, value in (("point", point), ("log_prior", log_prior)):
-        if not np.isfinite(value):
-            raise ArgumentError(f"{name} must be a finite number, not {value!r}", **{name: value})
-    if log_conditional is not None:
-        log_conditional = _checked(log_conditional, "log_conditional")
-        density, method = _log_mean_with_error(log_conditional), "conditional density"
-    else:
-        density, method = kernel_density(draws, point), "kernel density"
-    return SavageDickey(float(log_prior) - density.value, density.error, method)
-
-
-def kernel_density(draws: FloatArray, point: float) -> LogDensity:
-    """Log density at a point by a corrected normal kernel.
-
-    The error holds the sampling error and the bias; it is infinite where a dozen draws or fewer carry the estimate, as
-    there the first-order formula would promise too much.
-    """
-    spread = np.subtract(*np.quantile(draws, (0.75, 0.25)))
-    sd = float(draws.std(ddof=1))
-    if not sd > 0.0:
-        raise DataError("the draws are all equal: they have no density", value=float(draws.flat[0]))
-    width = 0.9 * min(sd, spread / 1.34 or sd) * effective_size(draws) ** -0.2
-    value, error = _corrected_kernel(draws, point, width)
-    bias = (_corrected_kernel(draws, point, 2.0 * width).value - value) / BIAS_SHARE
-    total = float(np.hypot(error, bias))
-    return LogDensity(value, total if total <= LARGEST_ERROR else np.inf)
-
-
-def _corrected_kernel(draws: FloatArray, point: float, width: float) -> LogDensity:
-    """Kernel estimate times N(point; m, s^2) / N(point; m, s^2 + width^2)."""
-    value, error = _log_mean_with_error(_log_normal(point - draws, width))
-    distance, sd = point - draws.mean(), draws.std(ddof=1)
-    correction = _log_normal(distance, sd) - _log_normal(distance, np.hypot(sd, width))
-    return LogDensity(value + float(correction), error)
 
 
 def shifted_density(
@@ -204,7 +134,7 @@ def _checked(values: FloatArray, name: str) -> FloatArray:
     values = np.asarray(values, dtype=float)
     if values.ndim != 2 or values.shape[1] < 4:
         raise ArgumentError(f"{name} must have shape (chains, draws), not {values.shape}", shape=values.shape)
-    wrong = ~np.isfinite(values) if name != "log_conditional" else np.isnan(values) | (values == np.inf)
+    wrong = ~np.isfinite(values)
     if wrong.any():
         chain, draw = (int(i) for i in np.argwhere(wrong)[0])
         raise DataError(f"{name} is {values[chain, draw]} in draw {draw} of chain {chain}", chain=chain, draw=draw)

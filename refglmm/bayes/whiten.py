@@ -1,7 +1,7 @@
 r"""The metric of a sampler as a change of coordinates.
 
-Place in the reading order: before ``trees``; after nothing of this package. A sampler moves in :math:`\xi` with unit
-metric; the position it stands for has the hyperparameters h first, then the random effects u:
+Place in the reading order: before ``laplace`` and ``trees``; after nothing of this package. A sampler moves in
+:math:`\xi` with unit metric; the position it stands for has the hyperparameters h first, then the random effects u:
 
 .. math:: h = c_h + C\,(s_h * \xi_h), \qquad u = c_u + J\,(h - c_h) + P'L^{-\prime}(s_u * \xi_u)
 

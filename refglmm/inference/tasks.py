@@ -327,10 +327,12 @@ def _unsendable(error: BaseException) -> ArgumentError:
 
 @contextmanager
 def progress_bar(total: int, label: str, progress: bool | None) -> Iterator[Any]:
-    """A tqdm bar, silent where nobody would see it."""
-    from tqdm.auto import tqdm
-
+    """A tqdm bar, silent where nobody would see it or ``TQDM_DISABLE`` is set."""
     seen = sys.stderr is not None and (sys.stderr.isatty() or "ipykernel" in sys.modules)
-    shown = seen if progress is None else progress
+    shown = seen and not os.environ.get("TQDM_DISABLE") if progress is None else progress
+    if shown:  # the bar that suits a notebook warns where notebooks have no widgets: nothing for a hidden one
+        from tqdm.auto import tqdm
+    else:
+        from tqdm import tqdm
     with tqdm(total=total, desc=label or None, disable=not shown, delay=PATIENCE, leave=False) as bar:
         yield bar

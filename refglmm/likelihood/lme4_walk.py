@@ -9,7 +9,7 @@ question                        here (lme4)                            ``pirls``
 start of each evaluation        a fixed eta (first evaluation, then    the previous mode
                                 end of stage 1)
 update                          whole u by weighted least squares      Newton step from u
-stop                            relative change of pd below 1e-7       Newton decrement below 1e-20
+stop                            relative change of pd below 1e-7       Newton decrement below 1e-24
 log|H|                          weights one iterate behind u           weights at u
 curvature                       expected                               observed
 dispersion families             phi = 1 in the balance, plugged in     phi is a parameter

@@ -16,12 +16,17 @@ from refglmm.likelihood.layout import accumulate_blocks
 _announced = False
 
 
+def kernels_are_cached() -> bool:
+    """Whether numba's disk cache holds the kernels of a fit."""
+    directory = accumulate_blocks.stats.cache_path
+    return bool(glob.glob(os.path.join(glob.escape(directory), "layout.accumulate_blocks*.nbi")))
+
+
 def announce_compilation() -> None:
     """Say once, on standard error, that kernels are being compiled, if numba's cache does not hold them yet."""
     global _announced
     if _announced or getattr(numba.config, "DISABLE_JIT", False):
         return
     _announced = True
-    directory = accumulate_blocks.stats.cache_path
-    if not glob.glob(os.path.join(glob.escape(directory), "layout.accumulate_blocks*.nbi")):
+    if not kernels_are_cached():
         print("refglmm: compiling kernels, once per installation (some seconds) ...", file=sys.stderr, flush=True)

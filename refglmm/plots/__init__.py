@@ -7,10 +7,8 @@ group by group), ``qq`` (random effects against normal quantiles), ``shrinkage``
 (zeta, densities, pairs), ``bootstrap`` (replicates), ``intervals`` (methods side by side), ``effects`` (means,
 comparisons, conditional effects), ``residuals``, ``simulated`` (quantile residuals), ``influence``, ``check`` (all of
 them in one panel). Of posterior draws: ``chains`` (what these pictures share), ``dens``, ``trace``, ``acf``,
-``forest``, ``pairs``, ``rank``, ``energy``, ``elbo``, ``ppc`` (replicates), ``rhat``, ``khat``. No function shows or
-saves anything: ``axes[0].figure.savefig`` does.
-them in one panel), ``transition`` (one step of the no-U-turn sampler). No function shows or saves anything:
-``axes[0].figure.savefig`` does.
+``forest``, ``pairs``, ``rank``, ``energy``, ``elbo``, ``ppc`` (replicates), ``rhat``, ``khat``, ``transition`` (one
+step of the no-U-turn sampler). No function shows or saves anything: ``axes[0].figure.savefig`` does.
 """
 
 from __future__ import annotations

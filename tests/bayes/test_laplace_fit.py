@@ -9,7 +9,16 @@ from oracles_bayes import GaussianIntercept, hermite_rule
 from scipy.special import logsumexp
 
 import refglmm as rg
-from refglmm.bayes.laplace import Marginal, difference_columns, find_mode, laplace_fit, log_jacobian, root_of_effects
+from refglmm.bayes import whiten
+from refglmm.bayes.laplace import (
+    Marginal,
+    difference_columns,
+    find_mode,
+    laplace_fit,
+    laplace_whitening,
+    log_jacobian,
+    root_of_effects,
+)
 from refglmm.errors import ConvergenceWarning, RankDeficiencyWarning, SeparationWarning, SingularFitWarning
 
 
@@ -165,6 +174,19 @@ def test_bounded_priors_start_inside_their_bounds():
     x = marginal("y ~ x + z + (1 | g)", prior=prior).posterior.natural(fit.hyper[None])[0][0]
     assert x[1] > 2.0
     assert -1.0 < x[2] < 1.0
+
+
+def test_its_coordinates_have_the_covariance_of_the_joint_approximation():
+    """Cov h = C C', and for effects that follow h by the slope J: Cov(h, u) = C C' J', Cov u = J C C' J' + H^-1."""
+    posterior = marginal("count ~ x + (1 | g) + (1 | h)", "poisson").posterior
+    fit, n = posterior.laplace(), posterior.n_hyper
+    W = laplace_whitening(posterior)
+    np.testing.assert_array_equal(W.center, fit.position)
+    covariance, across = whiten.covariance(W), fit.covariance @ fit.slope.T
+    np.testing.assert_allclose(covariance[:n, :n], fit.covariance, rtol=1e-10)
+    np.testing.assert_allclose(covariance[:n, n:], across, atol=1e-10)
+    given = np.linalg.inv(fit.precision.toarray())
+    np.testing.assert_allclose(covariance[n:, n:], fit.slope @ across + given, atol=1e-10)
 
 
 # -- hard data -------------------------------------------------------------------------------------------------------

@@ -195,3 +195,17 @@ def test_a_bar_is_shown_when_asked_for(capsys, monkeypatch):
     assert "squares" in capsys.readouterr().err
     run_tasks(square, range(3))
     assert sys.stderr.isatty() or capsys.readouterr().err == ""
+
+
+def test_a_bar_in_a_notebook_is_hidden_by_tqdm_disable(capsys, monkeypatch):
+    monkeypatch.setattr("refglmm.inference.tasks.PATIENCE", 0.0)
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tqdm's, where notebooks have no widgets
+        run_tasks(square, range(3), label="squares")
+    shown = capsys.readouterr()
+    assert "squares" in shown.err + shown.out
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    run_tasks(square, range(3), label="squares")
+    assert capsys.readouterr().err == ""

@@ -70,7 +70,14 @@ respond <- function(request) {
   )
 }
 
+# stan_glmer() goes on with what is no fit when every chain failed to start, and fails in its turn.
+failure <- function(e) {
+  said <- conditionMessage(e)
+  if (!grepl("atomic vectors", said, fixed = TRUE)) return(said)
+  "no chain found a starting point of finite density in 100 attempts (drawn from (-2, 2) in the units of the data)"
+}
+
 input <- file("stdin", "r")
 while (length(line <- readLines(input, n = 1)) > 0) {
-  answer(tryCatch(respond(fromJSON(line)), error = function(e) list(error = conditionMessage(e))))
+  answer(tryCatch(respond(fromJSON(line)), error = function(e) list(error = failure(e))))
 }

@@ -93,7 +93,7 @@ class CaseRun:
         return bool(self.result["programs"][peer]["runs"][0]["wall"] > SLOW)
 
     def _prepare(self, peer: str, folder: str) -> None:
-        """Start, load, and sample a few iterations; our worker is the first and describes the model."""
+        """Start and load; what compiles samples a few iterations. Ours is the first and describes the model."""
         worker, _ = start(peer, MEMORY_LIMIT, command(peer))
         self.workers[peer] = worker
         described = {key: self.result[key] for key in ("n", "p", "q", "groups") if key in self.result}
@@ -102,7 +102,8 @@ class CaseRun:
             self.result |= loaded
         if "compile" in loaded:
             self.result["programs"][peer]["compile"] = loaded["compile"]
-        self._ask(peer, folder, FIRST, FIRST, 0)
+        if peer != RSTANARM:  # compiled with its package; untuned, it takes minutes for a few iterations of VerbAgg
+            self._ask(peer, folder, FIRST, FIRST, 0)
 
     def _ask(self, peer: str, folder: str, draws: int, warmup: int, seed: int) -> dict[str, Any]:
         size = {"draws": draws, "warmup": warmup, "chains": CHAINS, "cores": self.options.cores, "seed": seed}

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from validation import page
 from validation.bench import report as layout
 from validation.calibration.counting import DECILES, Coverage, distance, share_error, uniformity
 from validation.calibration.gather import SIZE, SIZES
@@ -26,6 +27,7 @@ from validation.calibration.tasks import (
     METHODS,
     SIMULATIONS,
 )
+from validation.checks import EXPLAINED, FAIL, PASS, Check, Section, save, worst_first
 
 FOLDER = Path(__file__).parent
 REPORT, RESULTS = "report.md", "results.json"
@@ -399,9 +401,40 @@ def render(results: Results) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def checks(results: Results) -> Iterator[Check]:
+    """Coverage of every interval as lines of the validation page; strain: distance from its level over the limit."""
+    reasons = {(d.experiment, id(d.row)): d.reason for d in departures(results)}
+    for experiment in results["intervals"]:
+        for row in experiment["coverage"]:
+            found = coverage_of(row)
+            if found.n:
+                reason = reasons.get((experiment["name"], id(row)))
+                yield Check(
+                    f"{experiment['name']}: {row['method']} of {row['parameter']}",
+                    PASS if reason is None else EXPLAINED if reason else FAIL,
+                    abs(found.from_expected()) / LIMIT,
+                    f"{percent(found.share, found.n)} %",
+                    f"{100 * found.level:.0f} %",
+                    f"coverage in {found.n} data sets" + (f". {reason}" if reason else ""),
+                )
+
+
+def section(results: Results) -> Section:
+    """The run as a part of the validation page."""
+    settings = results["settings"]
+    about = "Data simulated from known models, fitted from scratch: how often intervals hold the truth."
+    made = f"refglmm {settings['versions']['refglmm']}, {settings['data sets']} data sets, seed {settings['seed']}"
+    return Section(
+        "Calibration of intervals", about, "make calibrate", made, "calibration/report.md", worst_first(checks(results))
+    )
+
+
 def write(results: Results, folder: Path) -> int:
-    """Write report and pictures; the number of departures that nothing explains."""
+    """Write report, pictures and, in its own folder, the page; the number of departures that nothing explains."""
     (folder / REPORT).write_text(render(results), encoding="utf-8")
+    if folder == FOLDER:
+        save("calibration", section(results))
+        page.write()
     for name, draw in PICTURES.items():
         draw(results, folder / name)
     return sum(not d.reason for d in departures(results))

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from validation import page
 from validation.bench.report import table
+from validation.checks import FAIL, PASS, Check, Section, save, worst_first
 from validation.sbc.plot import draw, file_name
 from validation.sbc.uniformity import BINS, LEVEL, holm, judge
 
@@ -114,14 +116,40 @@ def _pair(pair: str, found: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     return text
 
 
+def section(results: Results, rows: list[dict[str, Any]]) -> Section:
+    """The run as a part of the validation page; strain: level over adjusted p-value."""
+    checks = [
+        Check(
+            f"{row['pair']}: {row['quantity']}",
+            PASS if row["passed"] else FAIL,
+            LEVEL / row["holm"] if row["holm"] > 0.0 else None,
+            f"p {row['holm']:.2g}",
+            f"at least {LEVEL:g}",
+            f"uniform ranks over {len(results['pairs'][row['pair']]['data sets'])} data sets, Holm's adjustment",
+        )
+        for row in rows
+    ]
+    lost = {pair: series(found)["failed"] for pair, found in results["pairs"].items()}
+    checks += [Check(pair, FAIL, None, f"{len(f)} lost", "none", f[0]) for pair, f in lost.items() if f]
+    about = "Truth drawn from the prior, data from the truth: its rank among posterior draws is uniform."
+    made = f"{results['settings']['versions']}, seed {results['settings']['seed']}"
+    checks_in_order = worst_first(checks)
+    return Section(
+        "Simulation-based calibration of posteriors", about, "make sbc", made, "sbc/report.md", checks_in_order
+    )
+
+
 def write(results: Results, folder: Path) -> int:
-    """Write report and pictures; 0 when everything passes."""
+    """Write report, pictures and, in its own folder, the validation page; 0 when everything passes."""
     rows = verdicts(results)
     for pair, found in results["pairs"].items():
         here = series(found)
         if len(here["ranks"]):
             draw(here, here["L"], folder / file_name(pair))
     (folder / REPORT).write_text(render(results, rows), encoding="utf-8")
+    if folder == FOLDER:
+        save("sbc", section(results, rows))
+        page.write()
     return int(not passed(results, rows))
 
 

@@ -21,6 +21,8 @@ import numpy as np
 from tqdm import tqdm
 
 import refglmm as rg
+from validation.checks import EXPLAINED as EXPLAINED_WORD
+from validation.checks import FAIL, PASS, Check, Section, finite, save, worst_first
 from validation.prepare import AbsentError
 from validation.shelf.cases import Case, Record, adaptive_case, tmb_case
 from validation.shelf.frames import reference
@@ -249,6 +251,32 @@ def _table(rows: Sequence[Row], loglik: float, beta: float, se: float) -> list[s
     return lines
 
 
+def check(row: Row, loglik: float, beta: float, se: float) -> Check:
+    """A row as a line of the validation page; its strain is that of the log-likelihood."""
+    said = verdict(row, loglik, beta, se)
+    word = PASS if not said else EXPLAINED_WORD if row.name in EXPLAINED else FAIL
+    target = row.peer if math.isnan(row.gold) else row.gold
+    note = "; ".join(filter(None, (f"log-likelihood, {row.points} points", said, EXPLAINED.get(row.name, ""))))
+    return Check(row.name, word, finite(abs(row.ours - target) / loglik), f"{row.ours:.9f}", f"{target:.9f}", note)
+
+
+def save_sections(adaptive: Sequence[Row], tmb: Sequence[Row]) -> None:
+    """Leave both tables for the validation page."""
+    made, report = f"refglmm {rg.__version__}", f"{REPORT.parent.name}/{REPORT.name}"
+    about = (
+        "GLMMadaptive 0.9.7's models, against independent maxima of the same quadrature objectives where there is one. "
+        f"Log-likelihoods within {GOLD_LOGLIK:g}, estimates within {GOLD_BETA:g} standard errors."
+    )
+    checks = worst_first(check(row, GOLD_LOGLIK, GOLD_BETA, GOLD_SE) for row in adaptive)
+    save("glmmadaptive", Section("GLMMadaptive and gold optima", about, "make validate", made, report, checks))
+    about = (
+        "glmmTMB 1.1.5's optima by Laplace's method. "
+        f"Log-likelihoods within {TMB_LOGLIK:g}, estimates within {TMB_BETA:g} standard errors."
+    )
+    checks = worst_first(check(row, TMB_LOGLIK, TMB_BETA, math.inf) for row in tmb)
+    save("glmmtmb", Section("glmmTMB", about, "make validate", made, report, checks))
+
+
 def main() -> int:
     """Fit everything and write the report; 0 when every fit keeps its promises."""
     try:
@@ -257,6 +285,7 @@ def main() -> int:
         print(f"the shelf was not compared: {error}")
         return 0
     REPORT.write_text(render(adaptive, tmb), encoding="utf-8")
+    save_sections(adaptive, tmb)
     broken = [row for row in adaptive if verdict(row, GOLD_LOGLIK, GOLD_BETA, GOLD_SE)]
     broken += [row for row in tmb if verdict(row, TMB_LOGLIK, TMB_BETA, math.inf)]
     unexplained = [row for row in broken if row.name not in EXPLAINED]

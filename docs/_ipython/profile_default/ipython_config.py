@@ -1,4 +1,8 @@
-"""Notebook pictures of the book: PNG at twice the resolution, with their margins cut off."""
+"""Pictures of the book: PNG at twice the resolution, margins cut off; warnings without file names."""
 
 c = get_config()
 c.InlineBackend.figure_formats = {"retina"}
+# A warning names its cell's temporary file by default, another one each time the book is built.
+c.InteractiveShellApp.exec_lines = [
+    "__import__('warnings').formatwarning = lambda message, kind, *_, **__: f'{kind.__name__}: {message}\\n'"
+]
