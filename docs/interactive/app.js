@@ -56,7 +56,7 @@ function bindSlider(id, onValue) {
 function setSlider(id, value) {
   byId(id).value = value;
   const field = byId(`${id}-number`);
-  field.value = Number(value.toPrecision(6));
+  field.value = Number(value.toFixed(Math.abs(value) < 1 ? 6 : 5));
   field.dataset.value = String(value);
 }
 
@@ -389,7 +389,8 @@ function drawSurfaceNow() {
     drawSurface(svg, byId("bands"), frame, grid, surfaceContents(set, column));
   }
   const [x, y] = [frame.X(state.psi[0]), frame.Y(state.psi[column])];
-  byId("here").innerHTML = sight(x, y, 9);
+  const visible = x >= frame.left && x <= frame.right && y >= frame.top && y <= frame.bottom;
+  byId("here").innerHTML = visible ? sight(x, y, 9) : "";
   const here = `${short(state.psi[0])} and ${short(state.psi[column])}`;
   svg.setAttribute("aria-label", `−2 log L over theta and ${set.names[column]}; the sliders stand at ${here}`);
 }

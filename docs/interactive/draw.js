@@ -12,8 +12,8 @@ function short(x, digits = 4) {
   if (!Number.isFinite(x)) return x > 0 ? "∞" : x < 0 ? "−∞" : "–";
   const size = Math.abs(x);
   const extreme = size !== 0 && (size < 1e-4 || size >= 1e6);
-  const digitsOf = extreme ? x.toExponential(Math.min(digits - 1, 2)) : String(Number(x.toPrecision(digits)));
-  return digitsOf.replace("e+", "e").replaceAll("-", "−");
+  const rounded = Number(x.toPrecision(extreme ? Math.min(digits, 3) : digits));
+  return (extreme ? rounded.toExponential() : String(rounded)).replace("e+", "e").replaceAll("-", "−");
 }
 
 /** About n round numbers between low and high. */
@@ -356,17 +356,20 @@ function drawSurface(svg, canvas, frame, grid, { xLabel, yLabel, stages, optima,
       dot(frame.X(x), frame.Y(y), 2.6, "order", `optimum with ${m + 1} node${m ? "s" : ""}`)),
     ...stages.map((evaluations, m) => drawPath(frame, evaluations, `stage${m + 1}`)),
     ...optima.map(({ point: [x, y], kind, title }) => star(frame.X(x), frame.Y(y), 9, kind, title)),
-    '</g><g clip-path="url(#clip-surface)" id="here" aria-hidden="true"></g>',
+    '</g><g id="here" aria-hidden="true"></g>',
   ].join("");
 }
 
 /* --------------------------------------------------------------------------------------- 4. error by group */
 
+/** The scale of the errors ends here at least, so that rounding is not blown up to fill the picture. */
+const ROUNDING_ERROR = 1e-9;
+
 /** -2 log of (approximate / exact) integral for every group, in the given order; the chosen one marked. */
 function drawErrors(svg, errors, others, order, chosen) {
   const width = openPicture(svg, 220);
-  const low = Math.min(0, ...errors, ...others), high = Math.max(0, ...errors, ...others);
-  const room = 0.06 * (high - low || 1e-12), box = { left: 66, right: width - 12, top: 12, bottom: 184 };
+  const low = Math.min(0, ...errors, ...others), high = Math.max(ROUNDING_ERROR, ...errors, ...others);
+  const room = 0.06 * (high - low), box = { left: 66, right: width - 12, top: 12, bottom: 184 };
   const frame = makeFrame(box, [0, errors.length], [low - room, high + room]);
   const wide = (frame.right - frame.left) / errors.length, bar = wide > 6 ? wide - 2 : wide;
   const zero = frame.Y(0).toFixed(1);
