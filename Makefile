@@ -11,7 +11,7 @@ demo: setup
 	@$(PYTHON) -m refglmm.demo
 
 lint: setup
-	@$(PYTHON) -m ruff check refglmm tests validation
+	@$(PYTHON) -m ruff check refglmm tests validation docs
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports --config pyproject.toml --no-cache
 
@@ -26,8 +26,11 @@ docs: setup
 	@$(PYTHON) -m sphinx -W --keep-going -j auto -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+# Published figures, other programs, gold optima, verdicts of the cross-check; writes validation/index.html, which also
+# shows the last `make calibrate` and `make sbc`.
 validate: setup
 	@$(PYTHON) -m validation
+	@$(PYTHON) -m validation.crosscheck
 
 # Wheel and sdist, each built, installed into an empty environment, and used there.
 smoke: setup

@@ -17,6 +17,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 import refglmm as rg
+from validation import page
+from validation.checks import FAIL, PASS, Check, Section, save, worst_first
 from validation.crosscheck import made, peers
 from validation.crosscheck.report import render
 from validation.crosscheck.truth import Case, LeftOut, Truth
@@ -88,6 +90,24 @@ def outcomes(chosen: Sequence[Case | LeftOut]) -> tuple[list[Outcome], list[Left
     return found, left
 
 
+def section(found: Sequence[Outcome], left: Sequence[LeftOut]) -> Section:
+    """The run as a part of the validation page."""
+    checks = worst_first(
+        Check(
+            f"{outcome.source}: {outcome.name}",
+            PASS if outcome.true else FAIL,
+            None,
+            outcome.code,
+            " or ".join(outcome.truth.codes),
+            outcome.truth.why,
+        )
+        for outcome in found
+    )
+    about = "Verdicts of rg.crosscheck on reports whose truth is known without it."
+    command, made_with = "python -m validation.crosscheck", f"refglmm {rg.__version__}"
+    return Section("Verdicts on other programs", about, command, made_with, "crosscheck/report.md", checks, len(left))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print what is false, write the report; 1 if a verdict is false."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -99,5 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"      {outcome.sentence}\n      {outcome.truth.why}")
     if not words:
         REPORT.write_text(render(found, left), encoding="utf-8")
+        save("crosscheck", section(found, left))
+        page.write()
     print(f"{len(found)} verdicts, {len(false)} of them false; {len(left)} records left out")
     return min(len(false), 1)
