@@ -109,7 +109,7 @@ def lme4_truth(case: Record, records: Mapping[str, Record]) -> Truth:
     if case["nAGQ"] > 1:
         return Truth(
             (AGREES, CONVENTION),
-            "relative to the saturated model, whose log-likelihood is 0 for zeros and ones; value by an early inner stop",
+            "relative to the saturated model, whose log-likelihood is 0 for zeros and ones; an early inner stop",
             0.0,
         )
     tight = CONVERGED.get(case["case"])
