@@ -18,6 +18,7 @@ fixef, se       {coefficient: value}
 varcorr         list of {group, name, name2, value}: a standard deviation where name2 is None, else a correlation
 theta           {name: value} or list: relative covariance factor
 sigma, phi      residual standard deviation or what the program calls sigma; {shape parameter: value}
+phis            {name: logarithm of a shape parameter}
 loglik          log-likelihood (or REML log-likelihood); likewise aic, bic, deviance
 zi, dispersion  {fixef, se, varcorr} of these parts
 ==============  ===============================================================================================

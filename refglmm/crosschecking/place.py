@@ -434,7 +434,7 @@ def _from_matrix(model: GLMM, t: int, covariances: Sequence[Covariance], kept: _
     for entry in covariances:
         if entry.group is not None and not _is_group(term, entry.group):
             continue
-        names = [_our_spelling(_zero_name(name, entry.part), _zero_part(name, entry.part)) for name in entry.names]
+        names = [_our_spelling(_zero_name(name), _zero_part(name, entry.part)) for name in entry.names]
         places = [find_name(column, names) for column in term.columns] if names else list(range(len(term.columns)))
         if any(place is None for place in places) or (not names and len(entry.numbers) != len(places) ** 2):
             continue
@@ -453,7 +453,7 @@ def _zero_part(name: str, part: str) -> str:
     return "zi" if name.startswith("zi_") else part
 
 
-def _zero_name(name: str, part: str) -> str:
+def _zero_name(name: str) -> str:
     return name.removeprefix("zi_")
 
 
@@ -539,6 +539,6 @@ def _rows_of(term: Any, entry: Deviation) -> tuple[int, ...] | None:
     if entry.name is None:
         return (0,) if term.k == 1 else None
     names = [entry.name] if entry.other is None else [entry.name, entry.other]
-    spelled = [_our_spelling(name, entry.part) for name in names]
+    spelled = [_our_spelling(_zero_name(name), _zero_part(name, entry.part)) for name in names]
     rows = [find_name(name, term.columns) for name in spelled]
     return None if any(row is None for row in rows) else tuple(row for row in rows if row is not None)

@@ -9,7 +9,7 @@ from refglmm.inference.wald import linear_hessian
 
 
 def test_hessian_of_a_correlation_is_that_of_the_optimum():
-    """Differenced with steps in units of the correlation, not in units of the factor's slope at a correlation of one."""
+    """Differenced with steps in units of the correlation, not of the factor's slope at a correlation of one."""
     data = rg.datasets.load("Contraception")
     fit = rg.glmer("use ~ urban + cs(1 + urban | district)", data, "binomial")
     H, ours = criterion(fit).hessian, fit.optimum.hessian
@@ -22,7 +22,7 @@ def test_standard_error_of_a_correlation_is_the_same_from_both_parametrisations(
     cs = rg.lmer("Reaction ~ Days + cs(1 + Days | Subject)", data)
     us = rg.lmer("Reaction ~ Days + (1 + Days | Subject)", data)
     (_, sd, rho), (a, b, c) = cs.par, us.par
-    # us: T = [[a, 0], [b, c]] with b = sd rho, c = sd sqrt(1 - rho^2), so d(b, c)/d rho = (sd, -sd rho / sqrt(1 - rho^2))
+    # us: T = [[a, 0], [b, c]] with b = sd rho, c = sd sqrt(1 - rho^2)
     assert [a, b, c] == pytest.approx([cs.par.iloc[0], sd * rho, sd * np.sqrt(1.0 - rho**2)], rel=1e-5)
     along = np.array([0.0, sd, -sd * rho / np.sqrt(1.0 - rho**2)])
     expected = along @ linear_hessian(us)[:3, :3] @ along

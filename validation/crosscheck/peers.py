@@ -109,7 +109,7 @@ def lme4_truth(case: Record, records: Mapping[str, Record]) -> Truth:
     if case["nAGQ"] > 1:
         return Truth(
             (AGREES, CONVENTION),
-            "relative to the saturated model, whose log-likelihood is 0 for zeros and ones; value by an early inner stop",
+            "relative to the saturated model, whose log-likelihood is 0 for zeros and ones; an early inner stop",
             0.0,
         )
     tight = CONVERGED.get(case["case"])
@@ -141,7 +141,9 @@ def _against_converged(case: Record, tight: Record) -> Truth:
     off = max(abs(case["se"][name] / value - 1.0) for name, value in tight["se"].items())
     stale = abs(case["deviance"] / tight["deviance"] - 1.0) > 1e-5
     codes = codes_of(loss, distance)
-    if AGREES in codes:  # the value is lme4's own where it clearly moved; up to that the converged one is not exact either
+    if (
+        AGREES in codes
+    ):  # the value is lme4's own where it clearly moved; up to that the converged one is not exact either
         codes = (*with_convention(codes, moved > SAME_LOGLIK or stale), CONVENTION)
     if EARLY in codes:  # a tighter inner iteration moved the optimum: that of lme4's default objective is another one
         codes = (OBJECTIVE, *codes)

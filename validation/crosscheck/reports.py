@@ -141,7 +141,7 @@ def adaptive_report(record: Record, stop: Record | None = None) -> Report:
         "bic": fit["BIC"],
     }
     if fit.get("phis"):
-        report["phi"] = fit["phis"]
+        report["phis"] = fit["phis"]
     if fit.get("gammas"):
         report["zi"] = {"fixef": fit["gammas"], "se": without_prefix(fit["se_gammas"], "zi_")}
     return plain(report)
