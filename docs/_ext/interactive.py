@@ -24,6 +24,7 @@ from refglmm.likelihood.pirls import Pirls
 from refglmm.likelihood.quadrature import gh_rule
 
 if TYPE_CHECKING:
+    import pandas as pd
     from sphinx.application import Sphinx
 
 SOURCE = Path(__file__).parents[1] / "interactive"
@@ -131,35 +132,27 @@ def rows_by_group(fit: FittedModel) -> dict[str, list[Any]]:
 
 
 def describe_path(key: str, label: str, fit: FittedModel) -> dict[str, Any]:
-    """Evaluations of both stages in their order, with what they cost.
+    """Evaluations of both stages in their order.
 
     Stage 1 moves theta alone; its points are drawn at the beta that maximises g together with u.
     """
-    first, second = fit.trace.stages
-    note = (
-        f"This path: {first.n_evaluations} evaluations in stage 1 (θ alone, drawn at the β that goes with it), "
-        f"{second.n_evaluations} in stage 2."
-    )
     evaluations = fit.trace.evaluations
-    beta = list(fit.fixef.index)
-    stage = dict(iter(evaluations.groupby("stage", sort=False)))
-    n_agq0, laplace = (stage[report.name] for report in (first, second))
-    theta = [name for name in fit.optimum.names if name not in beta]
-    return {
-        "key": key,
-        "label": label,
-        "note": note,
-        "stages": [
-            [
-                {"psi": [value, *joint_beta(fit, value)], "value": height}
-                for value, height in zip(n_agq0[theta[0]], n_agq0["value"], strict=True)
-            ],
-            [
-                {"psi": list(psi), "value": height}
-                for psi, height in zip(laplace[theta + beta].to_numpy().tolist(), laplace["value"], strict=True)
-            ],
-        ],
-    }
+    first, second = (evaluations[evaluations["stage"] == report.name] for report in fit.trace.stages)
+    note = (
+        f"This path: {len(first)} evaluations in stage 1 (θ alone, drawn at the β that goes with it), "
+        f"{len(second)} in stage 2."
+    )
+    thetas = first[fit.optimum.names[0]]
+    stages = [
+        points([[theta, *joint_beta(fit, theta)] for theta in thetas], first["value"]),
+        points(second[list(fit.optimum.names)].to_numpy().tolist(), second["value"]),
+    ]
+    return {"key": key, "label": label, "note": note, "stages": stages}
+
+
+def points(psis: list[list[float]], values: pd.Series) -> list[dict[str, Any]]:
+    """Each psi with its -2 log L."""
+    return [{"psi": psi, "value": value} for psi, value in zip(psis, values, strict=True)]
 
 
 def joint_beta(fit: FittedModel, theta: float) -> list[float]:
