@@ -19,8 +19,8 @@ from refglmm.crosschecking.reported import Reported
 #: Loss below which nothing that is inferred can change: likelihood-ratio statistics move by twice this, P values in the
 #: fourth digit. It is what optimisers with default tolerances leave.
 SMALL_LOSS = 1e-3
-#: Distance of an estimate in standard errors that does not show in two digits of a z value. A loss below half its square
-#: leaves no room for a larger one.
+#: Distance of an estimate in standard errors that does not show in two digits of a z value. A loss below half its
+#: square leaves no room for a larger one.
 SMALL_DISTANCE = 0.01
 #: Rounding is allowed to explain this much more than half a unit of each last digit does (the optimum is not ours to
 #: the last bit, and a table may have been truncated).
