@@ -221,6 +221,7 @@ def from_bambi(model: Any, draws: Any) -> Report:
             f"({type(model).__name__}, {type(draws).__name__})"
         )
     posterior = draws.posterior
+    terms = _common_terms(model)
     common, rows, sigma = {}, [], None
     for name in posterior.data_vars:
         cells = _cells(str(name), posterior[name])
@@ -229,7 +230,7 @@ def from_bambi(model: Any, draws: Any) -> Report:
             rows += [deviation(group, _slope(term, cell), mean) for cell, (mean, _) in cells.items()]
         elif str(name) == "sigma":
             sigma = next(iter(cells.values()))[0]
-        elif "|" not in str(name) and _is_common(model, str(name)):
+        elif str(name) in terms:
             common |= cells
     return {
         "program": "bambi",
@@ -244,9 +245,12 @@ def from_bambi(model: Any, draws: Any) -> Report:
     } | ({} if sigma is None else {"sigma": sigma})
 
 
-def _is_common(model: Any, name: str) -> bool:
-    terms = model.response_component.common_terms
-    return name == "Intercept" or name in terms
+def _common_terms(model: Any) -> set[str]:
+    """Names of terms without a group in the predictor of the mean (older versions keep them with the response)."""
+    components = getattr(model, "components", {})
+    parent = getattr(getattr(model.family, "likelihood", None), "parent", None)
+    holder = components.get(parent, model.response_component)
+    return {"Intercept", *map(str, holder.common_terms)}
 
 
 def _bambi_link(family: Any) -> Any:

@@ -103,8 +103,24 @@ def test_reml_reports_no_aic_because_statsmodels_has_none():
     assert "aic" not in report
 
 
-def bambi_pair():
-    """A bambi model and draws: two common terms, a factor, and deviations of an intercept and a slope."""
+def bambi_model(recent):
+    """Recent versions keep the terms of the mean with its component, earlier ones with the response."""
+    terms = SimpleNamespace(common_terms={"period": None})
+    likelihood = SimpleNamespace(parent="p")
+    if recent:
+        family = SimpleNamespace(name="binomial", link={"p": SimpleNamespace(name="logit")}, likelihood=likelihood)
+        return SimpleNamespace(
+            formula=SimpleNamespace(main="y ~ period + (1 + x|herd)"),
+            family=family,
+            response_component=SimpleNamespace(),
+            components={"p": terms},
+        )
+    family = SimpleNamespace(name="binomial", link="logit")
+    return SimpleNamespace(formula="y ~ period + (1 + x|herd)", family=family, response_component=terms)
+
+
+def bambi_draws():
+    """Draws: two common terms, one of them a factor, and deviations of an intercept and a slope."""
     xr = pytest.importorskip("xarray")
     rng = np.random.default_rng(1)
     chains = {"chain": [0, 1], "draw": np.arange(50)}
@@ -118,17 +134,13 @@ def bambi_pair():
         },
         coords=chains | {"period_dim": ["2", "3"], "herd__factor_dim": ["a", "b", "c"]},
     )
-    model = SimpleNamespace(
-        formula=SimpleNamespace(main="y ~ period + (1 + x|herd)"),
-        family=SimpleNamespace(name="binomial", link="logit"),
-        response_component=SimpleNamespace(common_terms={"period": None}),
-    )
-    return model, SimpleNamespace(posterior=draws)
+    return SimpleNamespace(posterior=draws)
 
 
-def test_a_bambi_pair():
-    model, draws = bambi_pair()
-    report = from_object((model, draws))
+@pytest.mark.parametrize("recent", [True, False])
+def test_a_bambi_pair(recent):
+    draws = bambi_draws()
+    report = from_object((bambi_model(recent), draws))
     assert (report["kind"], report["link"]) == ("posterior", "logit")
     assert list(report["fixef"]) == ["(Intercept)", "period2", "period3"]
     assert report["fixef"]["period3"] == pytest.approx(draws.posterior["period"].to_numpy()[..., 1].mean())
