@@ -87,6 +87,12 @@ class PrincipalComponents:
         rows = [[str(name), *format_numbers(values, 4)] for name, values in zip(frame.index, frame.to_numpy())]
         return [self.group, *frame.columns], rows
 
+    def __repr__(self) -> str:
+        return repr(RandomEffectsPCA({self.group: self}))
+
+    def _repr_html_(self) -> str:
+        return RandomEffectsPCA({self.group: self})._repr_html_()
+
 
 class RandomEffectsPCA(Mapping[str, PrincipalComponents]):
     """Grouping factor -> :class:`PrincipalComponents`."""

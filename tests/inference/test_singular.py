@@ -59,3 +59,9 @@ def test_showing_and_asking():
         result["Item"]
     with pytest.raises(ValueError, match="read-only"):
         result["Subject"].sd[0] = 1.0
+
+
+def test_the_components_of_one_factor_print_like_those_of_all():
+    result = sleepstudy("Reaction ~ Days + (Days | Subject)").re_pca()
+    assert repr(result["Subject"]) == repr(result)
+    assert result["Subject"]._repr_html_() == result._repr_html_()
