@@ -167,10 +167,7 @@ let scheduled = 0;
 function update() {
   scheduled ||= requestAnimationFrame(() => {
     scheduled = 0;
-    const begin = performance.now();
     drawAll();
-    document.body.dataset.redrawMs = String(performance.now() - begin);
-    document.body.dataset.redraws = String(Number(document.body.dataset.redraws ?? 0) + 1);
   });
 }
 
