@@ -429,7 +429,8 @@ class _Check:
         for finding in evidence.findings:
             if finding.quantity in ("loglik", "minus_two_loglik") and not finding.explained:
                 loglik = finding.reported if finding.quantity == "loglik" else -0.5 * finding.reported
-                return max(loglik + 0.5 * self.bench.value - SMALL_LOSS, 0.0)
+                half = self.report.criteria[finding.quantity].half
+                return max(loglik + 0.5 * self.bench.value - SMALL_LOSS - half, 0.0)
         return 0.0
 
     # -- degenerate reports ------------------------------------------------------------------------------------

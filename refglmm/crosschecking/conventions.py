@@ -29,8 +29,9 @@ from refglmm.fit.parts import several
 
 FloatArray = NDArray[np.float64]
 
-#: Log-likelihoods of the same thing agree to this: inner iterations of other programs leave 1e-6 to 1e-5.
-EQUAL = 2e-5
+#: Log-likelihoods of the same thing agree to this, and to this share of their size: what inner iterations leave, and
+#: the relative tolerance (1.5e-8 in R) with which optimisers and comparisons are content.
+EQUAL, EQUAL_RELATIVE = 2e-5, 1e-8
 #: lme4 2.x adds 2 to -2 log L of families with a scale.
 LME4_SCALE_SHIFT = -1.0
 SATURATED = "relative to the saturated model (unit deviances in place of log densities)"
@@ -198,7 +199,7 @@ class Ledger:
 
     def tolerance(self, number: Number, factor: float = 1.0) -> float:
         """How far a log-likelihood may lie from what was reported (``factor`` 2: a deviance)."""
-        return factor * (EQUAL + self.slack) + number.half + 1e-9 * abs(number.value)
+        return factor * (EQUAL + self.slack) + number.half + EQUAL_RELATIVE * abs(number.value)
 
     def explain_loglik(self, number: Number, tolerance: float | None = None) -> Candidate | None:
         """The first candidate that reproduces a log-likelihood."""

@@ -40,8 +40,8 @@ def _factors(text: str) -> list[str]:
     return pieces
 
 
-def match_names(given: Sequence[str], wanted: Sequence[str], what: str) -> list[int]:
-    """Return where each given name stands among the wanted ones, each of which must be given once.
+def match_names(given: Sequence[str], wanted: Sequence[str], what: str, *, all_of_them: bool = True) -> list[int]:
+    """Return where each given name stands among the wanted ones, each of which must be given (just) once.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def match_names(given: Sequence[str], wanted: Sequence[str], what: str) -> list[
     """
     places = [find_name(name, wanted) for name in given]
     extra = [name for name, place in zip(given, places, strict=True) if place is None]
-    missing = [name for i, name in enumerate(wanted) if i not in places]
+    missing = [name for i, name in enumerate(wanted) if i not in places] if all_of_them else []
     if extra or missing:
         raise ArgumentError(_complaint(what, missing, extra, wanted), missing=tuple(missing), unknown=tuple(extra))
     found = [place for place in places if place is not None]

@@ -29,6 +29,7 @@ from refglmm.inference.parameters import full_vector
 from refglmm.likelihood.agq import likelihood_objective
 from refglmm.likelihood.grouping import group_layout
 from refglmm.likelihood.laplace import LaplaceObjective, ProfiledObjective
+from refglmm.likelihood.lme4_walk import Lme4Walk
 from refglmm.likelihood.penalty import penalized
 from refglmm.likelihood.pirls import Pirls
 from refglmm.optimize.newton import free_coordinates, minimize_newton, objective_hessian
@@ -324,11 +325,17 @@ class Bench:
             return np.nan
         try:
             with np.errstate(all="ignore"):
-                objective = self.walk(n_agq)
-                value = objective.value(x) if n_agq else objective.walk.stage_one(x[: self.model.problem.n_par])
+                value = self.walk(n_agq).value(x) if n_agq else self._first_stage_value(x)
         except (RefglmmError, NotImplementedError, np.linalg.LinAlgError):
             return np.nan
         return float(value) if np.isfinite(value) else np.nan
+
+    def _first_stage_value(self, x: FloatArray) -> float:
+        """lme4's n_agq = 0 criterion: each evaluation starts where that at the default start ended."""
+        walk = Lme4Walk(self.model.problem, self.criterion_engine)
+        walk.stage_one(self.model.problem.par_start)
+        walk.fix_start()
+        return walk.stage_one(x[: self.model.problem.n_par])
 
 
 def first_asked(

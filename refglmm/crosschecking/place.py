@@ -104,9 +104,9 @@ class Placer:
             T = reading.sd(sd, self.sigma(v))[:, None] * correlation_root(corr)
             pieces.append(structure.par_from_theta(T[structure.theta_entries]))
         beta = reading.beta(np.where(self.beta_at >= 0, v[self.beta_at], np.nan)) if v.size else self._no_beta()
-        working = np.array(
-            [scale.working(x) if np.isfinite(x) else np.nan for scale, x in self._shapes(self.shape(v, reading))]
-        )
+        with np.errstate(all="ignore"):  # a reading may lead outside the domain: nan, and it is none
+            phi = self.shape(v, reading)
+            working = np.array([scale.working(x) for scale, x in self._shapes(phi)], dtype=float)
         return np.concatenate([*pieces, beta, working])
 
     def _no_beta(self) -> FloatArray:
@@ -263,7 +263,9 @@ def coefficient_places(model: GLMM, reported: dict[str, Named], what: str) -> di
         else:
             if part == "main" and len(reported) == 1 and all(find_name(name, ours) is not None for name in named.names):
                 wanted = ours  # one mapping for all parts, with our names
-            places = match_names([_our_spelling(name, part) for name in named.names], wanted, label)
+            places = match_names(
+                [_our_spelling(name, part) for name in named.names], wanted, label, all_of_them=what == "fixef"
+            )
         found |= {ours.index(wanted[i]): number for i, number in zip(places, named.numbers, strict=True)}
     return found
 

@@ -100,8 +100,9 @@ class Crosscheck:
         e = self.evidence
         if e.no_estimates:
             return []
+        rounding = f"{e.rounding_loss:.2g}" if e.rounding_loss > 1e-7 else "none of it"
         return [
-            f"loss of log-likelihood ({self.objective}): {e.loss:.3g}; rounding explains {e.rounding_loss:.2g}",
+            f"loss of log-likelihood ({self.objective}): {e.loss:.3g}; rounding explains {rounding}",
             f"largest |gradient| of -2 log L: {self.gradient_norm:.3g}; a Newton step promises {e.decrement:.3g}",
             f"largest distance: {e.distance:.3g} standard errors ({e.worst}); all together {self.mahalanobis:.3g}",
         ]
@@ -166,7 +167,10 @@ class Crosscheck:
             f'<p style="border-left:4px solid {colour};padding:4px 10px">'
             f"{html_lines([str(self.code)], 'b')}<br>{html_lines([self.sentence], 'span')}</p>"
         )
-        tables = [html_table(header, rows, title) for title, header, rows in self._tables()]
+        tables = [
+            f'<div style="margin:12px 0">{html_table(header, rows, title)}</div>'
+            for title, header, rows in self._tables()
+        ]
         explained = [*self._criteria_lines(), *self._errors_line()]
         rest = html_lines(["What explains the reported numbers"], "b") + html_lines(explained) if explained else ""
         return html_block([head, verdict, html_lines(self._numbers()), *tables, rest, html_lines(self.notes, "small")])

@@ -6,7 +6,7 @@ statsmodels' names of things, and refuses what cannot be meant.
 
 **Precision.** A number printed with d decimals stands for an interval of half width :math:`\tfrac12 10^{-d}`. Trailing
 zeros are lost on the way (0.6420 becomes 0.642), so that the numbers of one table are read together: each has at least
-as many decimals as the others, or as many significant digits, whichever is fewer. Whole numbers among whole numbers (a
+as many decimals as the others, or as many significant digits, whichever is fewer. Zeros and ones among themselves (a
 variance of exactly 0) are exact.
 """
 
@@ -237,7 +237,8 @@ def _arranged(raw: Mapping[str, Any]) -> Reported:
     fixef = {
         part: _named(values["fixef"], _where(part, "fixef")) for part, values in parts.items() if "fixef" in values
     }
-    se = {part: _named(values["se"], _where(part, "se")) for part, values in parts.items() if "se" in values}
+    errors = {part: _known(values["se"]) for part, values in parts.items() if "se" in values}
+    se = {part: _named(values, _where(part, "se")) for part, values in errors.items() if len(values)}
     for part, named in se.items():
         _refuse_negative(named, _where(part, "se"))
     deviations, covariances = _random_part(parts)
@@ -313,13 +314,14 @@ def _numbers(values: Iterable[Any], what: str, names: Sequence[str] | None = Non
     found = []
     for number, own in zip(printed, decimals, strict=True):
         by_digits = longest - 1 - number.adjusted() if number else most
-        half = 0.5 * 10.0 ** -max(own, min(most, by_digits)) if most > 0 and not _is_whole(printed) else 0.0
+        half = 0.5 * 10.0 ** -max(own, min(most, by_digits)) if not _are_exact(printed) else 0.0
         found.append(Number(float(number), half))
     return found
 
 
-def _is_whole(printed: Sequence[Decimal]) -> bool:
-    return all(number == number.to_integral_value() for number in printed)
+def _are_exact(printed: Sequence[Decimal]) -> bool:
+    """Whether all are 0 or 1: starting values, boundaries, a scale that is none."""
+    return all(number in (0, 1) for number in printed)
 
 
 def _named(values: Any, what: str) -> Named:
@@ -333,6 +335,13 @@ def _named(values: Any, what: str) -> Named:
         raise ArgumentError(f"reported {what} must be a mapping of names to numbers or a list, not {values!r}")
     listed = list(np.atleast_1d(np.asarray(values, dtype=object)).ravel())
     return Named(None, tuple(_numbers(listed, what)))
+
+
+def _known(values: Any) -> Any:
+    """Standard errors without those that are null: the program had none to give."""
+    if isinstance(values, Mapping):
+        return {name: value for name, value in values.items() if value is not None}
+    return values
 
 
 def _refuse_negative(named: Named, what: str) -> None:

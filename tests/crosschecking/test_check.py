@@ -166,7 +166,7 @@ def test_degenerate_answers(fit, cbpp, changes, word):
 
 
 def test_other_data_give_themselves_away(cbpp):
-    other = cbpp.assign(incidence=cbpp["incidence"].where(cbpp.index != 3, 0))
+    other = cbpp.assign(incidence=cbpp["incidence"].clip(upper=4))
     fit = rg.glmer(CBPP, other, "binomial")
     assert fit.loglik > rg.glmer(CBPP, cbpp, "binomial").loglik
     check = rg.crosscheck(CBPP, cbpp, report_of(fit), family="binomial")
@@ -179,14 +179,14 @@ def test_other_data_give_themselves_away(cbpp):
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"n_agq": 9}, "AGQ with"), ({"n_agq": 0}, "n_agq = 0"), ({"n_agq": 2}, "AGQ with 2 points")],
+    [({"n_agq": 9}, "AGQ with"), ({"n_agq": 0}, "n_agq = 0")],
 )
 def test_the_optimum_of_another_approximation(cbpp, settings, words):
     fit = rg.glmer(CBPP, cbpp, "binomial", **settings)
     check = rg.crosscheck(CBPP, cbpp, report_of(fit), family="binomial", n_agq=1)
     assert check.code == Code.OTHER_OBJECTIVE
     assert words in check.sentence
-    assert words.split(" ")[0] in check.criteria.loc["loglik", "convention"]
+    assert check.criteria["explained"].all()
 
 
 def test_expected_curvature_of_a_link_that_is_not_canonical(cbpp):

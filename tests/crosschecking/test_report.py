@@ -50,5 +50,6 @@ def test_json_is_strict_and_holds_the_tables(check):
 def test_a_cross_check_is_frozen_and_hands_out_copies(check):
     with pytest.raises(FrozenInstanceError):
         check.verdict = None
-    check.estimates.loc[:, "reported"] = 0.0
+    estimates = check.estimates
+    estimates.loc[:, "reported"] = 0.0
     assert check.estimates["reported"].iloc[0] != 0.0

@@ -50,7 +50,9 @@ def test_half_a_unit_of_the_last_digit():
     assert halves([-1.3985, 0.64]) == [5e-5, 5e-5]  # 0.64 was 0.6400
     assert halves([12.3, 0.0123]) == [0.05, 5e-5]  # three significant digits
     assert halves([0.0, 0.1234]) == [5e-5, 5e-5]
-    assert halves([0, 1]) == [0.0, 0.0]  # exact
+    assert halves([0.0, 1]) == [0.0, 0.0]  # exact
+    assert halves([-92.0]) == [0.05]
+    assert halves([24, 6]) == [0.5, 0.5]
     assert halves([Decimal("0.6400")]) == [5e-5]
 
 
@@ -76,6 +78,11 @@ def test_parts_of_a_model_with_zeros():
     adaptive = read_reported({"betas": [1.5], "gammas": {"x": 2.5}, "se_gammas": {"x": 0.5}})
     assert by_part == adaptive
     assert by_part.fixef["zi"].numbers[0].value == 2.5
+
+
+def test_standard_errors_that_a_program_had_none_of():
+    assert read_reported({"loglik": -1.5, "se": {"x": None, "z": 0.5}}).se["main"].names == ("z",)
+    assert not read_reported({"loglik": -1.5, "se": {"x": None}}).se
 
 
 def test_a_fit_of_ours_is_a_report():
