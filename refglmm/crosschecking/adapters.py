@@ -13,9 +13,10 @@ formula         as the program keeps it; for information
 family, link    names as the program has them
 n_agq           quadrature points; 0 as in lme4
 reml            whether the criterion is that of REML
-nobs, ngroups   rows, and {grouping factor: levels}
+nobs, ngroups   rows, and {grouping factor: levels} or just the number of levels
 fixef, se       {coefficient: value}
-varcorr         list of {group, name, name2, value}: a standard deviation where name2 is None, else a correlation
+varcorr         list of {group, name, name2, value}: a standard deviation where name2 is None, else a correlation;
+                group None is the only grouping factor
 theta           {name: value} or list: relative covariance factor
 sigma, phi      residual standard deviation or what the program calls sigma; {shape parameter: value}
 phis            {name: logarithm of a shape parameter}
@@ -109,12 +110,12 @@ def _series(names: Iterable[str], values: Any) -> dict[str, float]:
     return {r_name(str(name)): float(value) for name, value in zip(names, np.asarray(values), strict=True)}
 
 
-def deviation(group: str, name: str, value: float) -> dict[str, Any]:
+def deviation(group: str | None, name: str, value: float) -> dict[str, Any]:
     """Row of ``varcorr`` with a standard deviation."""
     return {"group": group, "name": r_name(name), "name2": None, "value": float(value)}
 
 
-def rows_of_covariance(group: str, names: Iterable[str], covariance: Any) -> list[dict[str, Any]]:
+def rows_of_covariance(group: str | None, names: Iterable[str], covariance: Any) -> list[dict[str, Any]]:
     """Rows of ``varcorr`` of one covariance matrix: standard deviations, then correlations."""
     names, matrix = [r_name(str(name)) for name in names], np.asarray(covariance, dtype=float)
     sd = np.sqrt(matrix.diagonal())
@@ -179,7 +180,7 @@ def from_statsmodels_linear(result: Any) -> Report:
         "link": "identity",
         "reml": reml,
         "nobs": int(result.nobs),
-        "ngroups": {group: int(model.n_groups)},
+        "ngroups": int(model.n_groups) if group is None else {group: int(model.n_groups)},
         "fixef": _series(model.exog_names, result.fe_params),
         "se": _series(model.exog_names, result.bse_fe),
         "varcorr": rows,
@@ -188,16 +189,16 @@ def from_statsmodels_linear(result: Any) -> Report:
     } | ({} if reml else {"aic": float(result.aic), "bic": float(result.bic)})
 
 
-def group_name(result: Any) -> str:
-    """Name of the grouping variable of ``MixedLM``, "groups" where it was given as an array."""
+def group_name(result: Any) -> str | None:
+    """Name of the grouping variable of ``MixedLM``; None where it was given as an array of its own."""
     frame, groups = getattr(result.model.data, "frame", None), np.asarray(result.model.groups)
     if frame is None:
-        return "groups"
+        return None
     for name in frame.columns:
         column = frame[name].to_numpy()
         if len(column) == len(groups) and np.array_equal(column.astype(str), groups.astype(str)):
             return str(name)
-    return "groups"
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------ bambi

@@ -95,6 +95,14 @@ def test_a_linear_model_of_statsmodels():
     assert report["aic"] == 1763.9393
 
 
+def test_groups_without_a_name_are_those_of_the_only_factor():
+    results = linear_results()
+    results.model.groups = np.array([1, 1, 2, 2])
+    report = from_object(results)
+    assert report["ngroups"] == 2
+    assert report["varcorr"][0]["group"] is None
+
+
 def test_reml_reports_no_aic_because_statsmodels_has_none():
     results = linear_results()
     results.model.reml = True

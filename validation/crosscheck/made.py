@@ -180,9 +180,12 @@ def told_otherwise() -> Iterator[Case]:
         }
         for title, values in told.items():
             yield case_of(name, title, same, lambda report, values=values: report.update(values))  # type: ignore[misc]
+        # of grouseticks lme4's converged logLik is still 2.3e-5 from the exact one (validation.tolerance)
+        codes = (AGREES,) if name == "cbpp_tight" else (AGREES, CONVENTION)
+        unchanged = Truth(codes, "nothing was changed")
         straight = {"loglik": value, "aic": -2.0 * value + 2.0 * df, "bic": -2.0 * value + df * np.log(n)}
         yield case_of(
-            name, "all criteria as they are", Truth((AGREES,), "nothing was changed"),
+            name, "all criteria as they are", unchanged,
             lambda report, values=straight: report.update(values),  # type: ignore[misc]
         )  # fmt: skip
     for name in ("cbpp_tight", "grouseticks_tight", "cm4_tight"):
@@ -282,7 +285,10 @@ def nonsense() -> Iterator[Case]:
         lambda report: report.update(loglik=value, aic=-2 * value + 10.71),
     )  # fmt: skip
     for name in ("cbpp_tight", "cm1_tight", "grouseticks_tight"):
-        yield case_of(name, "every sign turned", Truth((FAR,), "signs of the coefficients turned"), _turn_signs)
+        # logit P(y = 0) = -logit P(y = 1): with all signs turned the estimates are those of the other outcome
+        turned = (CONVENTION,) if record(name)["family"] == "binomial" else (FAR,)
+        yield case_of(name, "every sign turned", Truth(turned, "signs of the coefficients turned"), _turn_signs)
+        yield case_of(name, "one sign turned", Truth((FAR,), "sign of the last coefficient turned"), _turn_one_sign)
         yield case_of(name, "starting values", Truth((DEGENERATE,), "coefficients 0, standard deviations 1"), _start)
         yield case_of(name, "no variance", Truth((DEGENERATE,), "standard deviations set to zero"), _no_variance)
     _, report = base("cbpp_tight")
@@ -301,6 +307,11 @@ def nonsense() -> Iterator[Case]:
 
 def _turn_signs(report: Report) -> None:
     report["fixef"] = {name: -value for name, value in report["fixef"].items()}
+
+
+def _turn_one_sign(report: Report) -> None:
+    *_, last = report["fixef"]
+    report["fixef"][last] *= -1.0
 
 
 def _start(report: Report) -> None:
