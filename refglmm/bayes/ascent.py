@@ -145,7 +145,7 @@ def inverted(q, log_det_V):
     """Inverse of C = I + B'D^-2 B (empty without B), and half the log determinant of the covariance of x."""
     d, r = q.factor.shape
     inverse, log_det = np.eye(r), log_det_V + log_scale(q)
-    for i in range(d):
+    for i in range(d if r > 0 else 0):  # with B there is no root, and log_sd has an element for each row
         precision = np.exp(-2.0 * q.log_sd[i])
         for b in range(r):
             for c in range(r):

@@ -7,7 +7,7 @@ import pytest
 from log_densities import UNUSED, normal, parameters
 
 import refglmm as rg
-from refglmm._jit import signed_kernel
+from refglmm._jit import pure, signed_kernel
 from refglmm.bayes import advi, whiten
 from refglmm.bayes.advi import Drift, Variational, Window, approximate, conditional_sds, sds, start, variational
 from refglmm.bayes.ascent import Gaussian
@@ -234,6 +234,18 @@ def test_same_seed_same_numbers_for_any_number_of_threads():
         np.testing.assert_array_equal(one, other)
     assert not np.array_equal(found[0].positions, found[2].positions)
     assert not np.array_equal(found[0].elbo_traces[0][:9], found[0].elbo_traces[1][:9])
+
+
+@pytest.mark.filterwarnings("ignore::refglmm.errors.ConvergenceWarning", "ignore::refglmm.errors.ParetoWarning")
+@pytest.mark.parametrize("method", advi.METHODS)
+def test_a_python_function_climbs_as_a_compiled_one(method):
+    """Plain Python also looks at the bounds of arrays."""
+    compiled, python = (
+        approximate(function, TARGET, UNUSED, ROUGH, method, n_runs=1, seed=4, max_iter=20, draws=20)
+        for function in (gaussian, pure(gaussian))
+    )
+    np.testing.assert_allclose(python.elbo_traces[0], compiled.elbo_traces[0], rtol=1e-9)
+    np.testing.assert_allclose(python.positions, compiled.positions, rtol=1e-9)
 
 
 def test_heavy_tails_are_seen():
