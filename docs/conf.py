@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import refglmm
@@ -17,8 +18,15 @@ os.environ["TQDM_DISABLE"] = "1"
 os.environ["NO_COLOR"] = "1"
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
 
-# Kernels are compiled here, so that no page shows the line that says so.
-refglmm.glmer("cbind(incidence, size - incidence) ~ period + (1 | herd)", refglmm.datasets.load("cbpp"), "binomial")
+# Kernels are compiled here, so that no page shows the line that says so. Runs as short as these earn warnings.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    formula, cbpp = "cbind(incidence, size - incidence) ~ period + (1 | herd)", refglmm.datasets.load("cbpp")
+    model = refglmm.GLMM(formula, cbpp, "binomial", prior=refglmm.prior_normal())
+    model.fit()
+    model.variational(iter=10, draws=10, n_runs=1, seed=1, progress=False)
+    draws = model.sample(sampling=10, warmup=10, chains=1, seed=1, progress=False)
+    draws.ranef(), draws.log_lik  # worked out when asked for
 
 project = "refglmm"
 author = "The refglmm developers"
