@@ -165,7 +165,7 @@ def from_statsmodels_linear(result: Any) -> Report:
     covariance = np.asarray(result.cov_re, dtype=float)
     # statsmodels calls the random intercept "Group", whatever the factor
     names = ["Intercept" if name == "Group" else name for name in getattr(result.cov_re, "index", ())]
-    rows = rows_of_covariance(group, names or range(len(covariance)), covariance)
+    rows = rows_of_covariance(group, names or [str(k) for k in range(len(covariance))], covariance)
     components = np.atleast_1d(np.asarray(result.vcomp, dtype=float))
     rows += [
         deviation(str(name), INTERCEPT, np.sqrt(value))
@@ -223,7 +223,8 @@ def from_bambi(model: Any, draws: Any) -> Report:
         )
     posterior = draws.posterior
     terms = _common_terms(model)
-    common, rows, sigma = {}, [], None
+    common: dict[str, Any] = {}
+    rows, sigma = [], None
     for name in posterior.data_vars:
         cells = _cells(str(name), posterior[name])
         if str(name).endswith("_sigma") and "|" in str(name):

@@ -63,7 +63,7 @@ def cases() -> Iterator[Case | LeftOut]:
 def record(name: str) -> Mapping[str, Any]:
     """A case of lme4."""
     (found,) = [case for case in lines("lme4.jsonl") if case["case"] == name]
-    return plain(found)  # type: ignore[no-any-return]
+    return plain(found)
 
 
 def base(name: str) -> tuple[partial[GLMM], Report]:

@@ -48,7 +48,7 @@ def confusion(outcomes: Sequence[Outcome]) -> list[str]:
 def by_source(outcomes: Sequence[Outcome], left: Sequence[LeftOut]) -> list[str]:
     """How many of each kind."""
     lines = ["| source | cases | false | left out |", "|---|---:|---:|---:|"]
-    for source in dict.fromkeys(o.source for o in [*outcomes, *left]):
+    for source in dict.fromkeys([*(o.source for o in outcomes), *(item.source for item in left)]):
         mine = [o for o in outcomes if o.source == source]
         false = sum(not o.true for o in mine)
         lines.append(f"| {source} | {len(mine)} | {false} | {sum(item.source == source for item in left)} |")

@@ -166,7 +166,7 @@ def linear_fits() -> Iterator[dict[str, Any]]:
                 vc_formula=spec.variances,
             )  # fmt: skip
             name = f"{spec.case}_{'reml' if reml else 'ml'}"
-            yield recorded(spec, name, lambda model=model, reml=reml: model.fit(reml=reml), "gaussian")  # type: ignore[misc]
+            yield recorded(spec, name, lambda model=model, reml=reml: model.fit(reml=reml), "gaussian")
 
 
 def recorded(spec: Any, case: str, fit: Any, family: str) -> dict[str, Any]:
