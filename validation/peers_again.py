@@ -1,9 +1,9 @@
 """The fits of other software once more, with the versions that are installed here; what changed since the record.
 
 ``python -m validation.peers_again`` (``make peers``). Place in the reading order: after ``peers``, ``shelf`` and
-``peers_compare``. The R scripts in ``peers/`` fit; this module writes their data and their calls, and compares. A script
-stops with one line where its package is missing; records that may not be shipped are left out where they do not lie
-beside the repository.
+``peers_compare``. The R scripts in ``peers/`` fit; this module writes their data and their calls, and compares. A
+script stops with one line where its package is missing; records that may not be shipped are left out where they do not
+lie beside the repository.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def glmmtmb_call(record: Record, data: str) -> str:
 
 
 def glmmadaptive_requests() -> Iterator[Request]:
-    """Models of ``glmmadaptive_fits.jsonl``, beside the repository; some use part of their data, so each has its own."""
+    """Models of ``glmmadaptive_fits.jsonl``, beside the repository; each has its own data, as some use a part."""
     for record in reference("glmmadaptive_fits.jsonl"):
         name = str(record["id"])
         yield Request(name, glmmadaptive_call(record), name, partial(adaptive_data, record), record)
@@ -269,7 +269,9 @@ def _pattern(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the scripts; 0 also where R or a package is missing, 1 where R fails, 2 for a bad argument."""
-    parser = argparse.ArgumentParser(prog="python -m validation.peers_again", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m validation.peers_again", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("peers", nargs="*", metavar="peer", help=f"which of {', '.join(PEERS)}; all by default")
     parser.add_argument("--cases", type=_pattern, default="", metavar="REGEX", help="only cases whose name matches")
     parser.add_argument("--out", type=Path, help="folder for <peer>-<version>.jsonl; a temporary one by default")

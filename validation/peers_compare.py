@@ -73,7 +73,9 @@ def lme4_numbers(record: Record) -> Numbers:
 
 def _part(prefix: str, values: Any) -> dict[str, float]:
     """Name the estimates of a part; none is an empty list in these files, and errors may carry the part's name."""
-    return {prefix + name.removeprefix(prefix): value for name, value in dict(values or {}).items() if value is not None}
+    return {
+        prefix + name.removeprefix(prefix): value for name, value in dict(values or {}).items() if value is not None
+    }
 
 
 def _parts(record: Record, parts: Mapping[str, tuple[str, str]]) -> tuple[dict[str, float], dict[str, float]]:
@@ -181,5 +183,6 @@ def summary(differences: Iterable[Difference]) -> str:
     )
     return (
         f"{len(compared)} of {len(found)} compared; largest difference: log-likelihood {loglik:.1e}, coefficients "
-        f"{coefficients:.1e} standard errors, standard errors {100 * errors:.1e} %, standard deviations {100 * spread:.1e} %"
+        f"{coefficients:.1e} standard errors, standard errors {100 * errors:.1e} %, standard deviations "
+        f"{100 * spread:.1e} %"
     )

@@ -66,7 +66,8 @@ def test_an_unknown_label_is_refused():
     [
         (
             {"model": "count ~ mined + (1|site), zi ~ mined + (1|site) [independent], family = nbinom2(log)"},
-            'glmmTMB(count ~ mined + (1|site), data = d, ziformula = ~ mined + (1|site), family = nbinom2(link = "log"))',
+            "glmmTMB(count ~ mined + (1|site), data = d, ziformula = ~ mined + (1|site), "
+            'family = nbinom2(link = "log"))',
         ),
         (
             {"model": "y ~ x + us(x|g), disp ~ x, family = gaussian, REML", "REML": True},
@@ -268,7 +269,10 @@ def test_without_r_there_is_one_line(monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["stan"], "no peer 'stan'; there are lme4, glmmtmb, glmmadaptive"), (["--cases", "("], "is no regular expression")],
+    [
+        (["stan"], "no peer 'stan'; there are lme4, glmmtmb, glmmadaptive"),
+        (["--cases", "("], "is no regular expression"),
+    ],
 )
 def test_bad_arguments(arguments, message, capsys):
     with pytest.raises(SystemExit) as stopped:
