@@ -163,8 +163,9 @@ def from_statsmodels_linear(result: Any) -> Report:
     """Report of statsmodels' ``MixedLM``: ML or REML."""
     model, group = result.model, group_name(result)
     covariance = np.asarray(result.cov_re, dtype=float)
-    # statsmodels calls the random intercept "Group", whatever the factor
-    names = ["Intercept" if name == "Group" else name for name in getattr(result.cov_re, "index", ())]
+    # statsmodels calls the random intercept after the factor, or "Group" where the factor has no name
+    index = getattr(result.cov_re, "index", ())
+    names = ["Intercept" if name in ("Group", group) else name for name in index]
     rows = rows_of_covariance(group, names or [str(k) for k in range(len(covariance))], covariance)
     components = np.atleast_1d(np.asarray(result.vcomp, dtype=float))
     rows += [
