@@ -104,7 +104,7 @@ def lme4_truth(case: Record, records: Mapping[str, Record]) -> Truth:
         why = "a converged fit; its log-determinant is one iterate older than its modes (see tolerance.TIGHT)"
         return Truth((AGREES, CONVENTION), why, 0.0)
     if case["family"] in ("Gamma", "inverse.gaussian"):
-        return Truth((OBJECTIVE, FAR, EARLY), "lme4's criterion for families with a scale is not the likelihood")
+        return Truth((OBJECTIVE,), "lme4's criterion for families with a scale is not the likelihood")
     if "nb_theta" in case and not case["singular"]:
         return Truth((OBJECTIVE,), "lme4's Laplace term has the expected curvature; the log link is not canonical")
     if case["nAGQ"] > 1 and "cbind" in case["call"]:
