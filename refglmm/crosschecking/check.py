@@ -276,6 +276,8 @@ class _Check:
         """Take the estimates to mean something else, if that makes them the optimum."""
         before = self._loss(self.x)
         for reading in READINGS:
+            if not reading.suits(self.bench.model):
+                continue
             try:
                 with np.errstate(all="ignore"):
                     raw = self.placer.x(reading=reading)
@@ -302,7 +304,9 @@ class _Check:
         known = parameters(bench.fit)
         ours, se = values_at(bench.model.problem, known, bench.estimate), self._deviations(known)
         with np.errstate(all="ignore"):
-            theirs = values_at(bench.model.problem, known, self.raw)
+            theirs = values_at(bench.model.problem, known, self.x)
+            missing = ~np.isfinite(self.raw)  # filled in, not reported: what moves with it is not theirs
+            theirs[np.any(self._slopes(known)[:, missing] != 0.0, axis=1)] = np.nan
             distance = np.where(se > 0.0, (theirs - ours) / se, np.nan)
             slack = np.where(se > 0.0, np.abs(self._slopes(known) @ rounding.T).sum(axis=1) / se, 0.0)
         return pd.DataFrame(

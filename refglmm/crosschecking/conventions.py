@@ -188,6 +188,10 @@ class Ledger:
         else:
             what = FREE_TERMS.get(family.name, "the terms free of the parameters")
             found.append((f"without {what}", -free))
+        if problem.n_parts > 1 and getattr(family, "base", family).name.startswith("lognormal"):
+            positive = problem.y > 0.0
+            jacobian = float(np.sum(problem.weights[positive] * np.log(problem.y[positive])))
+            found.append((f"without {FREE_TERMS['lognormal']}", jacobian))
         found.append((f"with (q/2) log(2 pi) subtracted, q = {problem.q} (the slip in the paper's Laplace formula)",
                       -problem.q * half_log))  # fmt: skip
         found.append(("with (q/2) log(2 pi) added", problem.q * half_log))

@@ -35,6 +35,8 @@ Reader = Callable[[FloatArray], Any]
 PIVOT = 1e-3
 #: GLMMadaptive's ``phis`` are logarithms of our shape parameters, except here, where they are those of the inverse.
 INVERSE_SHAPES = ("gamma",)
+#: Links with g(1 - mu) = -g(mu).
+SYMMETRIC_LINKS = ("logit", "probit", "cauchit")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class Reading:
     sd: Callable[[FloatArray, float], FloatArray] = lambda sd, sigma: sd
     shape: Callable[[float], float] = lambda value: value
     beta: Callable[[FloatArray], FloatArray] = lambda beta: beta
+    turns: bool = False
+
+    def suits(self, model: GLMM) -> bool:
+        """Whether the reading makes sense: signs turn with the outcome where the link is symmetric."""
+        family = model.family
+        return not self.turns or family.is_ordinal or (family.is_binomial and family.link.name in SYMMETRIC_LINKS)
 
 
 AS_REPORTED = Reading("as reported")
@@ -65,7 +73,11 @@ READINGS = (
     Reading("the reported dispersion is the square of ours", shape=np.sqrt),
     Reading("the reported dispersion is the square root of ours", shape=lambda value: value**2),
     Reading("the reported dispersion is the logarithm of ours", shape=lambda value: float(np.exp(min(value, 700.0)))),
-    Reading("the reported coefficients have the opposite sign (the other outcome was modelled)", beta=lambda b: -b),
+    Reading(
+        "the reported coefficients have the opposite sign (the other outcome was modelled)",
+        beta=lambda b: -b,
+        turns=True,
+    ),
 )
 
 
@@ -302,6 +314,8 @@ def _shape_reader(
     named_first = sorted(reported.shape.items(), key=lambda item: item[0] == "sigma" and not scale)
     for name, number in named_first:  # glmer.nb has a sigma of 1 beside the size
         index, transform = _shape_place(name, number, names, scale)
+        if index is not None:
+            _refuse_outside(name, transform(number.value), names[index], family.shape_scales[index])
         if index is not None and index not in ways:
             ways[index] = kept.add(number), transform
     for index, number in enumerate(reported.log_shapes[: len(names)]):
@@ -343,6 +357,19 @@ def _shape_place(
     if number.value <= 0.0 and (scale or name == "sigma"):
         raise ArgumentError(f"reported {name} is {number.value:g}; it must be positive")
     return index, transform
+
+
+def _refuse_outside(name: str, value: float, ours: str, scale: Any) -> None:
+    """A shape parameter that the family cannot have."""
+    with np.errstate(all="ignore"):
+        working = float(scale.working(value))
+    if not np.isfinite(working):
+        meant = "" if name == ours else f" (that is {ours} = {value:g})"
+        raise ArgumentError(
+            f"reported {name} is {value:g}{meant}, which the family cannot have; if it is a logarithm, report exp of "
+            "it",
+            value=value,
+        )
 
 
 def _exponential(sign: float, value: float) -> float:

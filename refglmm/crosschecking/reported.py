@@ -65,6 +65,8 @@ PROGRAMS = ("lme4", "glmmTMB", "GLMMadaptive", "MixedModels", "statsmodels", "ba
 CRITERIA = ("loglik", "minus_two_loglik", "aic", "bic", "deviance")
 #: Keys one of which says something that can be checked.
 CHECKABLE = ("fixef", "se", "varcorr", "sd", "D", "theta", "phi", "phis", "sigma", "shape", "zi", *CRITERIA)
+#: glmmTMB's names of shape parameters -> ours.
+TMB_SHAPES = {"Student-t df": "df", "Tweedie power": "p"}
 #: What a part of a model with several predictors may hold.
 PART_KEYS = ("fixef", "se", "varcorr", "sd", "corr")
 
@@ -539,4 +541,21 @@ def _shapes(raw: Mapping[str, Any]) -> dict[str, Number]:
         named = _named(raw["phi"], "phi")
         names = named.names or tuple(f"phi{i + 1}" for i in range(len(named.numbers)))
         found |= dict(zip(("phi",) if len(names) == 1 and not named.names else names, named.numbers, strict=True))
+    return _with_our_names(found)
+
+
+def _with_our_names(shapes: dict[str, Number]) -> dict[str, Number]:
+    """glmmTMB's names of shape parameters as ours; its cutoffs of ordered beta are probabilities at eta = 0."""
+    found = {TMB_SHAPES.get(name, name): number for name, number in shapes.items()}
+    if "lower cutoff" in found and "upper cutoff" in found:
+        (low, low_half), (up, up_half) = (_logit(found.pop(f"{end} cutoff"), end) for end in ("lower", "upper"))
+        found |= {"lower": Number(low, low_half), "width": Number(up - low, low_half + up_half)}
     return found
+
+
+def _logit(probability: Number, end: str) -> Number:
+    """Logit, and half a unit of the last digit carried through it."""
+    p = probability.value
+    if not 0.0 < p < 1.0:
+        raise ArgumentError(f"reported {end} cutoff is {p:g}; it must lie between 0 and 1")
+    return Number(float(np.log(p / (1.0 - p))), probability.half / (p * (1.0 - p)))

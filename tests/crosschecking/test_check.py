@@ -369,3 +369,31 @@ def test_nothing_the_caller_owns_is_changed(fit, cbpp):
     rg.crosscheck(CBPP, cbpp, report, family="binomial")
     assert json.dumps(report, default=str) == kept
     assert cbpp.equals(before)
+
+
+def test_a_variational_fit_is_the_optimum_of_no_likelihood():
+    """statsmodels 0.15.0, cbpp by fit_vb, one row a trial."""
+    report = {
+        "program": "statsmodels",
+        "kind": "variational",
+        "fixef": [-1.4093, -0.9832, -1.1199, -1.5644],
+        "se": [0.112, 0.2529, 0.2759, 0.3745],
+        "sd": {"herd": 0.69028},
+    }
+    data = rg.datasets.load("cbpp")
+    check = rg.crosscheck("cbind(incidence, size - incidence) ~ period + (1 | herd)", data, report, family="binomial")
+    assert check.code == "other_objective"
+    assert "means of a variational approximation" in check.sentence
+    assert "off by up to a factor of 0.482" in check.sentence
+
+
+def test_what_cannot_be_read_from_deviations_is_filled_in():
+    """The range of an exponential correlation does not follow from a standard deviation alone."""
+    data = rg.datasets.load("sleepstudy")
+    formula = "Reaction ~ Days + exp(0 + numFactor(Days) | Subject)"
+    fit = rg.lmer(formula, data, reml=False)
+    report = {"fixef": dict(fit.fixef), "sigma": fit.sigma, "loglik": fit.loglik, "reml": False}
+    check = rg.crosscheck(formula, data, report)
+    assert check.code == "agrees"
+    assert check.estimates["reported"].isna().sum() == 2
+    assert check.estimates.loc["(Intercept)", "reported"] == fit.fixef["(Intercept)"]

@@ -102,3 +102,10 @@ def test_what_is_asked():
     assert first_asked(model, None, None, 0, None) == Approximation(1)
     assert first_asked(model, None, None, 9, None) == Approximation(9)
     assert first_asked(model, 11, None, 9, None) == Approximation(11)
+
+
+def test_who_reports_quadrature_points_used_as_many(cbpp):
+    """Other numbers of points have almost the same optimum; they are tried only for a report that names none."""
+    assert [a.n_agq for a in cbpp.others(11)] == [11]
+    assert {3, 7, 11, 25} <= {a.n_agq for a in cbpp.others(None)}
+    assert {3, 7, 11, 25} <= {a.n_agq for a in cbpp.others(1)}

@@ -134,3 +134,30 @@ def test_rows_of_single_trials_are_the_same_data(cbpp):
 def test_incomplete_random_effects_are_refused(sleep, report, message):
     with pytest.raises(ArgumentError, match=message):
         place(sleep.model, read_reported(report))
+
+
+def test_a_shape_parameter_outside_its_range_is_refused():
+    """A negative size, most likely a logarithm, is not silently left out."""
+    data = rg.datasets.load("epil")
+    model = rg.GLMM("y ~ trt + (1 | subject)", data, "negative_binomial")
+    with pytest.raises(ArgumentError, match=r"reported size is -0\.12, which the family cannot have; if it is a log"):
+        place(model, read_reported({"phi": {"size": -0.12}}))
+
+
+def test_signs_turn_with_the_outcome_of_a_binary_response_only(cbpp):
+    (turned,) = [reading for reading in READINGS if reading.turns]
+    assert turned.suits(cbpp)
+    assert not turned.suits(cbpp.updated(link="cloglog"))
+    assert not turned.suits(rg.GLMM("y ~ trt + (1 | subject)", rg.datasets.load("epil"), "poisson"))
+    assert all(reading.suits(cbpp) for reading in READINGS)
+
+
+def test_random_effects_of_the_zero_part_in_a_table_as_glmmadaptive_has_them():
+    data = rg.datasets.load("Salamanders")
+    model = rg.GLMM("count ~ mined + (1 | site)", data, "poisson", zi="~ 1 + (1 | site)")
+    rows = [
+        {"group": "site", "name": "(Intercept)", "name2": None, "value": 0.5},
+        {"group": "site", "name": "zi_(Intercept)", "name2": None, "value": 0.25},
+    ]
+    x = x_of(model, {"varcorr": rows})
+    assert list(x[: model.problem.n_par]) == [0.5, 0.25]

@@ -130,3 +130,18 @@ def test_a_file_with_a_list_of_two(tmp_path):
     path.write_text("[{}, {}]", encoding="utf-8")
     with pytest.raises(DataError, match="must hold one object"):
         read_reported(path)
+
+
+def test_shape_parameters_under_glmmtmbs_names():
+    shape = read_reported({"phi": {"Student-t df": 2.9}, "sigma": 0.1}).shape
+    assert {name: number.value for name, number in shape.items()} == {"sigma": 0.1, "df": 2.9}
+    assert list(read_reported({"phi": {"Tweedie power": 1.4}}).shape) == ["p"]
+
+
+def test_cutoffs_of_ordered_beta_are_probabilities():
+    shape = read_reported({"phi": {"lower cutoff": 0.04, "upper cutoff": 0.98}}).shape
+    assert shape["lower"].value == pytest.approx(np.log(0.04 / 0.96), rel=1e-12)
+    assert shape["width"].value == pytest.approx(np.log(0.98 / 0.02) - np.log(0.04 / 0.96), rel=1e-12)
+    assert shape["lower"].half == pytest.approx(0.005 / (0.04 * 0.96), rel=1e-12)
+    with pytest.raises(ArgumentError, match=r"upper cutoff is 1\.2; it must lie between 0 and 1"):
+        read_reported({"phi": {"lower cutoff": 0.04, "upper cutoff": 1.2}})

@@ -6,6 +6,7 @@ Place in the reading order: first of ``validation.crosscheck``. The keys are tho
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -98,6 +99,7 @@ def tmb_rows(matrices: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for group, matrix in matrices.items():
         names = [matrix["names"]] if isinstance(matrix["names"], str) else matrix["names"]
+        names = [re.sub(r"^pos\(", "numFactor(Days)(", name) for name in names]  # it was made beforehand there
         sd = np.atleast_1d(matrix["sd"])
         corr = np.atleast_2d(matrix["cor"])
         rows += covariance_rows(group, names, sd, corr)

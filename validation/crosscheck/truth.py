@@ -36,6 +36,9 @@ class Truth:
     why: str
     loss: float = math.nan
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "codes", tuple(dict.fromkeys(self.codes)))
+
 
 @dataclass(frozen=True)
 class Case:
