@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 
-.PHONY: setup demo test lint docs validate smoke newcomer bench bench-bayes calibrate sbc clean
+.PHONY: setup demo test lint docs validate smoke newcomer bench bench-bayes peers calibrate sbc clean
 
 setup:
 	@bash scripts/setup.sh
@@ -46,6 +46,11 @@ newcomer: setup
 bench: setup
 	@bash validation/bench/setup.sh
 	@$(PYTHON) -m validation.bench.run $(BENCH_ARGS)
+
+# The recorded fits of lme4, glmmTMB and GLMMadaptive once more with what is installed here, beside the records.
+# PEERS_ARGS="lme4 --cases cbpp --out somewhere" for a look.
+peers: setup
+	@$(PYTHON) -m validation.peers_again $(PEERS_ARGS)
 
 # Coverage, residuals and tests on simulated data; writes validation/calibration/report.md, which says how long
 # it took. CALIBRATE_ARGS="--datasets 50 --out somewhere" for a look.

@@ -38,9 +38,6 @@ extensions = [
     "myst_nb",
     "quoted",
     "interactive",
-    "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
-    "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx-mathjax-offline",
@@ -55,14 +52,6 @@ nb_execution_mode = os.environ.get("REFGLMM_DOCS_EXECUTION", "force")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
-
-# ------------------------------------------------------------------------------------------------------- API
-autodoc_typehints = "none"
-autodoc_member_order = "bysource"
-autosummary_generate = True
-napoleon_numpy_docstring = True
-napoleon_google_docstring = False
-napoleon_use_rtype = False
 
 # ------------------------------------------------------------------------------------------------------ HTML
 html_theme = "furo"

@@ -34,7 +34,8 @@ from validation.tolerance import (
 
 FOLDER = FilePath(__file__).parent
 
-_FRAMES = {"nbsim": "nbsim_lme4", "cbpp2": "cbpp2_obs"}
+#: Data in a call -> its name here, where they differ.
+FRAMES = {"nbsim": "nbsim_lme4", "cbpp2": "cbpp2_obs"}
 _FAMILIES = {"Gamma": "gamma", "inverse.gaussian": "inverse_gaussian"}
 
 NEGATIVE_BINOMIAL = LME4_DEFAULT.but(
@@ -56,7 +57,7 @@ def fit_of(case: dict[str, Any]) -> Fit:
     """Translate an R call into a fit; ``control = tight`` means exact mode, ``bob`` BOBYQA in both stages."""
     call = case["call"]
     formula, data = re.fullmatch(r"\S+?\((.*?), data = (\w+).*\)", call).groups()  # type: ignore[union-attr]
-    fit = Fit(formula, _FRAMES.get(data, data), mode="exact" if "control = tight" in call else "lme4")
+    fit = Fit(formula, FRAMES.get(data, data), mode="exact" if "control = tight" in call else "lme4")
     if call.startswith("lmer("):
         return fit.but(reml="REML = FALSE" not in call, mode="exact")
     if call.startswith("glmer.nb("):

@@ -1,33 +1,16 @@
 # One process that fits with lme4 or glmmTMB, one fit per request (Rscript r_worker.R lme4).
-# Requests and answers: see wire.py.
-suppressPackageStartupMessages({
-  library(jsonlite)
-  program <- commandArgs(trailingOnly = TRUE)[1]
-  library(program, character.only = TRUE)
-})
+# Requests and answers: see wire.py and wire.R.
+here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)))
+source(file.path(here, "wire.R"))
+program <- commandArgs(trailingOnly = TRUE)[1]
+suppressPackageStartupMessages(library(program, character.only = TRUE))
 
 state <- new.env()
-
-answer <- function(x) {
-  cat("@answer ", toJSON(x, auto_unbox = TRUE, digits = NA, na = "null"), "\n", sep = "")
-  flush(stdout())
-}
 
 peak_memory <- function() {
   if (!file.exists("/proc/self/status")) return(NA)
   line <- grep("^VmHWM:", readLines("/proc/self/status"), value = TRUE)
   1024 * as.numeric(sub("^VmHWM:\\s*([0-9]+).*", "\\1", line))
-}
-
-read_columns <- function(folder) {
-  listing <- fromJSON(file.path(folder, "columns.json"), simplifyVector = FALSE)
-  data <- lapply(listing$columns, function(column) {
-    file <- file.path(folder, column$file)
-    if (is.null(column$levels)) return(readBin(file, "double", listing$rows))
-    structure(readBin(file, "integer", listing$rows) + 1L, levels = unlist(column$levels), class = "factor")
-  })
-  names(data) <- vapply(listing$columns, function(column) column$name, "")
-  as.data.frame(data, optional = TRUE)
 }
 
 family_of <- function(name) switch(name, binomial = binomial(), poisson = poisson(), gaussian = gaussian())
@@ -103,7 +86,4 @@ respond <- function(request) {
   )
 }
 
-input <- file("stdin", "r")
-while (length(line <- readLines(input, n = 1)) > 0) {
-  answer(tryCatch(respond(fromJSON(line)), error = function(e) list(error = conditionMessage(e))))
-}
+serve(respond)

@@ -26,15 +26,16 @@ PREFIX = "@answer "
 LISTING = "columns.json"
 
 
-def write_columns(folder: Path, data: pd.DataFrame) -> None:
-    """Write a data frame; factors lose their order, numbers become float64."""
+def write_columns(folder: Path, data: pd.DataFrame, *, keep_order: bool = False) -> None:
+    """Write a data frame; numbers become float64, and factors lose their order unless ``keep_order`` (for R only)."""
     columns = []
     for number, name in enumerate(data.columns):
         column, file = data[name], f"column{number}.bin"
         if isinstance(column.dtype, pd.CategoricalDtype):
             levels = [str(level) for level in column.cat.categories]
             np.asarray(column.cat.codes, dtype=np.int32).tofile(folder / file)
-            columns.append({"name": name, "file": file, "levels": levels})
+            ordered = {"ordered": True} if keep_order and column.dtype.ordered else {}
+            columns.append({"name": name, "file": file, "levels": levels, **ordered})
         else:
             np.asarray(column, dtype=np.float64).tofile(folder / file)
             columns.append({"name": name, "file": file})

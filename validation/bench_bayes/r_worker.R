@@ -1,27 +1,11 @@
-# One process that samples with rstanarm (Rscript r_worker.R). Requests and answers: see validation/bench/wire.py.
+# One process that samples with rstanarm (Rscript r_worker.R). Requests and answers: see wire.py and wire.R of
+# validation/bench.
 # rstanarm's own model code is compiled with the package, so there is nothing to compile here.
-suppressPackageStartupMessages({
-  library(jsonlite)
-  library(rstanarm)
-})
+here <- dirname(sub("^--file=", "", grep("^--file=", commandArgs(), value = TRUE)))
+source(file.path(here, "..", "bench", "wire.R"))
+suppressPackageStartupMessages(library(rstanarm))
 
 state <- new.env()
-
-answer <- function(x) {
-  cat("@answer ", toJSON(x, auto_unbox = TRUE, digits = NA, na = "null"), "\n", sep = "")
-  flush(stdout())
-}
-
-read_columns <- function(folder) {
-  listing <- fromJSON(file.path(folder, "columns.json"), simplifyVector = FALSE)
-  data <- lapply(listing$columns, function(column) {
-    file <- file.path(folder, column$file)
-    if (is.null(column$levels)) return(readBin(file, "double", listing$rows))
-    structure(readBin(file, "integer", listing$rows) + 1L, levels = unlist(column$levels), class = "factor")
-  })
-  names(data) <- vapply(listing$columns, function(column) column$name, "")
-  as.data.frame(data, optional = TRUE)
-}
 
 # Fixed effects in the order of the model matrix, then the SD of each grouping factor in the order asked for.
 parameters <- function(fit) {
@@ -77,7 +61,4 @@ failure <- function(e) {
   "no chain found a starting point of finite density in 100 attempts (drawn from (-2, 2) in the units of the data)"
 }
 
-input <- file("stdin", "r")
-while (length(line <- readLines(input, n = 1)) > 0) {
-  answer(tryCatch(respond(fromJSON(line)), error = function(e) list(error = failure(e))))
-}
+serve(respond, failure)

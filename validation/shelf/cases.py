@@ -87,7 +87,7 @@ class Case:
 def adaptive_case(record: Record) -> Case:
     """One fit of GLMMadaptive; control values and notes of the record decide data, penalty and weights."""
     name, family = record["id"], record["family"]
-    data = _adaptive_data(record)
+    data = adaptive_data(record)
     ours, sign = ADAPTIVE.get(family, (re.sub(r"\((\w+)\)", r"(\1)", family), 1.0))
     arguments: dict[str, Any] = {
         "fixed": record["fixed"],
@@ -111,7 +111,8 @@ def adaptive_case(record: Record) -> Case:
     return Case(name, "GLMMadaptive", record, data, rg.mixed_model, arguments, int(record["nAGQ"]), constant, sign)
 
 
-def _adaptive_data(record: Record) -> pd.DataFrame:
+def adaptive_data(record: Record) -> pd.DataFrame:
+    """The data frame of a fit of GLMMadaptive."""
     data = frame(record["data"].split(" (R set")[0].split(" (gad_beta")[0].split(" (lme4::cbpp with")[0])
     if record["id"] == "dynamic_poisson_train":
         return training(data)
@@ -126,15 +127,26 @@ _MODEL = re.compile(
 )
 
 
-def tmb_case(record: Record) -> Case:
-    """One fit of glmmTMB from the call in its record."""
-    match = _MODEL.fullmatch(record["model"])
+def tmb_model(record: Record) -> re.Match[str]:
+    """Formula, zero part, dispersion part, family and link of a record of glmmTMB."""
+    match = _MODEL.fullmatch(record["model"].replace(" [independent]", ""))
     if match is None:
         raise ValueError(f"cannot read {record['model']!r}")
-    data = frame(record["data"].split(" (gad_beta")[0])
+    return match
+
+
+def tmb_data(record: Record) -> pd.DataFrame:
+    """The data frame of a fit of glmmTMB."""
+    return frame(record["data"].split(" (gad_beta")[0])
+
+
+def tmb_case(record: Record) -> Case:
+    """One fit of glmmTMB from the call in its record."""
+    match = tmb_model(record)
+    data = tmb_data(record)
     gaussian = match["family"] == "gaussian"
     arguments: dict[str, Any] = {"formula": match["formula"]}
-    parts = {name: match[name].replace(" [independent]", "") for name in ("zi", "dispersion") if match[name]}
+    parts = {name: match[name] for name in ("zi", "dispersion") if match[name]}
     if gaussian and not parts:
         return Case(record["id"], "glmmTMB", record, data, rg.lmer, arguments | {"reml": bool(record["REML"])})
     arguments |= {"family": TMB[match["family"]], "link": match["link"], **parts}

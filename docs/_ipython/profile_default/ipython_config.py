@@ -6,3 +6,5 @@ c.InlineBackend.figure_formats = {"retina"}
 c.InteractiveShellApp.exec_lines = [
     "__import__('warnings').formatwarning = lambda message, kind, *_, **__: f'{kind.__name__}: {message}\\n'"
 ]
+# A kernel for the build alone says on every start that it talks without encryption.
+c.Application.log_level = "ERROR"
