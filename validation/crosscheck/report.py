@@ -85,8 +85,9 @@ def render(outcomes: Sequence[Outcome], left: Sequence[LeftOut]) -> str:
         "Rows of the table are what is true, columns what crosscheck said; where two verdicts are true (a value near a "
         "limit, or an estimate about which less is known), either counts as right.",
         "",
-        f"{len(outcomes)} verdicts, {len(false)} of them false; of {sum(len(o.truth.codes) == 1 for o in outcomes)} cases "
-        f"one verdict alone is true. numpy {version('numpy')}, scipy {version('scipy')}.",
+        f"{len(outcomes)} verdicts, {len(false)} of them false; in {sum(len(o.truth.codes) == 1 for o in outcomes)} "
+        "cases one verdict alone is true. "
+        f"numpy {version('numpy')}, scipy {version('scipy')}.",
         "",
         "## Verdicts against truth",
         "",
