@@ -141,7 +141,7 @@ class Demo:
 
     def __init__(self, published: Path = PUBLISHED) -> None:
         self.tables = json.loads(published.read_text(encoding="utf-8"))["tables"]
-        self.comparisons: list[Comparison] = []
+        self.comparisons: list[Any] = []  # of Comparison, or of what else has good and says itself
 
     @property
     def compared(self) -> int:

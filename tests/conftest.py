@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+#: Scripts that other environments run; `--doctest-modules` would import them.
+collect_ignore = ["bayes/golden_arviz.py", "stress/export.py"]
 _IS_XDIST_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 _KEPT_CACHE = os.environ.get("REFGLMM_TEST_CACHE")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 
@@ -30,6 +30,16 @@ __all__ = ["REPOSITORY", "Example", "heading", "say", "show"]
 def show(result: Any) -> None:
     """Print a result as it prints itself, with an empty line before."""
     print(f"\n{result}")
+
+
+class Claim(NamedTuple):
+    """Something that an example says of its numbers; prints as what is said of a miss."""
+
+    text: str
+    good: bool
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Example(Demo):
@@ -60,26 +70,23 @@ class Example(Demo):
 
     def check(self, what: str, expected: float, ours: float, allowed: float) -> None:
         """Compare one number with what it must be, worked out in another way by the example itself."""
-        self.compared += 1
-        good = abs(ours - expected) <= allowed
-        verdict = "ok" if good else "MISSED"
-        print(f"  {what}: {expected:.8g} expected, {ours:.8g} here, allowed {small(allowed)}  {verdict}")
-        if not good:
-            self.missed.append(f"{what}: {expected:.8g} expected, {ours:.8g} here, allowed {small(allowed)}")
+        found = Claim(
+            f"{what}: {expected:.8g} expected, {ours:.8g} here, allowed {small(allowed)}",
+            abs(ours - expected) <= allowed,
+        )
+        self.comparisons.append(found)
+        print(f"  {found}  {'ok' if found.good else 'MISSED'}")
 
     def claim(self, what: str, holds: bool) -> None:
         """Check a property."""
-        self.compared += 1
+        self.comparisons.append(Claim(what, holds))
         print(f"  {what}: {'yes  ok' if holds else 'no  MISSED'}")
-        if not holds:
-            self.missed.append(what)
 
     def compare_intervals(self, source: pd.DataFrame, ours: pd.DataFrame, allowed: float, what: str) -> None:
         """Compare columns lower and upper of frames with the same rows; print the largest difference."""
         for end in ("lower", "upper"):
             known = source[end].notna()
             difference = (ours.loc[source.index, end] - source[end])[known].abs()
-            self.compared += int(known.sum())
             worst = difference.idxmax()
             good = difference <= allowed
             verdict = "ok" if good.all() else "MISSED"
@@ -87,9 +94,13 @@ class Example(Demo):
                 f"  {what}, {end} ends: {len(difference)} compared, largest difference {small(difference[worst])} "
                 f"at {worst}, allowed {small(allowed)}  {verdict}"
             )
-            self.missed += [
-                f"{what}, {end} end of {row}: {source.loc[row, end]:.6g} in the source, {ours.loc[row, end]:.6g} here"
-                for row in difference.index[~good]
+            self.comparisons += [
+                Claim(
+                    f"{what}, {end} end of {row}: {source.loc[row, end]:.6g} in the source, "
+                    f"{ours.loc[row, end]:.6g} here",
+                    bool(good[row]),
+                )
+                for row in difference.index
             ]
 
     def finish(self) -> int:
