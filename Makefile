@@ -23,7 +23,7 @@ test: lint
 docs: setup
 	@$(PYTHON) -c "import furo, myst_nb, sphinx_copybutton, sphinx_design" 2>/dev/null || \
 		$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --editable ".[docs]"
-	@$(PYTHON) -m sphinx -W --keep-going -j auto -q -b html docs docs/_build/html
+	@$(PYTHON) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 # Published figures, other programs, gold optima, verdicts of the cross-check; writes validation/index.html, which also
