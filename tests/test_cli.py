@@ -22,6 +22,7 @@ import refglmm as rg
 from refglmm import cli, demo
 from refglmm.cli import arguments, crosschecking, doctor, fitting, page, reading, shelf, validating
 from refglmm.errors import InterruptedWarning, SingularFitWarning, warn
+from refglmm.likelihood.warmup import announce_compilation
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
@@ -31,6 +32,7 @@ COUNTS = "incidence ~ period + (1 | herd)"
 @pytest.fixture
 def run(capsys):
     """Run a command in this process; returns its exit code, standard output and standard error."""
+    announce_compilation()  # said once a process: here, not on the standard error of the command that fits first
 
     def run(*words):
         capsys.readouterr()

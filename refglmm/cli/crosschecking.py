@@ -9,18 +9,18 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 import refglmm as rg
 from refglmm.cli.arguments import Exit
 from refglmm.cli.page import STANDARD_OUTPUT, Report, check_outputs, deliver
 from refglmm.cli.reading import read_asked
+from refglmm.crosschecking.verdict import Code
 from refglmm.errors import ArgumentError, DataError
 
 #: Verdicts by which reported results may be used as they are, and those that leave the estimates unjudged; every other
 #: one is a disagreement.
-AGREEING = ("agrees", "agrees_other_convention")
-UNJUDGED = ("incomplete",)
+AGREEING = (Code.AGREES, Code.OTHER_CONVENTION)
+UNJUDGED = (Code.INCOMPLETE,)
 #: Options that say what the report does not say, or says wrongly.
 OVERRIDES = ("family", "link", "n_agq", "reml", "weights", "offset", "zi", "dispersion")
 
@@ -47,9 +47,8 @@ def run(options: Namespace) -> int:
     return exit_code(check.verdict.code)
 
 
-def exit_code(verdict: Any) -> Exit:
+def exit_code(code: Code) -> Exit:
     """What a script is told."""
-    code = str(verdict)
     if code in AGREEING:
         return Exit.FINE
     return Exit.DOUBTFUL if code in UNJUDGED else Exit.DISAGREES

@@ -11,24 +11,14 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from refglmm.crosschecking.verdict import Code
+
 if TYPE_CHECKING:
     from validation.crosscheck.runner import Outcome
     from validation.crosscheck.truth import LeftOut
 
 #: Verdicts in the order of the table.
-ORDER = (
-    "agrees",
-    "agrees_other_convention",
-    "other_objective",
-    "stopped_early",
-    "not_the_optimum",
-    "wrong_standard_errors",
-    "wrong_criterion",
-    "degenerate",
-    "other_data",
-    "better_than_ours",
-    "incomplete",
-)
+ORDER = tuple(code.value for code in Code)
 
 
 def confusion(outcomes: Sequence[Outcome]) -> list[str]:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from refglmm.crosschecking.verdict import EARLY_DISTANCE, EARLY_LOSS, ERRORS_OFF, SMALL_DISTANCE, SMALL_LOSS
+from refglmm.crosschecking.verdict import EARLY_DISTANCE, EARLY_LOSS, ERRORS_OFF, SMALL_DISTANCE, SMALL_LOSS, Code
 from refglmm.model import GLMM
 
-AGREES, CONVENTION = "agrees", "agrees_other_convention"
-OBJECTIVE, EARLY, FAR = "other_objective", "stopped_early", "not_the_optimum"
-ERRORS, CRITERION = "wrong_standard_errors", "wrong_criterion"
-DEGENERATE, DATA = "degenerate", "other_data"
+AGREES, CONVENTION = Code.AGREES.value, Code.OTHER_CONVENTION.value
+OBJECTIVE, EARLY, FAR = Code.OTHER_OBJECTIVE.value, Code.STOPPED_EARLY.value, Code.NOT_THE_OPTIMUM.value
+ERRORS, CRITERION = Code.WRONG_ERRORS.value, Code.WRONG_CRITERION.value
+DEGENERATE, DATA = Code.DEGENERATE.value, Code.OTHER_DATA.value
 
 #: Relative distance from a limit within which either side of it is true.
 MARGIN = 0.2
