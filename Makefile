@@ -22,7 +22,7 @@ test: lint
 # The book: every page executed, warnings are errors; docs/_build/html/index.html. Needs no network once it is set up.
 docs: setup
 	@$(PYTHON) -c "import furo, myst_nb, sphinx_copybutton, sphinx_design" 2>/dev/null || \
-		$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --editable ".[docs]"
+		$(PYTHON) -m pip install -qq --disable-pip-version-check --no-input --editable ".[docs]"
 	@$(PYTHON) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -17,6 +18,9 @@ os.environ["IPYTHONDIR"] = str(HERE / "_ipython")
 os.environ["TQDM_DISABLE"] = "1"
 os.environ["NO_COLOR"] = "1"
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+
+# A colour scheme of the theme turns on everybody's log; the notebooks' client would write a line a page.
+logging.getLogger("traitlets").setLevel(logging.WARNING)
 
 # Kernels are compiled here, so that no page shows the line that says so. Runs as short as these earn warnings.
 with warnings.catch_warnings():

@@ -62,11 +62,12 @@ def crosscheck(
     data : table, optional
         As for :func:`refglmm.glmer`.
     reported : mapping, str, path or fitted object
-        Estimates ``fixef`` (by name, or in the order of the columns), ``sd`` and ``corr`` (or ``varcorr`` rows,
-        covariance matrix ``D``, or ``theta``), ``sigma`` or ``phi``; standard errors ``se``; ``loglik``, ``aic``,
-        ``bic``, ``deviance``; ``program``, ``version``, ``nobs``, ``ngroups``, ``n_agq``, ``reml``. Also under the
-        names that lme4, glmmTMB, GLMMadaptive and statsmodels use; as JSON text or the path of a JSON file; or a
-        fitted object of a known library. What is not reported is filled in by our best values given the rest.
+        Estimates ``fixef`` (by name, or in the order of the columns), ``sd`` (or ``var``) and ``corr`` by grouping
+        factor and name, or in lme4's order (or ``varcorr`` rows, covariance matrix ``D``, or ``theta``), ``sigma`` or
+        ``phi``; standard errors ``se``; ``loglik``, ``aic``, ``bic``, ``deviance``; ``program``, ``version``, ``nobs``,
+        ``ngroups``, ``n_agq``, ``reml``. Also under the names that lme4, glmmTMB, GLMMadaptive and statsmodels use; as
+        JSON text or the path of a JSON file; or a fitted object of a known library. What is not reported is filled in
+        by our best values given the rest.
     n_agq, reml : int, bool, optional
         Which log-likelihood to hold the estimates against; by default what the report says, else Laplace, and for
         linear mixed models whichever of ML and REML fits better.
@@ -194,7 +195,7 @@ class _Check:
             gradient_norm=float(np.max(np.abs(gradient), initial=0.0)),
             mahalanobis=float(np.sqrt(max(0.5 * float(difference @ H @ difference), 0.0))),
             notes=tuple(self.notes),
-            _estimates=estimates.drop(columns="rounding"),
+            _estimates=estimates.drop(columns=["rounding", "filled"]),
             _logliks=self._logliks(),
         )
 
@@ -216,6 +217,7 @@ class _Check:
             better_by=self.better_by,
             better_checked=self.better_checked,
             no_estimates=self.no_estimates,
+            missing=tuple(estimates.index[estimates["filled"]]),
             collapsed=self._collapsed(estimates),
             starting_values=self._starting_values(),
         )
@@ -306,11 +308,12 @@ class _Check:
         with np.errstate(all="ignore"):
             theirs = values_at(bench.model.problem, known, self.x)
             missing = ~np.isfinite(self.raw)  # filled in, not reported: what moves with it is not theirs
-            theirs[np.any(self._slopes(known)[:, missing] != 0.0, axis=1)] = np.nan
+            filled = np.any(self._slopes(known)[:, missing] != 0.0, axis=1)
+            theirs[filled] = np.nan
             distance = np.where(se > 0.0, (theirs - ours) / se, np.nan)
             slack = np.where(se > 0.0, np.abs(self._slopes(known) @ rounding.T).sum(axis=1) / se, 0.0)
         return pd.DataFrame(
-            {"reported": theirs, "ours": ours, "se": se, "distance": distance, "rounding": slack},
+            {"reported": theirs, "ours": ours, "se": se, "distance": distance, "rounding": slack, "filled": filled},
             index=[parameter.name for parameter in known],
         )
 
@@ -463,6 +466,8 @@ class _Check:
         missing = names[~np.isfinite(self.raw)]
         if missing.size and not self.no_estimates:
             self.notes.append(f"not reported, filled in by our best values given the rest: {', '.join(missing)}")
+        if self.report.unread:
+            self.notes.append(f"in the report, but not read: {', '.join(self.report.unread)}")
         self.notes += [f"our own fit: {text}" for text in self.bench.warnings]
 
     def _description(self) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refglmm.crosschecking.names import find_name, match_names
-from refglmm.crosschecking.reported import Covariance, Deviation, Named, Number, Reported
+from refglmm.crosschecking.reported import Covariance, Deviation, Listed, Named, Number, Reported
 from refglmm.errors import ArgumentError, DataError
 from refglmm.fit.varcorr import ONE_CORRELATION
 
@@ -200,10 +200,9 @@ def place(model: GLMM, reported: Reported) -> Placer:
 
 def without_estimates(reported: Reported) -> bool:
     """Whether no estimate is reported at all, only criteria or standard errors."""
-    return (
-        not (reported.fixef or reported.deviations or reported.covariances or reported.theta or reported.shape)
-        and not reported.log_shapes
-    )
+    return not (
+        reported.fixef or reported.deviations or reported.listed or reported.covariances or reported.theta
+    ) and not (reported.shape or reported.log_shapes)
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------
@@ -393,19 +392,49 @@ def _inverse(value: float) -> float:
 
 def _place_random(model: GLMM, reported: Reported, kept: _Numbers, sigma: Reader) -> tuple[Reader | None, ...]:
     """A reader of (sd, corr) for each term."""
-    if reported.theta is not None and not (reported.deviations or reported.covariances):
+    deviations = [*reported.deviations, *(entry for row in reported.listed for entry in _with_names(model, row))]
+    if reported.theta is not None and not (deviations or reported.covariances):
         return _place_theta(model, reported, kept, sigma)
     used: set[int] = set()
     readers = []
     for t in range(len(model.design.terms)):
         matrix = _from_matrix(model, t, reported.covariances, kept)
-        readers.append(matrix or _from_deviations(model, t, reported.deviations, kept, used))
-    for i, entry in enumerate(reported.deviations):
+        readers.append(matrix or _from_deviations(model, t, deviations, kept, used))
+    for i, entry in enumerate(deviations):
         if i not in used and entry.group != "Residual" and entry.other is None:
-            where = " ".join(filter(None, (entry.group, entry.name)))
-            terms = ", ".join(f"{term.label} ({', '.join(term.columns)})" for term in model.design.terms)
-            raise ArgumentError(f"the reported random effect {where!r} is not in the model, which has {terms}")
+            raise _not_there(model, " ".join(filter(None, (entry.group, entry.name))))
     return tuple(readers)
+
+
+def _not_there(model: GLMM, where: str) -> ArgumentError:
+    terms = ", ".join(f"{term.label} ({', '.join(term.columns)})" for term in model.design.terms)
+    return ArgumentError(f"the reported random effect {where!r} is not in the model, which has {terms}")
+
+
+def _with_names(model: GLMM, row: Listed) -> list[Deviation]:
+    """Numbers in the order of the model's columns by name: correlations row by row of the lower triangle."""
+    if row.group is not None and not any(_is_group(term, row.group) for term in model.design.terms):
+        raise _not_there(model, row.group)
+    names: list[tuple[str, str, str | None]] = []
+    for term, structure in zip(model.design.terms, model.problem.structures, strict=True):
+        if row.group is not None and not _is_group(term, row.group):
+            continue
+        columns = [column for column in term.columns if _part_of(column) == row.part]
+        if not row.correlations:
+            names += [(term.label, column, None) for column in columns]
+        elif structure.name != "diag":
+            names += [(term.label, columns[i], columns[j]) for j in range(len(columns)) for i in range(j)]
+    if len(names) != len(row.numbers):
+        what, whose = "corr" if row.correlations else "sd", row.group or "the random effects"
+        ours = ", ".join(" and ".join(filter(None, pair)) for _, *pair in names)
+        raise ArgumentError(
+            f"reported {what} of {whose} is a list of {len(row.numbers)}, but the model has "
+            + (f"{len(names)} ({ours})" if names else "none")
+        )
+    return [
+        Deviation(row.part, label, one, other, number)
+        for (label, one, other), number in zip(names, row.numbers, strict=True)
+    ]
 
 
 def _place_theta(model: GLMM, reported: Reported, kept: _Numbers, sigma: Reader) -> tuple[Reader | None, ...]:

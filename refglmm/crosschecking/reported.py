@@ -40,6 +40,7 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "se": ("se_betas", "bse", "std_errors", "se_beta"),
     "varcorr": ("VarCorr", "varcorr_cond"),
     "sd": ("sds", "std_dev"),
+    "var": ("vars", "variance", "variances"),
     "corr": ("cor", "correlation"),
     "D": (),
     "theta": (),
@@ -58,17 +59,18 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "varcorr_zi": (),
     "dispersion": (),
 }
+_KEY_OF = {spelling: key for key, others in SPELLINGS.items() for spelling in (key, *others)}
 #: What estimates can be.
 KINDS = ("maximum", "map", "variational", "posterior")
 #: Programs that may stand in a table of versions.
 PROGRAMS = ("lme4", "glmmTMB", "GLMMadaptive", "MixedModels", "statsmodels", "bambi", "refglmm")
 CRITERIA = ("loglik", "minus_two_loglik", "aic", "bic", "deviance")
 #: Keys one of which says something that can be checked.
-CHECKABLE = ("fixef", "se", "varcorr", "sd", "D", "theta", "phi", "phis", "sigma", "shape", "zi", *CRITERIA)
+CHECKABLE = ("fixef", "se", "varcorr", "sd", "var", "D", "theta", "phi", "phis", "sigma", "shape", "zi", *CRITERIA)
 #: glmmTMB's names of shape parameters -> ours.
 TMB_SHAPES = {"Student-t df": "df", "Tweedie power": "p"}
 #: What a part of a model with several predictors may hold.
-PART_KEYS = ("fixef", "se", "varcorr", "sd", "corr")
+PART_KEYS = ("fixef", "se", "varcorr", "sd", "var", "corr")
 
 
 class Number(NamedTuple):
@@ -98,6 +100,16 @@ class Deviation:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Standard deviations, or (``correlations``) correlations, in the order in which lme4 prints them."""
+
+    part: str
+    group: str | None
+    correlations: bool
+    numbers: tuple[Number, ...]
+
+
+@dataclass(frozen=True)
 class Covariance:
     """A covariance matrix of random effects; ``numbers`` row by row."""
 
@@ -120,11 +132,13 @@ class Reported:
     ngroups : mapping of factor to levels, a number, or None
     fixef, se : mapping of part to Named
     deviations : standard deviations and correlations of random effects
+    listed : the same without names, in the model's order
     covariances : covariance matrices of random effects
     theta : entries of the relative covariance factor, lme4's order
     shape : mapping of "sigma", "phi", "shape" (1/phi) or a name of the family's to Number
     log_shapes : logarithms of shape parameters in the family's order (GLMMadaptive's ``phis``)
     criteria : mapping of "loglik", "aic", ... to Number
+    unread : keys that mean nothing here
     """
 
     program: str | None = None
@@ -140,11 +154,13 @@ class Reported:
     fixef: dict[str, Named] = field(default_factory=dict)
     se: dict[str, Named] = field(default_factory=dict)
     deviations: tuple[Deviation, ...] = ()
+    listed: tuple[Listed, ...] = ()
     covariances: tuple[Covariance, ...] = ()
     theta: Named | None = None
     shape: dict[str, Number] = field(default_factory=dict)
     log_shapes: tuple[Number, ...] = ()
     criteria: dict[str, Number] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
     @property
     def who(self) -> str:
@@ -180,7 +196,8 @@ def read_reported(source: Any) -> Reported:
         source = adapters.from_object(source)
     if adapters.is_own(source):
         source = adapters.from_own(source)
-    return _arranged(_canonical(source))
+    unread = tuple(str(key) for key in source if str(key) not in _KEY_OF)
+    return _arranged(_canonical(source), unread)
 
 
 def _from_text(source: str | Path) -> Any:
@@ -190,6 +207,8 @@ def _from_text(source: str | Path) -> Any:
         where = f"file {text}"
         try:
             text = Path(source).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise DataError(f"there is no {where} with reported results") from None
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read the reported results from {where}: {error}") from None
     try:
@@ -205,10 +224,9 @@ def _from_text(source: str | Path) -> Any:
 
 def _canonical(source: Mapping[Any, Any]) -> dict[str, Any]:
     """The same under canonical keys; null values and keys that mean nothing here are left out."""
-    known = {spelling: key for key, others in SPELLINGS.items() for spelling in (key, *others)}
     found: dict[str, Any] = {}
     for spelling, value in source.items():
-        key = known.get(str(spelling))
+        key = _KEY_OF.get(str(spelling))
         if key is None or value is None or (isinstance(value, Sequence | Mapping) and not len(value)):
             continue
         if key in found and key not in ("phi", "version"):
@@ -219,12 +237,12 @@ def _canonical(source: Mapping[Any, Any]) -> dict[str, Any]:
         raise ArgumentError(
             f"reported holds nothing that can be checked (it has {given}); give estimates such as 'fixef', 'sd' or "
             f"'theta', standard errors 'se', or 'loglik', 'aic', 'deviance'",
-            known=tuple(known),
+            known=tuple(_KEY_OF),
         )
     return found
 
 
-def _arranged(raw: Mapping[str, Any]) -> Reported:
+def _arranged(raw: Mapping[str, Any], unread: tuple[str, ...]) -> Reported:
     """Everything checked and in its place."""
     parts = {"main": {key: raw[key] for key in PART_KEYS if key in raw}}
     for part in ("zi", "dispersion"):
@@ -243,7 +261,9 @@ def _arranged(raw: Mapping[str, Any]) -> Reported:
     se = {part: _named(values, _where(part, "se")) for part, values in errors.items() if len(values)}
     for part, named in se.items():
         _refuse_negative(named, _where(part, "se"))
-    deviations, covariances = _random_part(parts)
+    if "corr" in raw and not any(key in raw for key in ("sd", "var", "varcorr", "D", "theta")):
+        raise ArgumentError("reported corr belongs to standard deviations, of which there are none; give 'sd'")
+    deviations, listed, covariances = _random_part(parts)
     if "D" in raw:
         covariances += _covariances("main", None, raw["D"], "D")
     program, version = _program(raw)
@@ -261,11 +281,13 @@ def _arranged(raw: Mapping[str, Any]) -> Reported:
         fixef=fixef,
         se=se,
         deviations=tuple(deviations),
+        listed=tuple(listed),
         covariances=tuple(covariances),
         theta=_named(raw["theta"], "theta") if "theta" in raw else None,
         shape=_shapes(raw),
         log_shapes=_named(raw["phis"], "phis").numbers if "phis" in raw else (),
         criteria={key: _numbers([raw[key]], key)[0] for key in CRITERIA if key in raw},
+        unread=unread,
     )
 
 
@@ -398,21 +420,30 @@ def _group_counts(value: Any) -> dict[str, int] | int | None:
 # --- random effects --------------------------------------------------------------------------------------------
 
 
-def _random_part(parts: Mapping[str, Mapping[str, Any]]) -> tuple[list[Deviation], list[Covariance]]:
+def _random_part(
+    parts: Mapping[str, Mapping[str, Any]],
+) -> tuple[list[Deviation], list[Listed], list[Covariance]]:
     """Standard deviations, correlations and covariance matrices of all parts."""
     deviations: list[Deviation] = []
+    listed: list[Listed] = []
     covariances: list[Covariance] = []
     for part, values in parts.items():
         if "varcorr" in values:
             more, matrices = _varcorr(part, values["varcorr"])
             deviations, covariances = deviations + more, covariances + matrices
-        if "sd" in values:
-            deviations += _short_form(part, values["sd"])
+        for key in ("sd", "var"):
+            if key in values:
+                named, unnamed = _short_form(part, values[key], key)
+                deviations, listed = deviations + named, listed + unnamed
         if "corr" in values:
-            deviations += _correlations(part, values["corr"])
+            named, unnamed = _correlations(part, values["corr"])
+            deviations, listed = deviations + named, listed + unnamed
     for entry in deviations:
-        _check_entry(entry)
-    return deviations, covariances
+        _check_entry(entry.number, entry.other is not None, " ".join(filter(None, (entry.group, entry.name))))
+    for row in listed:
+        for number in row.numbers:
+            _check_entry(number, row.correlations, row.group or "")
+    return deviations, listed, covariances
 
 
 def _varcorr(part: str, table: Any) -> tuple[list[Deviation], list[Covariance]]:
@@ -452,57 +483,83 @@ def _maybe_text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _short_form(part: str, values: Any) -> list[Deviation]:
-    """``{"herd": 0.64}``, ``{"g": {"(Intercept)": 1, "x": 2}}``, or one number for the only random effect."""
-    if not isinstance(values, Mapping):
-        (number,) = _numbers([values], "sd")
-        return [Deviation(part, None, None, None, number)]
-    flat: list[tuple[str, str | None, Any]] = []
-    for group, value in values.items():
+def _short_form(part: str, values: Any, key: str) -> tuple[list[Deviation], list[Listed]]:
+    """``{"herd": 0.64}``, ``{"g": {"(Intercept)": 1, "x": 2}}``, ``{"g": [1, 2]}``, or these of the only factor."""
+    flat: list[tuple[str | None, str | None, Any]] = []
+    lists: list[Listed] = []
+    for group, value in _by_group(values):
         if isinstance(value, Mapping):
-            flat += [(str(group), str(name), number) for name, number in value.items()]
+            flat += [(group, str(name), number) for name, number in value.items()]
+        elif _is_list(value):
+            lists.append(Listed(part, group, False, tuple(_deviations(value, key, [group or ""] * len(value)))))
         else:
-            flat.append((str(group), None, value))
-    numbers = _numbers(
-        [value for *_, value in flat], "sd", [f"{group} {name or ''}".strip() for group, name, _ in flat]
-    )
-    return [Deviation(part, group, name, None, n) for (group, name, _), n in zip(flat, numbers, strict=True)]
+            flat.append((group, None, value))
+    labels = [" ".join(filter(None, (group, name))) for group, name, _ in flat]
+    numbers = _deviations([value for *_, value in flat], key, labels)
+    return [Deviation(part, g, name, None, n) for (g, name, _), n in zip(flat, numbers, strict=True)], lists
 
 
-def _correlations(part: str, values: Any) -> list[Deviation]:
-    """``{"g": 0.2}``, ``{"g": {"x": {"(Intercept)": 0.2}}}``, ``{"g": {"(Intercept), x": 0.2}}``, or one number."""
-    if not isinstance(values, Mapping):
-        (number,) = _numbers([values], "corr")
-        return [Deviation(part, None, None, "", number)]
-    flat: list[tuple[str, str | None, str, Any]] = []
-    for group, value in values.items():
+def _deviations(values: Sequence[Any], key: str, labels: Sequence[str]) -> list[Number]:
+    """Standard deviations as they are, or (``key`` "var") the roots of variances."""
+    numbers = _numbers(values, key, labels)
+    if key == "sd":
+        return numbers
+    for number, label in zip(numbers, labels, strict=True):
+        if number.value < 0.0:
+            raise ArgumentError(f"reported var of {label!r} is {number.value:g}; a variance cannot be negative")
+    roots = [np.sqrt(number.value) for number in numbers]
+    return [
+        Number(float(root), number.half / (2.0 * root) if root > 0.0 else float(np.sqrt(number.half)))
+        for root, number in zip(roots, numbers, strict=True)
+    ]
+
+
+def _correlations(part: str, values: Any) -> tuple[list[Deviation], list[Listed]]:
+    """``{"g": 0.2}``, ``{"g": {"x": {"(Intercept)": 0.2}}}``, ``{"g": {"(Intercept), x": 0.2}}``, ``{"g": [0.2]}``."""
+    flat: list[tuple[str | None, str | None, str, Any]] = []
+    lists: list[Listed] = []
+    for group, value in _by_group(values):
+        if _is_list(value):
+            lists.append(Listed(part, group, True, tuple(_numbers(value, "corr", [group or ""] * len(value)))))
+            continue
         if not isinstance(value, Mapping):
-            flat.append((str(group), None, "", value))
+            flat.append((group, None, "", value))
             continue
         for name, inner in value.items():
             if isinstance(inner, Mapping):
-                flat += [(str(group), str(name), str(other), number) for other, number in inner.items()]
+                flat += [(group, str(name), str(other), number) for other, number in inner.items()]
             else:
                 one, _, other = str(name).partition(",")
-                flat.append((str(group), one.strip(), other.strip(), inner))
-    numbers = _numbers([value for *_, value in flat], "corr", [f"{row[0]} {row[1] or ''}".strip() for row in flat])
-    return [Deviation(part, g, name, other, n) for (g, name, other, _), n in zip(flat, numbers, strict=True)]
+                flat.append((group, one.strip(), other.strip(), inner))
+    labels = [" ".join(filter(None, (group, name))) for group, name, *_ in flat]
+    numbers = _numbers([value for *_, value in flat], "corr", labels)
+    return [Deviation(part, g, name, other, n) for (g, name, other, _), n in zip(flat, numbers, strict=True)], lists
 
 
-def _check_entry(entry: Deviation) -> None:
+def _by_group(values: Any) -> list[tuple[str | None, Any]]:
+    """Values by grouping factor; those of the only factor under None."""
+    if not isinstance(values, Mapping):
+        return [(None, values)]
+    return [(str(group), value) for group, value in values.items()]
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)
+
+
+def _check_entry(number: Number, correlation: bool, where: str) -> None:
     """A standard deviation is not negative, a correlation not beyond one."""
-    where = " ".join(filter(None, (entry.group, entry.name)))
-    if entry.other is None and entry.number.value < 0.0:
+    if not correlation and number.value < 0.0:
         raise ArgumentError(
-            f"the reported standard deviation of {where or 'the random effect'} is {entry.number.value:g}; it cannot "
+            f"the reported standard deviation of {where or 'the random effect'} is {number.value:g}; it cannot "
             "be negative (if it is a logarithm, report exp of it)",
-            value=entry.number.value,
+            value=number.value,
         )
-    if entry.other is not None and abs(entry.number.value) > 1.0 + entry.number.half + 1e-8:
+    if correlation and abs(number.value) > 1.0 + number.half + 1e-8:
         raise ArgumentError(
-            f"the reported correlation of {where or 'the random effects'} is {entry.number.value:g}, beyond 1 in "
+            f"the reported correlation of {where or 'the random effects'} is {number.value:g}, beyond 1 in "
             "absolute value (if it is a covariance, report the matrix as 'D')",
-            value=entry.number.value,
+            value=number.value,
         )
 
 

@@ -91,6 +91,8 @@ class Evidence:
         How much higher than our optimum the estimates are, and what a search from there found.
     no_estimates : bool
         Only criteria or standard errors were reported.
+    missing : tuple of str
+        What an analyst reads and the report does not say.
     impossible : float
         How far an unexplained log-likelihood lies above our maximum.
     """
@@ -113,6 +115,7 @@ class Evidence:
     better_by: float = 0.0
     better_checked: str = ""
     no_estimates: bool = False
+    missing: tuple[str, ...] = ()
     impossible: float = 0.0
 
     @property
@@ -192,8 +195,14 @@ def _rounding(e: Evidence) -> str:
 
 
 def _right(e: Evidence) -> str:
+    limits = []
+    if e.missing:
+        limits.append(f"as far as it is reported ({', '.join(e.missing)} {'is' if len(e.missing) == 1 else 'are'} not)")
+    if e.loss >= SMALL_LOSS:
+        limits.append("as far as its few digits tell")
+    known = f", {' and '.join(limits)}" if limits else ""
     return (
-        f"{e.reported.who} has the {e.objective} optimum: its estimates lose {number(max(e.loss, 0.0))} in "
+        f"{e.reported.who} has the {e.objective} optimum{known}: its estimates lose {number(max(e.loss, 0.0))} in "
         f"log-likelihood{_rounding(e)} and lie within {number(e.distance)} standard errors of ours ({e.worst})"
     )
 

@@ -107,6 +107,19 @@ def test_rounded_estimates_agree_within_their_rounding(fit, cbpp):
     assert 0.0 < check.evidence.loss < check.evidence.rounding_loss < 0.01
 
 
+def test_few_digits_are_said_to_be_few(cbpp):
+    report = {"fixef": [-1.4, -1.0, -1.1, -1.6], "sd": 0.6}
+    check = rg.crosscheck(CBPP, cbpp, report, family="binomial")
+    assert check.code == Code.AGREES
+    assert check.evidence.loss > 1e-3
+    assert "optimum, as far as its few digits tell: its" in check.sentence
+
+
+def test_keys_that_mean_nothing_are_named(fit, cbpp):
+    check = rg.crosscheck(CBPP, cbpp, report_of(fit, icc=0.1, residual=1), family="binomial")
+    assert "in the report, but not read: icc, residual" in check.notes
+
+
 def test_foreign_names_are_understood(fit, cbpp):
     names = ["Intercept", "C(period)[T.2]", "C(period)[T.3]", "C(period)[T.4]"]
     report = report_of(fit, fixef=dict(zip(names, fit.fixef, strict=True)), se=dict(zip(names, fit.se, strict=True)))
@@ -125,6 +138,7 @@ def test_formula_and_family_of_the_report(fit, cbpp):
 def test_what_is_not_reported_is_filled_in(fit, cbpp):
     check = rg.crosscheck(CBPP, cbpp, {"fixef": dict(fit.fixef)}, family="binomial")
     assert check.code == Code.AGREES
+    assert "optimum, as far as it is reported (sd_(Intercept)|herd is not): its" in check.sentence
     assert "not reported, filled in" in check.notes[0]
     assert np.isnan(check.estimates.loc["sd_(Intercept)|herd", "reported"])
 

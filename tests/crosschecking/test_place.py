@@ -40,6 +40,9 @@ def test_deviations_matrix_and_theta_lie_at_the_same_place(sleep):
         {"theta": list(sleep.theta)},
         {"varcorr": sleep.varcorr.as_frame()},
         {"sd": {"Subject": dict(zip(term.columns, term.sd, strict=True))}, "corr": {"Subject": term.corr[1, 0]}},
+        {"sd": {"Subject": list(term.sd)}, "corr": {"Subject": [term.corr[1, 0]]}},
+        {"var": {"Subject": list(term.sd**2)}, "corr": [term.corr[1, 0]]},
+        {"var": np.diag(term.cov), "corr": term.corr[1, 0]},
         {"D": {"names": list(term.columns), "values": term.cov}},
         {"D": {"names": list(term.columns)[::-1], "values": term.cov[::-1, ::-1]}},
         {"varcorr": {"Subject": {"names": list(term.columns), "values": term.cov}}},
@@ -57,6 +60,17 @@ def test_one_correlation_is_enough_where_there_is_no_other(structure):
     corr = {"day0, day1": table.corr[0, 1]}
     report = base(fit) | {"sd": {"Subject": sd}, "corr": {"Subject": corr}}
     np.testing.assert_allclose(x_of(fit.model, report), full_vector(fit), rtol=1e-7)
+
+
+def test_lists_go_through_terms_and_lower_triangles_in_order():
+    data = rg.datasets.load("sleepstudy").assign(Early=lambda d: (d["Days"] < 4).astype(float))
+    us = rg.GLMM("Reaction ~ Days + (Days + Early | Subject)", data)
+    sd, r = np.array([24.5, 5.5, 3.5]), [0.1, 0.2, 0.3]
+    T = np.linalg.cholesky(np.array([[1.0, 0.1, 0.2], [0.1, 1.0, 0.3], [0.2, 0.3, 1.0]])) * sd[:, None]
+    x = x_of(us, {"sd": list(sd), "corr": {"Subject": r}})
+    np.testing.assert_allclose(x[:6], T[np.tril_indices(3)][[0, 1, 3, 2, 4, 5]])
+    diag = rg.GLMM("Reaction ~ Days + (Days + Early || Subject)", data)
+    np.testing.assert_allclose(x_of(diag, {"var": {"Subject": list(sd**2)}})[:3], sd)
 
 
 def test_what_was_not_reported_is_nan(cbpp):
@@ -127,6 +141,15 @@ def test_rows_of_single_trials_are_the_same_data(cbpp):
     [
         ({"sd": {"Subject": {"(Intercept)": 24.5, "Days": 5.5}}}, "without their correlation; give 'corr'"),
         ({"sd": {"Subject": {"Days": 5.5}}}, r"lack '\(Intercept\)'"),
+        (
+            {"sd": [24.5, 5.5, 3.5]},
+            r"sd of the random effects is a list of 3, but the model has 2 \(\(Intercept\), Days\)",
+        ),
+        ({"sd": {"subject": [24.5, 5.5]}}, "random effect 'subject' is not in the model, which has Subject"),
+        (
+            {"sd": [24.5, 5.5], "corr": [0.1, 0.2]},
+            r"corr of .* is a list of 2, but the model has 1 \(\(Intercept\) and",
+        ),
         ({"theta": [1.0, 0.5, 0.25]}, "relative to the residual standard deviation: report 'sigma'"),
         ({"sigma": -25.5}, "sigma is -25.5; it must be positive"),
     ],

@@ -56,6 +56,15 @@ def test_half_a_unit_of_the_last_digit():
     assert halves([Decimal("0.6400")]) == [5e-5]
 
 
+def test_variances_are_read_with_their_rounding():
+    (root, zero) = (read_reported({"var": v}).deviations[0].number for v in ("0.4125", "0.00"))
+    assert root.value == pytest.approx(0.6422616)
+    assert root.half == pytest.approx(0.5 * (np.sqrt(0.41255) - np.sqrt(0.41245)), rel=1e-6)
+    assert zero == (0.0, 0.0)  # a zero among zeros is exact
+    small = read_reported({"var": {"g": {"a": "0.00", "b": "0.25"}}}).deviations[0].number
+    assert small == (0.0, pytest.approx(np.sqrt(0.005)))
+
+
 def test_json_text_keeps_trailing_zeros():
     number = read_reported('{"sd": {"herd": 0.6420}}').deviations[0].number
     assert number == (0.642, 5e-5)
@@ -105,6 +114,9 @@ def test_a_fit_of_ours_is_a_report():
         ({"se": {"x": -0.5}}, "se of 'x' is -0.5; a standard error cannot be negative"),
         ({"sd": {"herd": -0.64}}, "standard deviation of herd is -0.64; it cannot be negative"),
         ({"sd": {"g": {"a": 1.5, "b": 2.5}}, "corr": {"g": 1.25}}, "correlation of g is 1.25, beyond 1"),
+        ({"sd": {"g": [0.64, -0.5]}}, "standard deviation of g is -0.5; it cannot be negative"),
+        ({"var": {"g": -0.64}}, "var of 'g' is -0.64; a variance cannot be negative"),
+        ({"corr": 0.5, "fixef": [1.5]}, "corr belongs to standard deviations, of which there are none"),
         ({"D": [[1.0, 0.5], [0.25, 1.0]]}, "D is not symmetric"),
         ({"D": [[-1.0]]}, "D has a negative variance"),
         ({"D": {"names": ["a", "b"], "values": [1.5]}}, "square covariance matrix"),
@@ -119,7 +131,9 @@ def test_what_cannot_be_meant_is_refused(source, message):
         read_reported(source)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{'a': 1}", "is not JSON"), ("nowhere.json", "cannot read")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("{'a': 1}", "is not JSON"), ("nowhere.json", "there is no file nowhere.json")]
+)
 def test_text_that_is_no_report(text, message):
     with pytest.raises(DataError, match=message):
         read_reported(text)
