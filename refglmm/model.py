@@ -1283,7 +1283,8 @@ def _name_of(data: Any) -> str:
     while frame is not None and frame.f_globals.get("__name__", "").startswith("refglmm."):
         frame = frame.f_back
     if frame is not None:
-        for name, value in frame.f_locals.items():
+        # The globals too: a comprehension is a frame of its own before Python 3.12.
+        for name, value in (*frame.f_locals.items(), *frame.f_globals.items()):
             if value is data and not name.startswith("_"):
                 return name
     return "data"

@@ -28,10 +28,11 @@ STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem; }
 th, td { border-bottom: 1px solid #8885; padding: .25rem .6rem; text-align: left; vertical-align: top; }
-td:nth-child(3), td.number { text-align: right; font-variant-numeric: tabular-nums; }
-td { overflow-wrap: anywhere; }
+td { overflow-wrap: break-word; font-variant-numeric: tabular-nums; }
 td.note { width: 38%; }
 .fail { color: #d22; font-weight: 600; } .explained { color: #b60; } .pass { color: #2a7d3a; }
+@media (prefers-color-scheme: dark) { .fail { color: #f77; } .explained { color: #e93; } .pass { color: #5b6; } }
+@media (max-width: 60rem) { body { font-size: 13px; } th, td { padding: .2rem .3rem; } }
 summary { cursor: pointer; }
 p.made { color: #777; font-size: .87em; }
 """

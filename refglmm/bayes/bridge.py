@@ -100,8 +100,10 @@ def bridge_iteration(
     -------
     BridgeIteration
 
-    Notes ----- The map has a slope between 0 and 1 in log r, so it converges from anywhere, but slowly where q and g
-    hardly overlap: the remaining distance is at most the last step / (1 - slope), with the slope taken from two steps.
+    Notes
+    -----
+    The map has a slope between -1 and 1 in log r, so it converges from anywhere, but slowly where q and g hardly
+    overlap: the remaining distance is at most the last step / (1 - slope), with the slope taken from two steps.
     Errors: none raised (the caller has looked at the ratios). Source: Meng and Wong (1996).
     """
     log_s1, log_s2 = log_shares(n1_eff, n2)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -223,6 +223,8 @@ def anova(*models: Any, refit: bool = True, boundary: bool = False, names: Seque
     models = _with_reference(models, refitted)
     models = tuple(m.refit_ml() if refitted and is_fit(m) else m for m in models)
     members = [as_member(m, label) for m, label in zip(models, labels, strict=True)]
+    if names is not None:  # a Reference has a name of its own
+        members = [replace(m, name=label) for m, label in zip(members, labels, strict=True)]
     check_same_data(members)
     members = sorted(members, key=lambda m: m.df)
     frame, notes = likelihood_ratios(members, boundary)
@@ -290,10 +292,11 @@ def boundary_note(what: str, tested: Boundary, statistic: float, df: int) -> str
             f"{what}: {listed or 'some covariance'} on the boundary; no mixture is known, chi-square is approximate: "
             "see pb_test"
         )
-    p = f"{tested.p_value(statistic, df):.4g}"
+    value = tested.p_value(statistic, df)
+    p = f"{value:.4g}" if value else "2.2e-16"  # zero: below the smallest double
     if tested.kind == "bound":
         return f"{what}: {listed} at the boundary 0; p is at most {p} ({tested.describe(df)})"
-    return f"{what}: {listed} at the boundary 0; {tested.describe(df)} gives p = {p}"
+    return f"{what}: {listed} at the boundary 0; {tested.describe(df)} gives p {'=' if value else '<'} {p}"
 
 
 def _warnings(members: Sequence[Member]) -> list[str]:

@@ -21,6 +21,7 @@ from refglmm.likelihood import layout as rows
 from refglmm.likelihood.lme4_walk import Lme4Walk
 from refglmm.likelihood.problem import Problem
 from refglmm.likelihood.state import Mode
+from refglmm.optimize.certificate import unit_diagonal
 from refglmm.optimize.control import Control
 from refglmm.optimize.derivative_free import minimize_derivative_free
 from refglmm.optimize.finish import boundary_names
@@ -229,9 +230,10 @@ def verdict(
 ) -> Certificate:
     """lme4's convergence verdict (spec, section 6.6), naming the parameter."""
     messages = [f"{report.optimizer}: {report.message}" for report in reports if not report.success]
-    eigenvalues = np.empty(0)
+    scaled: FloatArray = np.empty(0)  # for the record; lme4 judges the Hessian as it is
     norm = decrement = np.nan
     if gradient is not None and hessian is not None and np.all(np.isfinite(hessian)):
+        scaled = np.asarray(np.linalg.eigvalsh(unit_diagonal(hessian)[0]), dtype=np.float64)
         eigenvalues, vectors = np.linalg.eigh(hessian)
         norm = float(np.max(np.abs(gradient), initial=0.0))
         if eigenvalues.size and eigenvalues[0] > 0:
@@ -245,7 +247,7 @@ def verdict(
         messages=tuple(messages),
         gradient_norm=norm,
         newton_decrement=decrement,
-        eigenvalues=eigenvalues,
+        eigenvalues=scaled,
         boundary=boundary,
         pirls_residual=residual,
     )

@@ -58,6 +58,7 @@ def plot_intervals(table: pd.DataFrame, *, ax: Any = None) -> np.ndarray:
     for panel, model in zip(panels, models, strict=True):
         _draw(panel, table[table["model"] == model], parameters, methods, limits)
         panel.set_title(str(model), fontsize=MEDIUM, loc="left", pad=3)
+        panel.set_xlabel("estimate", fontsize=MEDIUM)
     if figure is not None:
         handles, labels = panels[0].get_legend_handles_labels()
         legend_below(figure, handles, labels, len(labels))

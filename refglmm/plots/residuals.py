@@ -13,6 +13,7 @@ Sources: Cleveland (1979) for the curve; Gelman and Hill (2007), section 5.6, fo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,8 @@ FloatArray = NDArray[np.float64]
 SPAN, GRID = 2.0 / 3.0, 60
 #: More labels than this hide the picture.
 MOST_LABELS = 8
+#: Size of a letter, as shares of the width and the height of the axes: labels that would overlap are left out.
+LETTER = (0.017, 0.035)
 #: In a QQ plot names are for the tails; nearer the centre they hide the points.
 TAIL = 1.8
 #: A variable with up to this many values is drawn as boxes.
@@ -121,10 +124,22 @@ def cloud(ax: Axes, x: Any, y: Any) -> None:
 
 
 def name_points(ax: Axes, x: FloatArray, y: FloatArray, labels: Any, chosen: NDArray[np.intp]) -> None:
-    """Write the labels of the chosen points beside them, the largest ``MOST_LABELS``."""
-    largest = chosen[np.argsort(-np.abs(y[chosen]), kind="stable")][:MOST_LABELS]
-    for i in largest:
+    """Write the labels of the chosen points beside them, the largest ``MOST_LABELS`` that have room."""
+    width, height = (share * np.ptp(limits) for share, limits in zip(LETTER, (ax.get_xlim(), ax.get_ylim())))
+    named: list[np.intp] = []
+    for i in chosen[np.argsort(-np.abs(y[chosen]), kind="stable")]:
+        if len(named) == MOST_LABELS:
+            break
+        if any(_overlap(x[[i, j]], y[[i, j]], [labels[i], labels[j]], width, height) for j in named):
+            continue
+        named.append(i)
         ax.annotate(str(labels[i]), (x[i], y[i]), xytext=(4, 3), textcoords="offset points", fontsize=SMALL, color=GREY)
+
+
+def _overlap(x: FloatArray, y: FloatArray, labels: Sequence[Any], width: float, height: float) -> bool:
+    """Whether the labels of two points would lie on each other, with letters of this size."""
+    left = int(x[1] < x[0])
+    return bool(abs(x[1] - x[0]) < width * len(str(labels[left])) and abs(y[1] - y[0]) < height)
 
 
 def _standardised(fit: FittedModel) -> tuple[FloatArray, NDArray[np.intp]]:
@@ -230,8 +245,8 @@ def plot_scale_location(fit: FittedModel, *, id: float | None = 0.01, ax: Any = 
     cloud(ax, mu[kept], root[kept])
     if np.ptp(mu[kept]) > 0:
         ax.plot(*local_line(mu[kept], root[kept]), **TRUE_MEAN)
-    name_points(ax, mu, root, fit.frame.index, np.intersect1d(extreme_rows(values, id), kept))
     ax.set_ylim(bottom=0.0)
+    name_points(ax, mu, root, fit.frame.index, np.intersect1d(extreme_rows(values, id), kept))
     return finish(ax, "Scale and location", "fitted mean", r"$\sqrt{|\mathrm{standardised\ residual}|}$")
 
 

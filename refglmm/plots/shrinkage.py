@@ -204,7 +204,7 @@ def _shared_handles(result: Pooling) -> list[Any]:
         Line2D([], [], markersize=5, label="partial pooling (mixed model)", **style),
     ]
     if np.isinf(result.none.to_numpy()).any():
-        style["marker"] = ">"
+        style["marker"] = ">" if np.isposinf(result.none.to_numpy()).any() else "<"
         handles.append(Line2D([], [], markerfacecolor="white", markersize=6, label="no pooling: infinite", **style))
     return handles
 

@@ -284,7 +284,14 @@ def test_new_variables_and_other_data(sleep):
     half = data[data["Days"] < 5]
     same_fit(sleep.update(data=half), rg.lmer("Reaction ~ Days + (Days | Subject)", half))
     assert sleep.update(data=half).data_name == "half"
+    assert [sleep.update(data=part).data_name for part in (half,)] == ["part"]
     assert sleep.update(". ~ . + I(pi * Days^2)").df == 7
+
+
+def test_the_data_of_a_comprehension_have_their_name():
+    script = {"rg": rg, "rows": rg.datasets.load("sleepstudy")}
+    exec("names = [rg.GLMM(f, rows).data_name for f in ('Reaction ~ (1 | Subject)',)]", script)
+    assert script["names"] == ["rows"]
 
 
 def test_weights_in_an_array_fit_other_data_only_if_they_have_its_length():

@@ -13,6 +13,7 @@ from scipy import stats
 import refglmm as rg
 from refglmm.errors import ArgumentError, DataError, NotAvailableError, SingularFitWarning
 from refglmm.inference.boundary import Boundary, _one_term, chi2_tail, compare_structure, contribution, spanned
+from refglmm.inference.compare import boundary_note
 from refglmm.inference.reduced import Reference, without_fixed_term, without_random
 
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
@@ -109,6 +110,7 @@ def test_order_ties_and_names(sleep):
     assert np.isnan(same["Pr(>Chisq)"].iloc[1])
     m = sleep["none"]
     assert rg.anova(m, sleep["constant"]).index.tolist() == ["model 2", "m"]
+    assert rg.anova(None, sleep["none"], names=["lm", "lmer"]).index.tolist() == ["lm", "lmer"]
     with pytest.raises(ArgumentError, match="names has 1 entries"):
         rg.anova(sleep["none"], sleep["full"], names=["a"])
     with pytest.raises(ArgumentError, match="at least one model"):
@@ -315,6 +317,12 @@ def test_corrected_p_is_shown_or_told(sleep):
     assert note in str(table)
     assert note in str(sleep["full"].anova(sleep["none"]))
     assert "boundary" not in str(sleep["none"].anova(sleep["constant"]))
+
+
+def test_p_values_too_small_for_a_double_are_not_called_zero():
+    tested = Boundary(True, ("g.(Intercept)",), "mixture")
+    assert boundary_note("b", tested, 2000.0, 1).endswith("gives p < 2.2e-16")
+    assert boundary_note("b", tested, 20.0, 1).endswith("gives p = 3.872e-06")
 
 
 def test_columns_spanned():

@@ -248,6 +248,11 @@ def test_eigenvalue_messages(diagonal, words):
     assert any(words in message for message in certificate.messages)
 
 
+def test_recorded_eigenvalues_are_those_of_the_scaled_hessian():
+    certificate = say(np.zeros(3), np.array([[100.0, 5.0, 0], [5.0, 1.0, 0], [0, 0, 4.0]]))
+    np.testing.assert_allclose(certificate.eigenvalues, [0.5, 1.0, 1.5])
+
+
 def test_a_singular_fit_is_not_judged_further():
     certificate = say([1.0, 1.0, 1.0], -np.eye(3), judge=False, boundary=("sd",))
     assert certificate.messages == ()

@@ -46,6 +46,14 @@ def test_binned_means_by_hand():
     assert len(module.binned_means(np.arange(100.0), np.ones(100))) == 10
 
 
+def test_names_that_would_lie_on_each_other_are_left_out():
+    ax = pyplot.subplots()[1]
+    ax.set(xlim=(0, 10), ylim=(0, 10))
+    x, y = np.array([1.0, 1.1, 5.0, 9.0]), np.array([5.0, 5.1, 5.0, 4.0])
+    module.name_points(ax, x, y, np.array(["a", "b", "c", "d"]), np.array([0, 1, 2]))
+    assert [text.get_text() for text in ax.texts] == ["b", "c"]
+
+
 def test_residuals_against_fitted_means_name_the_extreme_rows():
     fit = sleepstudy(SLOPES)
     ax = module.plot_residuals(fit)

@@ -48,6 +48,7 @@ def test_infinite_estimates_stand_at_the_edge(culcita):
     assert none[np.isfinite(none)].max() < starts[-3]
     texts = [text.get_text() for text in ax.figure.legends[0].get_texts()]
     assert "no pooling: infinite" in texts
+    assert ax.figure.legends[0].legend_handles[texts.index("no pooling: infinite")].get_marker() == ">"
 
 
 def test_a_plane_of_two_columns_with_its_ellipses(sleepstudy):

@@ -117,10 +117,10 @@ def lme4_truth(case: Record, records: Mapping[str, Record]) -> Truth:
         )
     tight = CONVERGED.get(case["case"])
     if tight is None:
-        return Truth(
-            (AGREES, CONVENTION),
-            f"lme4's gradient leaves {_left_by_gradient(case):.1g} of log-likelihood; value by its early inner stop",
-        )
+        left = _left_by_gradient(case)
+        said = f"lme4's gradient leaves {left:.1g} of log-likelihood"
+        said = "lme4 reports no gradient" if math.isnan(left) else said
+        return Truth((AGREES, CONVENTION), f"{said}; value by its early inner stop")
     return _against_converged(case, records[tight])
 
 
@@ -257,7 +257,8 @@ def gold_truth(record: Record, best: Record) -> Truth:
     if np.size(best["D"]) > 1:  # distances of deviations and correlations are not known, but no distance is larger
         found = tuple(dict.fromkeys((*found, *codes_of(loss, max(distance, math.sqrt(2.0 * max(loss, 0.0)))))))
     codes = with_errors(with_convention(found, True), off)
-    return Truth(codes, f"{why}, {distance:.2g} standard errors away; its standard errors {100 * off:.2g} % off", loss)
+    errors = "cannot be compared" if math.isnan(off) else f"{100 * off:.2g} % off"
+    return Truth(codes, f"{why}, {distance:.2g} standard errors away; its standard errors {errors}", loss)
 
 
 def _gold_distance(record: Record, best: Record) -> float:

@@ -169,7 +169,8 @@ def _guarded(record: Record, make: Callable[[Record], Row]) -> Row:
     try:
         return make(record)
     except (rg.errors.RefglmmError, AbsentError, KeyError, ValueError, AttributeError) as error:
-        said, none = f"{type(error).__name__}: {error}", math.nan
+        kind = "not compared" if isinstance(error, AbsentError) else type(error).__name__
+        said, none = f"{kind}: {error}", math.nan
         return Row(
             record["id"], record.get("nAGQ", 1), record["logLik"], none, none, none, none, none, none, False, said
         )
@@ -256,8 +257,10 @@ def check(row: Row, loglik: float, beta: float, se: float) -> Check:
     said = verdict(row, loglik, beta, se)
     word = PASS if not said else EXPLAINED_WORD if row.name in EXPLAINED else FAIL
     target = row.peer if math.isnan(row.gold) else row.gold
-    note = "; ".join(filter(None, (f"log-likelihood, {row.points} points", said, EXPLAINED.get(row.name, ""))))
-    return Check(row.name, word, finite(abs(row.ours - target) / loglik), f"{row.ours:.9f}", f"{target:.9f}", note)
+    rule = "Laplace" if row.points == 1 else f"{row.points} points"
+    note = "; ".join(filter(None, (f"log-likelihood, {rule}", said, EXPLAINED.get(row.name, ""))))
+    found = "" if math.isnan(row.ours) else f"{row.ours:.9f}"
+    return Check(row.name, word, finite(abs(row.ours - target) / loglik), found, f"{target:.9f}", note)
 
 
 def save_sections(adaptive: Sequence[Row], tmb: Sequence[Row]) -> None:
