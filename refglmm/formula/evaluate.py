@@ -134,7 +134,8 @@ class Scope:
             return _FALLBACKS[name]
         near = difflib.get_close_matches(name, self.table.names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"columns are {_listed(self.table.names)}"
-        raise DataError(f"variable {name!r} is neither in the data nor in env; {hint}", variable=name)
+        where = "neither in the data nor in env" if self.env else "not in the data"
+        raise DataError(f"variable {name!r} is {where}; {hint}", variable=name)
 
     def call(self, node: Call) -> Value:
         """Call a known function; its failures come back as errors of the formula."""

@@ -101,7 +101,7 @@ def test_ordinal_response(cattle):
         ("poly(x, 2) ~ (1|herd)", False, "is a matrix"),
         ("cases ~ (1|herd)", True, "0 <= y <= 1: response 'cases' is 2 at row 'p'"),
         ("cbind(cases, cases - size) ~ (1|herd)", True, "negative count .* row 'p'"),
-        ("absent ~ (1|herd)", False, "'absent' is neither in the data"),
+        ("absent ~ (1|herd)", False, "'absent' is not in the data"),
         ("log(x) ~ (1|herd)", False, "is -inf at row 's'"),
         ("factor(x > -9) ~ (1|herd)", True, "only one level"),
     ],
@@ -201,9 +201,11 @@ def test_unused_columns_may_be_anything(cattle):
 
 
 def test_unknown_variable_is_named_with_a_suggestion(cattle):
-    with pytest.raises(DataError, match="'perod' is neither in the data nor in env; did you mean 'period'") as caught:
+    with pytest.raises(DataError, match="'perod' is not in the data; did you mean 'period'") as caught:
         frame_of("x ~ perod + (1|herd)", cattle)
     assert caught.value.facts["variable"] == "perod"
+    with pytest.raises(DataError, match="'perod' is neither in the data nor in env"):
+        frame_of("x ~ perod + (1|herd)", cattle, env={"degree": 2})
     with pytest.raises(DataError, match="'zzz'"):
         frame_of("x ~ 1 + (1|herd/zzz)", cattle)
 
@@ -265,7 +267,7 @@ def test_offsets_add_up(cattle):
         ({"weights": [1, 2]}, "2 rows, expected 6"),
         ({"weights": [1, 2, -3, 4, 5, 6]}, "row 'r' has -3"),
         ({"weights": [1, 2, np.inf, 4, 5, 6]}, "row 'r' has inf"),
-        ({"weights": "nope"}, "'nope' is neither"),
+        ({"weights": "nope"}, "'nope' is not in the data"),
         ({"weights": "note"}, "needs numbers"),
         ({"offset": "log(x - 2)"}, "row 'r' has -inf"),
         ({"offset": np.ones((6, 2))}, "2 dimensions"),
