@@ -33,7 +33,7 @@ Reader = Callable[[Record], Numbers]
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest differences of one case; infinite where names do not agree, nan where there is no such number."""
+    """The largest differences of one case; infinite where there are more or fewer numbers, nan where there are none."""
 
     case: str
     loglik: float = math.nan
@@ -114,16 +114,22 @@ def glmmadaptive_numbers(record: Record) -> Numbers:
 
 # -------------------------------------------------------------------------------------------- comparison
 def _largest(new: Mapping[str, float], old: Mapping[str, float], unit: Callable[[str], float]) -> float:
-    """Largest difference in the unit of each name; infinite where the names differ."""
+    """Largest difference in the unit of each name; infinite where the names are not the same."""
     if new.keys() != old.keys():
         return math.inf
     return max((abs(new[name] - value) / unit(name) for name, value in old.items()), default=math.nan)
 
 
+def _renamed(new: Mapping[str, float], old: Mapping[str, float]) -> Mapping[str, float]:
+    """The new numbers under the old names, if there are as many: a factor made in the formula gives other names."""
+    return dict(zip(old, new.values(), strict=True)) if len(new) == len(old) else new
+
+
 def compare(case: str, new: Numbers, old: Numbers) -> Difference:
-    """One case."""
+    """One case; as many numbers under other names are compared in order."""
     pairs = {label: (getattr(new, label), getattr(old, label)) for label in ("coefficients", "errors", "spread")}
     renamed = [label for label, (a, b) in pairs.items() if a.keys() != b.keys()]
+    pairs = {label: (_renamed(a, b) if label in renamed else a, b) for label, (a, b) in pairs.items()}
     return Difference(
         case,
         abs(new.loglik - old.loglik),

@@ -120,12 +120,18 @@ def test_differences_have_their_units():
     assert found.note == ""
 
 
-def test_other_names_come_first():
+def test_other_names_are_told_and_compared_in_order():
     old = Numbers(-10.0, {"a": 1.0}, {"a": 0.1}, {})
-    found = compare("renamed", Numbers(-10.0, {"b": 1.0}, {"b": 0.1}, {}), old)
-    assert math.isinf(found.coefficients)
+    found = compare("renamed", Numbers(-10.0, {"b": 1.2}, {"b": 0.1}, {}), old)
+    assert found.coefficients == pytest.approx(2.0)
     assert math.isnan(found.spread)
     assert found.note == "other names of coefficients and errors"
+
+
+def test_more_numbers_than_in_the_record_come_first():
+    old = Numbers(-10.0, {"a": 1.0}, {"a": 0.1}, {})
+    found = compare("longer", Numbers(-10.0, {"a": 1.0, "b": 1.0}, {"a": 0.1}, {}), old)
+    assert math.isinf(found.coefficients)
     assert worst_first([Difference("far", 9.0), found])[0] is found
 
 

@@ -415,7 +415,7 @@ def checks(results: Results) -> Iterator[Check]:
                     abs(found.from_expected()) / LIMIT,
                     f"{percent(found.share, found.n)} %",
                     f"{100 * found.level:.0f} %",
-                    f"coverage in {found.n} data sets" + (f". {reason}" if reason else ""),
+                    f"coverage in {found.n} data sets" + (f": {reason}" if reason else ""),
                 )
 
 
