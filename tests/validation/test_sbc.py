@@ -199,6 +199,16 @@ def test_the_report_says_what_fails(tmp_path):
     assert [row["passed"] for row in rows] == [True, False]
 
 
+def test_pairs_without_ranks(tmp_path):
+    results = fake_results()
+    results["pairs"]["not begun"] = results["pairs"]["one"] | {"data sets": {}}
+    assert report.write(results, tmp_path) == 0
+    assert "not begun" not in (tmp_path / "report.md").read_text(encoding="utf-8")
+    results["pairs"]["lost"] = results["pairs"]["one"] | {"data sets": {"0": {"failed": "no mode", "values": [1.0]}}}
+    assert report.write(results, tmp_path) == 1
+    assert "1 data sets lost: no mode" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     done = []
 

@@ -44,7 +44,7 @@ def series(found: dict[str, Any]) -> dict[str, Any]:
     failed = [one for one in found["data sets"].values() if "failed" in one]
     return {
         "names": found["names"],
-        "ranks": np.array([one["ranks"] for one in done]).reshape(len(done), -1),
+        "ranks": np.array([one["ranks"] for one in done]).reshape(len(done), len(found["names"])),
         "failed": [one["failed"] for one in failed],
         "seconds": float(np.median([one["seconds"] for one in done])) if done else float("nan"),
         "divergent": sum(one["divergent"] > 0 for one in done),
@@ -140,7 +140,11 @@ def section(results: Results, rows: list[dict[str, Any]]) -> Section:
 
 
 def write(results: Results, folder: Path) -> int:
-    """Write report, pictures and, in its own folder, the validation page; 0 when everything passes."""
+    """Write report, pictures and, in its own folder, the validation page; 0 when everything passes.
+
+    Pairs that no data set was drawn for (an interrupted run) are left out.
+    """
+    results = {**results, "pairs": {pair: found for pair, found in results["pairs"].items() if found["data sets"]}}
     rows = verdicts(results)
     for pair, found in results["pairs"].items():
         here = series(found)
