@@ -51,12 +51,13 @@ def cbpp_file(tmp_path):
     return path
 
 
-def refglmm(*words, **environment):
+def refglmm(*words, standard_input=None, **environment):
     """Run a command as a user does."""
     return subprocess.run(
         [sys.executable, "-m", "refglmm", *map(str, words)],
         cwd=REPOSITORY,
         env=os.environ | environment,
+        input=standard_input,
         capture_output=True,
         text=True,
     )
@@ -173,9 +174,10 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
 
 
 def test_standard_input_and_shipped_data(monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("x,y\n1,2\n"))
-    table, name = reading.read_data("-")
-    assert (table["y"].tolist(), name) == ([2], "stdin")
+    for mark in (b"", b"\xef\xbb\xbf"):  # a byte order mark is no part of the first name
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(mark + b"x,y\n1,2\n"), encoding="utf-8"))
+        table, name = reading.read_data("-")
+        assert (list(table.columns), table["y"].tolist(), name) == (["x", "y"], [2], "stdin")
     table, name = reading.read_data("data:cbpp")
     assert (len(table), name) == (56, "cbpp")
 
@@ -412,6 +414,12 @@ def test_a_reader_that_leaves_early_is_no_error():
     done = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.split() == ["141"]
     assert done.stderr == ""
+
+
+def test_a_table_through_a_pipe(cbpp_file):
+    done = refglmm("fit", COUNTS, "-", "--quiet", "--json", "-", standard_input=cbpp_file.read_text(encoding="utf-8"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["model"]["data"] == "stdin"
 
 
 def test_errors_and_codes_as_a_script_sees_them():

@@ -74,7 +74,7 @@ def read_data(
         name = source.removeprefix(SHIPPED)
         return datasets.load(name), name
     if source == "-":
-        return _read_text(sys.stdin, "standard input", sep or ",", decimal, missing), "stdin"
+        return _read_text(sys.stdin.buffer, "standard input", sep or ",", decimal, missing), "stdin"
     path = Path(source)
     suffix, name = _suffix_and_name(path)
     if suffix in FOREIGN:
