@@ -20,7 +20,15 @@ from refglmm._threads import blas_threads
 from refglmm.crosschecking.conventions import Finding, Ledger, explain
 from refglmm.crosschecking.errors_match import match_errors
 from refglmm.crosschecking.objectives import SLOPE, Approximation, Bench, first_asked
-from refglmm.crosschecking.place import READINGS, Placer, coefficient_places, place, without_estimates
+from refglmm.crosschecking.place import (
+    AS_REPORTED,
+    READINGS,
+    Placer,
+    Reading,
+    coefficient_places,
+    place,
+    without_estimates,
+)
 from refglmm.crosschecking.report import Crosscheck
 from refglmm.crosschecking.reported import Number, Reported, read_reported
 from refglmm.crosschecking.verdict import (
@@ -173,7 +181,7 @@ class _Check:
         self.notes: list[str] = []
         self.raw = placer.x()
         self.x = bench.completed(self.raw)
-        self.reading = ""
+        self.reading = AS_REPORTED
         self.better_by, self.better_checked = 0.0, ""
 
     def result(self) -> Crosscheck:
@@ -181,7 +189,7 @@ class _Check:
         self._look_for_better()
         if not self.no_estimates and self._loss(self.x) > SMALL_LOSS:
             self._read_otherwise()
-        rounding, gradient = self._rounding(), self.bench.gradient(self.x)
+        rounding, gradient = self._rounding(self.reading), self.bench.gradient(self.x)
         estimates = self._estimates(rounding)
         evidence = self._weighed(rounding, gradient, estimates)
         self._note_the_rest()
@@ -213,7 +221,7 @@ class _Check:
             distance=float(distances.max()) if worst else 0.0,
             worst=worst,
             rounding_distance=float(estimates["rounding"].max(skipna=True)) if len(estimates) else 0.0,
-            reading=self.reading,
+            reading="" if self.reading is AS_REPORTED else self.reading.name,
             better_by=self.better_by,
             better_checked=self.better_checked,
             no_estimates=self.no_estimates,
@@ -241,11 +249,11 @@ class _Check:
         H = self.bench.hessian(self.x)
         return H if np.all(np.isfinite(H)) else self.bench.criterion.hessian
 
-    def _rounding(self) -> FloatArray:
+    def _rounding(self, reading: Reading) -> FloatArray:
         """Moves of x by half a unit of each reported digit; nothing for what was not reported."""
         if self.no_estimates:
             return np.empty((0, self.x.size))
-        moves = self.placer.rounding()
+        moves = self.placer.rounding(reading)
         return np.where(np.isfinite(moves), moves, 0.0)
 
     def _look_for_better(self) -> None:
@@ -285,12 +293,15 @@ class _Check:
                     raw = self.placer.x(reading=reading)
             except (ArgumentError, ZeroDivisionError, OverflowError):
                 continue
-            if np.array_equal(raw, self.raw, equal_nan=True):
+            if np.array_equal(raw, self.raw, equal_nan=True) or np.any(np.isnan(raw) & ~np.isnan(self.raw)):
                 continue
             x = self.bench.completed(raw)
             loss = self._loss(x)
-            if loss < max(SMALL_LOSS, ROUNDING_SLACK * self._rounding_loss(self._rounding())) and loss < 0.01 * before:
-                self.raw, self.x, self.reading = raw, x, reading.name
+            if (
+                loss < max(SMALL_LOSS, ROUNDING_SLACK * self._rounding_loss(self._rounding(reading)))
+                and loss < 0.01 * before
+            ):
+                self.raw, self.x, self.reading = raw, x, reading
                 self.notes.append(f"{reading.name}; as they stand, they lose {before:.3g} in log-likelihood")
                 return
 
@@ -372,9 +383,13 @@ class _Check:
         if not self.report.se:
             return None
         numbers: dict[int, Number] = coefficient_places(self.bench.model, self.report.se, "se")
-        values = {i: number.value for i, number in numbers.items()}
-        halves = {i: number.half for i, number in numbers.items()}
-        return match_errors(self.bench, self.x, values, halves)
+        found = []
+        for ratios in {self.reading.ratios, False}:  # of the ratios, or beside them of the coefficients
+            factor = self.placer.ratios(self.reading if ratios else AS_REPORTED)
+            values = {i: number.value / factor[i] for i, number in numbers.items()}
+            halves = {i: number.half / factor[i] for i, number in numbers.items()}
+            found.append(match_errors(self.bench, self.x, values, halves))
+        return min((match for match in found if match is not None), key=lambda match: match.off, default=None)
 
     def _other_objective(self, evidence: Evidence) -> Others:
         """Another objective with its optimum at the reported estimates; of several, the nearest by a clear margin."""

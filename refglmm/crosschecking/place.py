@@ -37,6 +37,8 @@ PIVOT = 1e-3
 INVERSE_SHAPES = ("gamma",)
 #: Links with g(1 - mu) = -g(mu).
 SYMMETRIC_LINKS = ("logit", "probit", "cauchit")
+#: Links whose coefficients have a meaning as exp(beta): ratios of odds, means, hazards.
+RATIO_LINKS = ("logit", "log", "cloglog")
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,13 @@ class Reading:
     shape: Callable[[float], float] = lambda value: value
     beta: Callable[[FloatArray], FloatArray] = lambda beta: beta
     turns: bool = False
+    ratios: bool = False
 
     def suits(self, model: GLMM) -> bool:
         """Whether the reading makes sense: signs turn with the outcome where the link is symmetric."""
         family = model.family
+        if self.ratios:
+            return family.link.name in RATIO_LINKS
         return not self.turns or family.is_ordinal or (family.is_binomial and family.link.name in SYMMETRIC_LINKS)
 
 
@@ -77,6 +82,11 @@ READINGS = (
         "the reported coefficients have the opposite sign (the other outcome was modelled)",
         beta=lambda b: -b,
         turns=True,
+    ),
+    Reading(
+        "the reported coefficients are ratios, exp of ours",
+        beta=lambda b: np.log(np.where(b > 0.0, b, np.nan)),
+        ratios=True,
     ),
 )
 
@@ -121,15 +131,21 @@ class Placer:
             working = np.array([scale.working(x) for scale, x in self._shapes(phi)], dtype=float)
         return np.concatenate([*pieces, beta, working])
 
+    def ratios(self, reading: Reading) -> FloatArray:
+        """Reported ratios, shape (p,), one where coefficients are none: the delta method's factor of their errors."""
+        if not reading.ratios:
+            return np.ones(self.beta_at.size)
+        return np.where(self.beta_at >= 0, self.values[self.beta_at], 1.0)
+
     def _no_beta(self) -> FloatArray:
         return np.full(self.beta_at.size, np.nan)
 
     def _shapes(self, phi: FloatArray) -> list[tuple[Any, float]]:
         return list(zip(self.model.problem.family.shape_scales, phi, strict=False))
 
-    def rounding(self) -> FloatArray:
+    def rounding(self, reading: Reading = AS_REPORTED) -> FloatArray:
         """How x moves with half a unit of the last digit of each number, shape (numbers with a last digit, d)."""
-        x, moved = self.x(), []
+        x, moved = self.x(reading=reading), []
         for j in np.flatnonzero(self.halves > 0.0):
             steps = []
             for sign in (1.0, -1.0):
@@ -137,7 +153,7 @@ class Placer:
                 values[j] += sign * self.halves[j]
                 try:
                     with np.errstate(all="ignore"):
-                        steps.append(self.x(values) - x)
+                        steps.append(self.x(values, reading) - x)
                 except ArgumentError:  # a correlation matrix on its edge: the other side tells as much
                     continue
             if steps:

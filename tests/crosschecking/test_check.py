@@ -274,6 +274,30 @@ def test_numbers_that_mean_something_else(fit, cbpp, report, words):
     assert words in check.sentence
 
 
+@pytest.mark.parametrize("delta", [True, False])
+def test_ratios_and_their_standard_errors(fit, cbpp, delta):
+    """Odds ratios, with standard errors of the ratios (delta method) or of the coefficients."""
+    ratios, se = np.exp(fit.fixef), fit.se[fit.fixef.index]
+    report = report_of(fit, fixef=dict(ratios), se=dict(ratios * se if delta else se))
+    check = rg.crosscheck(CBPP, cbpp, report, family="binomial")
+    assert check.code == Code.OTHER_CONVENTION
+    assert "the reported coefficients are ratios, exp of ours" in check.sentence
+    assert check.evidence.errors.off < 1e-6
+    np.testing.assert_allclose(check.estimates.loc[fit.fixef.index, "reported"], fit.fixef, rtol=1e-9)
+
+
+def test_rounded_ratios_agree_within_their_rounding(fit, cbpp):
+    report = {"fixef": dict(np.exp(fit.fixef).round(2)), "sd": round(float(fit.varcorr["herd"].sd[0]), 2)}
+    check = rg.crosscheck(CBPP, cbpp, report, family="binomial")
+    assert check.code == Code.OTHER_CONVENTION
+    assert 1e-4 < check.evidence.loss < check.evidence.rounding_loss < 0.05
+
+
+def test_a_negative_coefficient_is_no_ratio(fit, cbpp):
+    report = report_of(fit, fixef=dict(np.exp(fit.fixef)) | {"period4": float(fit.fixef["period4"])})
+    assert rg.crosscheck(CBPP, cbpp, report, family="binomial").code == Code.NOT_THE_OPTIMUM
+
+
 def test_deviations_relative_to_sigma(linear, sleepstudy):
     table = linear.varcorr["Subject"]
     sd = dict(zip(table.columns, table.sd / linear.sigma, strict=True))
