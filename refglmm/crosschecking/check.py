@@ -289,11 +289,10 @@ class _Check:
             if not reading.suits(self.bench.model):
                 continue
             try:
-                with np.errstate(all="ignore"):
-                    raw = self.placer.x(reading=reading)
+                raw = self.placer.x(reading=reading)
             except (ArgumentError, ZeroDivisionError, OverflowError):
                 continue
-            if np.array_equal(raw, self.raw, equal_nan=True) or np.any(np.isnan(raw) & ~np.isnan(self.raw)):
+            if np.array_equal(raw, self.raw, equal_nan=True) or np.any(~np.isfinite(raw) & np.isfinite(self.raw)):
                 continue
             x = self.bench.completed(raw)
             loss = self._loss(x)

@@ -116,7 +116,11 @@ class Placer:
 
     def x(self, values: FloatArray | None = None, reading: Reading = AS_REPORTED) -> FloatArray:
         """The parameters; nan what was not reported."""
-        v, problem = self.values if values is None else values, self.model.problem
+        with np.errstate(all="ignore"):  # a reading may lead outside the domain: nan, and it is none
+            return self._x(self.values if values is None else values, reading)
+
+    def _x(self, v: FloatArray, reading: Reading) -> FloatArray:
+        problem = self.model.problem
         pieces = []
         for structure, read in zip(problem.structures, self.par, strict=True):
             if read is None:
@@ -126,9 +130,8 @@ class Placer:
             T = reading.sd(sd, self.sigma(v))[:, None] * correlation_root(corr)
             pieces.append(structure.par_from_theta(T[structure.theta_entries]))
         beta = reading.beta(np.where(self.beta_at >= 0, v[self.beta_at], np.nan)) if v.size else self._no_beta()
-        with np.errstate(all="ignore"):  # a reading may lead outside the domain: nan, and it is none
-            phi = self.shape(v, reading)
-            working = np.array([scale.working(x) for scale, x in self._shapes(phi)], dtype=float)
+        phi = self.shape(v, reading)
+        working = np.array([scale.working(x) for scale, x in self._shapes(phi)], dtype=float)
         return np.concatenate([*pieces, beta, working])
 
     def ratios(self, reading: Reading) -> FloatArray:
@@ -152,9 +155,8 @@ class Placer:
                 values = self.values.copy()
                 values[j] += sign * self.halves[j]
                 try:
-                    with np.errstate(all="ignore"):
-                        steps.append(self.x(values, reading) - x)
-                except ArgumentError:  # a correlation matrix on its edge: the other side tells as much
+                    steps.append(self.x(values, reading) - x)
+                except (ArgumentError, ZeroDivisionError, OverflowError):  # an edge: the other side tells as much
                     continue
             if steps:
                 moved.append(np.where(np.isfinite(steps[0]), steps[0], 0.0))

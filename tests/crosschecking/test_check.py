@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -296,6 +297,13 @@ def test_rounded_ratios_agree_within_their_rounding(fit, cbpp):
 def test_a_negative_coefficient_is_no_ratio(fit, cbpp):
     report = report_of(fit, fixef=dict(np.exp(fit.fixef)) | {"period4": float(fit.fixef["period4"])})
     assert rg.crosscheck(CBPP, cbpp, report, family="binomial").code == Code.NOT_THE_OPTIMUM
+
+
+def test_readings_of_a_wild_report_are_quiet(fit, cbpp):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check = rg.crosscheck(CBPP, cbpp, {"fixef": dict(fit.fixef), "sd": 800}, family="binomial")
+    assert check.code == Code.NOT_THE_OPTIMUM
 
 
 def test_deviations_relative_to_sigma(linear, sleepstudy):
