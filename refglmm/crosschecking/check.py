@@ -36,6 +36,7 @@ from refglmm.crosschecking.verdict import (
     COLLAPSED,
     OTHER_DECREMENT,
     OTHER_SHARE,
+    REAL_LOSS,
     ROUNDING_SLACK,
     SMALL_LOSS,
     Evidence,
@@ -395,15 +396,27 @@ class _Check:
         bench, x = self.bench, self.x
         allowed = max(OTHER_DECREMENT, ROUNDING_SLACK * evidence.rounding_loss)
         allowed = min(allowed, OTHER_SHARE * evidence.loss)
-        best = Others("", np.inf)
+        best, nearest = Others("", np.inf), None
         for other in bench.others(self.report.n_agq):
             promised = 0.5 * bench.decrement(x, bench.gradient(x, other))
             if promised < allowed and promised < 0.5 * best.loss:
-                best = Others(other.label, promised)
+                best, nearest = Others(other.label, promised), other
+        if nearest is not None:
+            best = Others(nearest.label, self._real_loss(nearest))
+            if not best.loss < REAL_LOSS * allowed:  # flat, but no optimum
+                best = Others("", np.inf)
         joint = self._distance_to_joint()
         if joint < allowed and joint < best.loss:
             best = Others("n_agq = 0 (coefficients from the joint penalised problem)", joint)
         return best if best.label else self._lme4_mode(allowed)
+
+    def _real_loss(self, other: Approximation) -> float:
+        """Log-likelihood that the estimates lack against the optimum of another approximation."""
+        try:
+            own = Bench(self.bench.model, other, self.bench.settings)
+        except RefglmmError:
+            return np.inf
+        return max(0.5 * (own.evaluate(self.x) - own.value), 0.0)
 
     def _distance_to_joint(self) -> float:
         """Half the squared distance, in our standard errors, to the n_agq = 0 estimates."""

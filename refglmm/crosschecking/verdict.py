@@ -31,6 +31,8 @@ EARLY_DISTANCE, EARLY_LOSS = 0.5, 0.5
 #: The estimates belong to another objective if a Newton step on it promises less than this log-likelihood, and less
 #: than this share of their loss on the objective that was asked for.
 OTHER_DECREMENT, OTHER_SHARE = 1e-3, 0.1
+#: A fit of that objective must confirm it: its optimum may lie above the estimates by this many times what is allowed.
+REAL_LOSS = 2.0
 #: A log-likelihood above ours by less than this is rounding of two searches for the same optimum.
 BETTER = 1e-4
 #: Standard errors within this of ours (relative) lead to the same intervals in print; beyond, they are called wrong.
