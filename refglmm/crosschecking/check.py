@@ -297,10 +297,9 @@ class _Check:
                 continue
             x = self.bench.completed(raw)
             loss = self._loss(x)
-            if (
-                loss < max(SMALL_LOSS, ROUNDING_SLACK * self._rounding_loss(self._rounding(reading)))
-                and loss < 0.01 * before
-            ):
+            if loss >= 0.01 * before:
+                continue
+            if loss < max(SMALL_LOSS, ROUNDING_SLACK * self._rounding_loss(self._rounding(reading))):
                 self.raw, self.x, self.reading = raw, x, reading
                 self.notes.append(f"{reading.name}; as they stand, they lose {before:.3g} in log-likelihood")
                 return
@@ -396,15 +395,14 @@ class _Check:
         bench, x = self.bench, self.x
         allowed = max(OTHER_DECREMENT, ROUNDING_SLACK * evidence.rounding_loss)
         allowed = min(allowed, OTHER_SHARE * evidence.loss)
-        best, nearest = Others("", np.inf), None
+        nearest, least = None, np.inf
         for other in bench.others(self.report.n_agq):
             promised = 0.5 * bench.decrement(x, bench.gradient(x, other))
-            if promised < allowed and promised < 0.5 * best.loss:
-                best, nearest = Others(other.label, promised), other
-        if nearest is not None:
-            best = Others(nearest.label, self._real_loss(nearest))
-            if not best.loss < REAL_LOSS * allowed:  # flat, but no optimum
-                best = Others("", np.inf)
+            if promised < allowed and promised < 0.5 * least:
+                nearest, least = other, promised
+        best = Others("", np.inf)
+        if nearest is not None and (lost := self._real_loss(nearest)) < REAL_LOSS * allowed:  # else flat, no optimum
+            best = Others(nearest.label, lost)
         joint = self._distance_to_joint()
         if joint < allowed and joint < best.loss:
             best = Others("n_agq = 0 (coefficients from the joint penalised problem)", joint)
