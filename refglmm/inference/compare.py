@@ -95,6 +95,14 @@ def as_member(model: Any, name: str) -> Member:
     )
 
 
+def _members(models: Sequence[Any], labels: Sequence[str], names: Sequence[str] | None) -> list[Member]:
+    """Every model under its label; a Reference has a name of its own, to which only given ``names`` are preferred."""
+    members = [as_member(m, label) for m, label in zip(models, labels, strict=True)]
+    if names is None:
+        return members
+    return [replace(member, name=label) for member, label in zip(members, labels, strict=True)]
+
+
 def _formulas(fit: FittedModel) -> str:
     """The formula, and those of the zero part and the dispersion where there are any, in glmmTMB's words."""
     parts = (f"{word}={fit.call[part]}" for part, word in (("zi", "zi"), ("dispersion", "disp")) if part in fit.call)
@@ -222,9 +230,7 @@ def anova(*models: Any, refit: bool = True, boundary: bool = False, names: Seque
     refitted = refit and any(is_fit(m) and m.reml for m in models)
     models = _with_reference(models, refitted)
     models = tuple(m.refit_ml() if refitted and is_fit(m) else m for m in models)
-    members = [as_member(m, label) for m, label in zip(models, labels, strict=True)]
-    if names is not None:  # a Reference has a name of its own
-        members = [replace(m, name=label) for m, label in zip(members, labels, strict=True)]
+    members = _members(models, labels, names)
     check_same_data(members)
     members = sorted(members, key=lambda m: m.df)
     frame, notes = likelihood_ratios(members, boundary)
@@ -502,9 +508,7 @@ def compare_models(
         raise ArgumentError(f"names has {len(names)} entries for {len(models)} models")
     labels = list(names) if names is not None else caller_names(models)
     refitted = refit and any(is_fit(m) and m.reml for m in models)
-    members = [
-        as_member(m.refit_ml() if refitted and is_fit(m) else m, label) for m, label in zip(models, labels, strict=True)
-    ]
+    members = _members([m.refit_ml() if refitted and is_fit(m) else m for m in models], labels, names)
     check_same_data(members)
     n = next((m.nobs for m in members if m.nobs), None)
     if n is None:

@@ -488,6 +488,8 @@ def test_information_criteria(sleep):
     ratio = np.exp(-0.5 * (table.loc["c", "AICc"] - table.loc["b", "AICc"]))
     assert table.loc["c", "weight"] / table.loc["b", "weight"] == pytest.approx(ratio)
     assert rg.compare_models(a, b, criterion="BIC")["delta"].iloc[0] == 0.0
+    renamed = rg.compare_models(a, Reference(-1e4, 2, a.nobs, name="elsewhere"), names=["one", "two"])
+    assert "two: fitted elsewhere" in str(renamed)
     with pytest.raises(ArgumentError, match="at least two models"):
         rg.compare_models(a)
     with pytest.raises(ArgumentError, match="criterion must be"):
